@@ -1,0 +1,1 @@
+"""Remembering: what is fresh, what fits into memory, and who fetches it."""

@@ -1,0 +1,53 @@
+"""Several repositories of which the first one that has a project owns it, wholly."""
+
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from simple_repository_server.combine.lists import UnionOfLists
+from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.repository import Repository, RepositoryGroup
+from simple_repository_server.resource import Resource
+
+
+class PrioritySelectedProjectsRepository(RepositoryGroup):
+    """The defence against dependency confusion: a name taken by one source is taken.
+
+    Sources are asked in their order, one after the other, so that a private name is never even
+    told to a later, public one. If a source cannot answer, the project is not taken from a later
+    one: its error is the answer (fail closed). The list is the union.
+    """
+
+    def __init__(self, sources: Sequence[Repository]) -> None:
+        super().__init__(*sources)
+        self._lists = UnionOfLists(self.sources)
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        return await self._lists.get(context)
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        for source in self.sources:
+            try:
+                return await source.get_project_page(project, context=context)
+            except ProjectNotFound:
+                continue
+        raise ProjectNotFound(project)
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        for source in self.sources:
+            try:
+                # The page decides who owns the project, for files as for pages.
+                await source.get_project_page(project, context=context)
+            except ProjectNotFound:
+                continue
+            return await source.get_resource(project, filename, context=context)
+        raise ProjectNotFound(project)

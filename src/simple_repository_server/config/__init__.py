@@ -1,0 +1,1 @@
+"""What the user wants: arguments and environment, checked and typed."""

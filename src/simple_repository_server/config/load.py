@@ -1,0 +1,128 @@
+"""From arguments and the environment to settings: the only place that reads the environment."""
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+
+from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
+from simple_repository_server.upstream.credentials import (
+    Credentials,
+    netrc_credentials,
+    split_credentials,
+)
+
+PYPI = "pypi"
+APP = "simple-repository-server"
+
+
+class BadSetting(Exception):  # noqa: N818 - what the user reads
+    """Something the user asked for cannot be; the text says what, where, and what to do."""
+
+
+def pypi_url() -> str:
+    """The address of the public Python Package Index's simple index."""
+    from distlib.index import DEFAULT_INDEX  # noqa: PLC0415 - slow, and rarely needed
+
+    parts = urlsplit(DEFAULT_INDEX)
+    return f"{parts.scheme}://{parts.netloc}/simple/"
+
+
+def load_sources(
+    texts: Sequence[str],
+    *,
+    forbidden_means_absent: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[Source, ...]:
+    """The sources, in their order; without any, PyPI alone.
+
+    Raises `BadSetting` for the first one that is neither an index nor a directory.
+    """
+    sources = [load_source(text) for text in texts or (PYPI,)]
+    unknown = set(forbidden_means_absent) - set(texts)
+    if unknown:
+        raise BadSetting(f"--forbidden-means-absent names {min(unknown)!r}, which is no SOURCE.")
+    netrc = netrc_file(environment)
+    loaded: list[Source] = []
+    for text, source in zip(texts or (PYPI,), sources, strict=True):
+        if isinstance(source, IndexSource):
+            source = _with_netrc(source, netrc, explicit="NETRC" in environment)  # noqa: PLW2901
+            absent = text in forbidden_means_absent
+            source = msgspec.structs.replace(source, forbidden_means_absent=absent)  # noqa: PLW2901
+        loaded.append(source)
+    return tuple(loaded)
+
+
+def load_source(text: str) -> Source:
+    """One source: an address, a directory, or `pypi`. Raises `BadSetting`."""
+    if text == PYPI:
+        return IndexSource(url=pypi_url())
+    if "://" in text or text.lower().startswith(("http:", "https:")):
+        return _index(text)
+    path = Path(text)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise BadSetting(
+            f"{text}: {reason}. A source is an existing directory, an http(s) address or 'pypi'."
+        ) from error
+    if not stat.S_ISDIR(mode):
+        raise BadSetting(f"{text} is no directory. Give the directory the file lies in.")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise BadSetting(f"{text}: this directory cannot be read. Check its permissions.")
+    return DirectorySource(path=path)
+
+
+def _index(text: str) -> IndexSource:
+    try:
+        url, credentials = split_credentials(text)
+        parts = urlsplit(url)
+    except ValueError as error:
+        shown = text.rpartition("@")[2]
+        raise BadSetting(f"{shown} is no http(s) address of a simple index ({error}).") from error
+    if parts.query or parts.fragment:
+        raise BadSetting(f"{url}: the address of an index has no '?' or '#' in it.")
+    return _with(IndexSource(url=url), credentials)
+
+
+def _with(source: IndexSource, credentials: Credentials | None) -> IndexSource:
+    if credentials is None:
+        return source
+    return msgspec.structs.replace(source, user=credentials.user, password=credentials.password)
+
+
+def netrc_file(environment: Mapping[str, str]) -> Path | None:
+    """The netrc file to use: that of `NETRC`, or `~/.netrc` if that is not set.
+
+    `NETRC` set to anything but a regular file means none, without falling back.
+    """
+    if "NETRC" in environment:
+        path = Path(environment["NETRC"])
+    else:
+        path = Path(environment.get("HOME") or Path.home()) / ".netrc"
+    return path if path.is_file() else None
+
+
+def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> IndexSource:
+    if netrc is None or source.user is not None:
+        return source
+    try:
+        return _with(source, netrc_credentials(netrc, source.url))
+    except ValueError as error:
+        if explicit:
+            raise BadSetting(f"The netrc file {error}. Correct it, or unset NETRC.") from error
+        raise BadSetting(
+            f"The netrc file {error}. Correct it, or set NETRC= to go without it."
+        ) from error
+
+
+def digests_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where digests of local files are kept: below the user's cache directory."""
+    home = environment.get("XDG_CACHE_HOME")
+    folder = Path(home) / APP if home else platformdirs.user_cache_path(APP, appauthor=False)
+    return folder / "digests.sqlite"

@@ -1,0 +1,1 @@
+"""What a distribution file is: its name, and the metadata inside it."""

@@ -1,0 +1,184 @@
+"""What a repository answers with: immutable values in the terms of the Simple API.
+
+Pages and lists are *snapshots*: deeply immutable, compared by identity. A repository whose data
+has not changed returns the same object again, so whatever was computed from it (a filtered page,
+rendered bytes) is still right, and nothing is computed twice. The one live thing attached to a
+snapshot is its `Freshness`, which its source keeps up to date.
+
+Reading, in order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.names import FileName, ProjectName
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One distribution file of a project (PEP 691, "Project detail").
+
+    `url` is where its source fetches it from; clients are given an address of this server.
+    """
+
+    filename: FileName
+    url: str
+    #: Hash name → lowercase hex digest; names `hashlib` knows, sha256 first. May be empty.
+    hashes: Mapping[str, str]
+    #: In bytes; None if unknown (PEP 700 wants it known from API version 1.1 on).
+    size: int | None = None
+    #: In UTC; None if unknown.
+    upload_time: datetime | None = None
+    #: The Requires-Python of the core metadata, verbatim.
+    requires_python: str | None = None
+    #: Whether `<file>.metadata` answers; the digests of those bytes where known (PEP 658, 714).
+    core_metadata: bool | Mapping[str, str] = False
+    #: A non-empty string is the reason (PEP 592).
+    yanked: bool | str = False
+    gpg_sig: bool | None = None
+    #: The absolute address of the file's provenance object (PEP 740).
+    provenance: str | None = None
+    #: Keys with a leading underscore (PEP 700); never another server's.
+    private: Mapping[str, object] = NOTHING
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether this is a built distribution in the wheel format."""
+        return self.filename.endswith(".whl")
+
+
+class Status(StrEnum):
+    """Project status markers (PEP 792)."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+    DEPRECATED = "deprecated"
+
+
+class ProjectStatus(msgspec.Struct, frozen=True):
+    """A project's status and, if given, the reason for it (PEP 792)."""
+
+    status: Status
+    reason: str | None = None
+
+
+class Freshness:
+    """What a source knows of how current a snapshot is; the source keeps it up to date.
+
+    It lives beside the content, because a page that was confirmed unchanged is the same page.
+    Times are seconds since the epoch, as `time.time` gives them.
+    """
+
+    __slots__ = ("lifetime_s", "stale_because", "validated_at")
+
+    def __init__(self, *, validated_at: float = 0.0, lifetime_s: float = 0.0) -> None:
+        self.validated_at = validated_at
+        #: How long a client may keep its copy without asking; 0: it must always ask.
+        self.lifetime_s = lifetime_s
+        #: Why the source could not confirm the snapshot, once its lifetime was over.
+        self.stale_because: str | None = None
+
+    def told(self, now: float) -> tuple[int, int | None, str | None]:
+        """What to tell clients: max-age in seconds, age in seconds or None, a warning or None."""
+        if self.lifetime_s <= 0 and self.stale_because is None:
+            return 0, None, None
+        return int(self.lifetime_s), max(0, int(now - self.validated_at)), self.stale_because
+
+
+class WeakestFreshness(Freshness):
+    """The freshness of something made of several snapshots: that of its weakest part."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Iterable[Freshness]) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+
+    @override
+    def told(self, now: float) -> tuple[int, int | None, str | None]:
+        """The shortest lifetime, the highest age and all the warnings of the parts."""
+        told = [part.told(now) for part in self.parts]
+        ages = [age for _, age, _ in told if age is not None]
+        warnings = [warning for _, _, warning in told if warning]
+        lifetime = min((lifetime for lifetime, _, _ in told), default=0)
+        return lifetime, max(ages, default=None), "; ".join(warnings) or None
+
+
+class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
+    """A snapshot of one project: its files and what is known of it (PEP 691, 700, 792).
+
+    A quarantined project offers no files, whatever it was made with (PEP 792).
+    """
+
+    name: ProjectName
+    files: tuple[File, ...]
+    #: All versions, also such as have no file; unique (PEP 700). See `versions_of`.
+    versions: tuple[str, ...] = ()
+    status: ProjectStatus | None = None
+    #: The upstream's serial of the project, for indexes that mirror one upstream.
+    serial: int | None = None
+    private: Mapping[str, object] = NOTHING
+    freshness: Freshness = msgspec.field(default_factory=Freshness)
+    _index: tuple[tuple[File, ...], dict[str, File]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is not None and self.status.status is Status.QUARANTINED:
+            msgspec.structs.force_setattr(self, "files", ())
+
+    def find(self, filename: str) -> File | None:
+        """The file of exactly that name, or None."""
+        index = self._index
+        if index is None or index[0] is not self.files:  # made, or made for the page copied from
+            index = self.files, {file.filename: file for file in self.files}
+            msgspec.structs.force_setattr(self, "_index", index)
+        return index[1].get(filename)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the page holds."""
+        return 2000 + 1250 * len(self.files)
+
+
+class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
+    """A snapshot of the names of all projects: normalised, sorted, unique."""
+
+    names: tuple[ProjectName, ...]
+    serial: int | None = None
+    private: Mapping[str, object] = NOTHING
+    #: What is missing: one sentence for each source that could not be asked.
+    incomplete: tuple[str, ...] = ()
+    freshness: Freshness = msgspec.field(default_factory=Freshness)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the list holds."""
+        return 500 + 120 * len(self.names)
+
+
+class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
+    """How it is asked: what a component may want to know of the request it works for."""
+
+    #: The client asked for an answer that was confirmed just now (`Cache-Control: no-cache`).
+    revalidate: bool = False
+
+
+NO_CONTEXT = RequestContext()
+
+
+class SourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source is doing, for people and for `/readyz`."""
+
+    #: Its address or path, never with credentials.
+    label: str
+    kind: str
+    #: None: not asked yet. False: the last answer was a failure.
+    available: bool | None
+    #: One sentence on what is wrong, or anything worth knowing.
+    detail: str = ""

@@ -1,0 +1,1 @@
+"""What happens, as values: components emit events, adapters make logs of them."""

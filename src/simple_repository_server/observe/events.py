@@ -1,0 +1,161 @@
+"""The events components emit: immutable records, and nothing that writes them down.
+
+Their names and fields are a public contract, listed in docs/events.md. No field ever holds a
+credential: sources are named by their label, requests by their path without the query.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+from typing_extensions import override
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened that an operator may want to know."""
+
+    level: ClassVar[str] = "info"
+
+    def text(self) -> str:
+        """One line for a person."""
+        raise NotImplementedError
+
+
+class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
+    """A request was answered (or its transfer cut: then `error` says why)."""
+
+    method: str
+    path: str
+    status: int
+    #: Bytes of the body that were handed to the server.
+    bytes: int
+    duration_ms: float
+    client: str
+    user_agent: str
+    error: str = ""
+
+    @override
+    def text(self) -> str:
+        """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
+        agent = self.user_agent.partition(" ")[0] or "unknown client"
+        problem = f": {self.error}" if self.error else ""
+        return (
+            f"{self.status} {self.method} {self.path} {_size(self.bytes)} "
+            f"in {self.duration_ms:.1f} ms, {agent} at {self.client}{problem}"
+        )
+
+
+class SourceFailed(Event, frozen=True, kw_only=True, tag="source_failed"):
+    """A source could not be asked; told once, until it works again."""
+
+    level: ClassVar[str] = "warning"
+    source: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The source and what is wrong with it."""
+        return f"source {self.source} failed: {self.reason}"
+
+
+class SourceRecovered(Event, frozen=True, kw_only=True, tag="source_recovered"):
+    """A source that had failed answers again."""
+
+    source: str
+
+    @override
+    def text(self) -> str:
+        """The source that is back."""
+        return f"source {self.source} answers again"
+
+
+class EntriesDropped(Event, frozen=True, kw_only=True, tag="entries_dropped"):
+    """A page was read, but some of its entries were no use; told once per version of the page."""
+
+    level: ClassVar[str] = "warning"
+    source: str
+    project: str
+    count: int
+    example: str
+
+    @override
+    def text(self) -> str:
+        """How many were dropped, and one of them."""
+        return f"{self.project} at {self.source}: left out {self.count} unusable, as {self.example}"
+
+
+class FileSkipped(Event, frozen=True, kw_only=True, tag="file_skipped"):
+    """A file in a local directory is not served, though it looks as if it was meant to be."""
+
+    level: ClassVar[str] = "warning"
+    source: str
+    file: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file and the reason."""
+        return f"{self.file} in {self.source} is not served: {self.reason}"
+
+
+class Inspecting(Event, frozen=True, kw_only=True, tag="inspecting"):
+    """Digests of local files are being computed; the last one has `done_files == files`."""
+
+    level: ClassVar[str] = "debug"
+    source: str
+    done_files: int
+    files: int
+    done_bytes: int
+    bytes: int
+
+    @override
+    def text(self) -> str:
+        """How far it is."""
+        return (
+            f"digests of {self.source}: {self.done_files} of {self.files} files, "
+            f"{_size(self.done_bytes)} of {_size(self.bytes)}"
+        )
+
+
+class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreadable"):
+    """A wheel has no metadata that can be read: its page stops announcing it."""
+
+    level: ClassVar[str] = "warning"
+    project: str
+    file: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file and the reason."""
+        return f"no metadata for {self.file}: {self.reason}"
+
+
+class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
+    """Something of our own does not work as it should; the service goes on without it."""
+
+    level: ClassVar[str] = "error"
+    what: str
+    #: Where in the code, for developers; shown at level debug only.
+    detail: str = ""
+
+    @override
+    def text(self) -> str:
+        """What is wrong."""
+        return self.what
+
+
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The default of every component: nobody listens."""
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,118 @@
+"""Events as lines on a stream, for a person or for a machine.
+
+Lines are written by a thread, so that a full pipe or a slow terminal never holds up a request.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TextIO
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.observe.events import Event, Trouble
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+_FLUSH_S = 0.05
+#: Lines waiting to be written; beyond that, new ones are counted and dropped.
+_MAX_WAITING = 50_000
+_CLOSE_S = 2.0
+
+
+class LogWriter:
+    """Writes events of at least `level` to `stream`; call it with each event."""
+
+    def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
+        self._descriptor = stream.fileno()
+        self._format = _json_line if form == "json" else _text_line
+        self._rank = LEVELS.index(level)
+        self._debug = level == "debug"
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Write the event down, soon."""
+        if LEVELS.index(event.level) >= self._rank:
+            self.line(self._format(event, time.time()))
+            if self._debug and isinstance(event, Trouble) and event.detail:
+                self.line(event.detail)
+
+    def line(self, text: str) -> None:
+        """Write a line down, soon."""
+        if len(self._waiting) >= _MAX_WAITING:
+            self._dropped += 1
+            return
+        self._waiting.append(text)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, within a bounded time."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+    def _write(self) -> None:
+        closing = False
+        while not closing:
+            closing = self._closing.wait(_FLUSH_S)
+            lines: list[str] = []
+            while self._waiting:
+                lines.append(self._waiting.popleft())
+            if self._dropped:
+                lines.append(f"({self._dropped} log lines were dropped: nobody reads them)")
+                self._dropped = 0
+            if lines:
+                _write_all(self._descriptor, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        return  # nobody to tell
+
+
+def _text_line(event: Event, now: float) -> str:
+    level = "" if event.level in {"info", "debug"} else f"{event.level.upper()}: "
+    return f"{_clock(int(now))} {level}{_printable(event.text())}"
+
+
+@lru_cache(maxsize=2)
+def _clock(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
+
+
+def _json_line(event: Event, now: float) -> str:
+    fields = msgspec.to_builtins(event)
+    kind = fields.pop("type")
+    return msgspec.json.encode(
+        {"time": now, "level": event.level, "event": kind, **fields}
+    ).decode()
+
+
+def _printable(text: str) -> str:
+    """The text without anything a terminal would act on."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+
+
+class StandardLogging(logging.Handler):
+    """Passes what libraries log (the HTTP server, the HTTP client) on to a `LogWriter`."""
+
+    def __init__(self, write: Callable[[Event], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(Trouble(what=f"{record.name}: {record.getMessage()}"))

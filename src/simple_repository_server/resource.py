@@ -1,0 +1,186 @@
+"""What `get_resource` answers with: the bytes of a file or of its metadata, not yet read.
+
+A `Resource` says what is known beforehand (size, digest) and opens itself. What else it can do is
+an attribute that is None where it cannot: be sent by its path, be fetched by the client itself.
+The web layer asks for the ability and never for the class.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.errors import SourceUnavailable, TransferAborted
+
+CHUNK_BYTES = 256 * 1024
+OCTET_STREAM = "application/octet-stream"
+#: Core metadata: RFC 822 headers in UTF-8.
+METADATA_TYPE = "text/plain; charset=utf-8"
+
+
+class ByteRange(msgspec.Struct, frozen=True):
+    """The bytes from `start` up to, not including, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes that is."""
+        return self.stop - self.start
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """An opened body: its bytes as a stream, and what is known of them by now."""
+
+    chunks: AsyncIterator[bytes]
+    #: How many bytes `chunks` will bring; None if the origin does not say.
+    length: int | None
+    #: The size of the whole, of which this may be a range; None if unknown.
+    total: int | None = None
+    #: The origin's strong validator with its quotes, for resources without a digest.
+    etag: str | None = None
+    #: Whether the origin sends the whole for a part, so that asking for parts is no use.
+    cut: bool = False
+
+
+class Resource:
+    """Bytes that can be opened, whole or in part.
+
+    Subclass it for a new kind of storage: set what is known, implement `open`.
+    """
+
+    #: In bytes; None if only opening (or `measured`) will tell.
+    size: int | None = None
+    #: The sha256 of the very bytes, lowercase hex.
+    sha256: str | None = None
+    media_type: str = OCTET_STREAM
+    #: A strong validator with its quotes, for resources without a digest (RFC 9110 §8.8.3).
+    validator: str | None = None
+    #: A file on this machine that holds the bytes, whole: the server may send it by its path.
+    path: Path | None = None
+    #: Where a client can fetch the bytes itself, without credentials.
+    location: str | None = None
+
+    def open(self, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[Body]:
+        """The bytes as a stream, of which the last part only comes once all proved right.
+
+        Raises on entering: `ResourceNotFound`, `SourceUnavailable`. While reading:
+        `TransferAborted`, when the bytes break off or are not those of the digest.
+        """
+        raise NotImplementedError
+
+    async def measured(self) -> "Resource":
+        """The same resource with its size known, if that can be found without its bytes."""
+        return self
+
+    @property
+    def etag(self) -> str | None:
+        """A strong entity tag: of the digest if that is known."""
+        return f'"sha256:{self.sha256}"' if self.sha256 else self.validator
+
+
+class BytesResource(Resource):
+    """A resource whose bytes are in memory."""
+
+    def __init__(
+        self, content: bytes, *, media_type: str = OCTET_STREAM, sha256: str | None = None
+    ) -> None:
+        self.content = content
+        self.size = len(content)
+        self.media_type = media_type
+        self.sha256 = sha256
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        content = self.content
+        if byte_range is not None:
+            content = content[byte_range.start : byte_range.stop]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        yield Body(chunks=chunks(), length=len(content), total=self.size)
+
+
+class PathResource(Resource):
+    """A file on this machine, which must still be the one that was looked at.
+
+    `size` and `mtime_ns` say which one that is: a file replaced in the meantime cannot be opened,
+    so two files are never mixed.
+    """
+
+    path: Path
+    size: int
+
+    def __init__(self, path: Path, *, size: int, mtime_ns: int, sha256: str | None = None) -> None:
+        self.path = path
+        self.size = size
+        self.mtime_ns = mtime_ns
+        self.sha256 = sha256
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        wanted = byte_range or ByteRange(0, self.size)
+        file = await asyncio.to_thread(self._open_unchanged)
+        try:
+            yield Body(chunks=_read(file, wanted), length=wanted.length, total=self.size)
+        finally:
+            file.close()
+
+    def _open_unchanged(self) -> BinaryIO:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            reason = f"{self.path.name} cannot be read ({error.strerror})"
+            raise SourceUnavailable("file system", reason) from error
+        stat = os.fstat(file.fileno())
+        if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
+            file.close()
+            raise SourceUnavailable("file system", f"{self.path.name} was just replaced")
+        return file
+
+
+async def _read(file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
+    position = wanted.start
+    while position < wanted.stop:
+        length = min(CHUNK_BYTES, wanted.stop - position)
+        chunk = await asyncio.to_thread(os.pread, file.fileno(), length, position)
+        if not chunk:
+            raise TransferAborted(f"{file.name} became shorter while it was sent.")
+        position += len(chunk)
+        yield chunk
+
+
+async def verified(
+    chunks: AsyncIterator[bytes], *, what: str, size: int | None, digest: tuple[str, str] | None
+) -> AsyncIterator[bytes]:
+    """The chunks, one step behind: the last comes only when size and digest proved right.
+
+    `digest` is a name `hashlib` knows and the lowercase hex. Raises `TransferAborted`.
+    """
+    hasher = hashlib.new(digest[0], usedforsecurity=False) if digest else None
+    received, held = 0, b""
+    async for chunk in chunks:
+        received += len(chunk)
+        if size is not None and received > size:
+            raise TransferAborted(f"{what} is longer than the {size} bytes it should have.")
+        if hasher is not None:
+            hasher.update(chunk)
+        if held:
+            yield held
+        held = chunk
+    if size is not None and received != size:
+        raise TransferAborted(f"{what} ended after {received} of {size} bytes.")
+    if hasher is not None and digest is not None and hasher.hexdigest() != digest[1]:
+        raise TransferAborted(f"{what} does not have the {digest[0]} digest its index gives.")
+    if held:
+        yield held

@@ -1,0 +1,283 @@
+"""A directory of distribution files as a repository."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.distributions.filenames import versions_of
+from simple_repository_server.distributions.metadata import read_local_metadata
+from simple_repository_server.errors import (
+    Malformed,
+    ProjectNotFound,
+    ResourceNotFound,
+    SourceTimeout,
+    SourceUnavailable,
+)
+from simple_repository_server.model import (
+    NO_CONTEXT,
+    File,
+    ProjectList,
+    ProjectPage,
+    RequestContext,
+    SourceState,
+)
+from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.observe.events import Emit, FileSkipped, ignore
+from simple_repository_server.repository import Repository
+from simple_repository_server.resource import METADATA_TYPE, BytesResource, PathResource, Resource
+from simple_repository_server.sources.local_inspector import Inspector, identities
+from simple_repository_server.sources.local_tree import Found, Listing, LocalTree
+from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
+
+DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
+#: How old a look at the directory may be: changes are seen within a second.
+_LOOK_AGAIN_S = 0.5
+#: A wheel that cannot be read and is this young is still being written: it is not listed yet.
+_SETTLED_S = 10.0
+#: How long a page waits for the digests of its files.
+_DEADLINE_S = 55.0
+_METADATA_BYTES = 16 * 1024 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Kept(msgspec.Struct):
+    """A page, the files it is of (by path), and when these were last looked at."""
+
+    page: ProjectPage
+    files: Mapping[str, FileIdentity]
+    #: A file is still being written, so the page is to be made again.
+    settled: bool
+    looked_at: float
+
+
+class LocalRepository(Repository):
+    """The wheels, sdists and eggs below the directory `path`.
+
+    Files may lie in `<project>/` folders, flat, or in any tree: the project comes from the file
+    name. Changes are seen within a second. `digests` remembers across restarts what was read out
+    of the files, and is opened and closed with the repository.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        digests: DigestStore | None = None,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        clock: Callable[[], float] = time.time,
+        emit: Emit = ignore,
+    ) -> None:
+        self.label = str(path)
+        self._clock = clock
+        self._emit = emit
+        self._inspector = Inspector(digests or DigestStore(emit=emit), label=self.label, emit=emit)
+        self._tree = LocalTree(Path(path))
+        self._listing = Listing({})
+        self._looked_at = float("-inf")
+        self._problem: SourceUnavailable | None = None
+        self._list = ProjectList(names=())
+        self._pages: MemoryCache[ProjectName, _Kept] = MemoryCache(memory_bytes)
+        self._metadata: MemoryCache[str, bytes] = MemoryCache(_METADATA_BYTES)
+        self._looking: SingleFlight[str, None] = SingleFlight()
+        self._making: SingleFlight[ProjectName, _Kept] = SingleFlight()
+        self._warm_up: asyncio.Task[None] | None = None
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        await self._look()
+        return self._list
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        return (await self._kept(project)).page
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        kept = await self._kept(project)
+        file = kept.page.find(filename.described)
+        if file is None:
+            raise ResourceNotFound(project, filename)
+        if not filename.is_metadata:
+            identity = kept.files[file.url]
+            return PathResource(
+                Path(file.url),
+                size=identity.size,
+                mtime_ns=identity.mtime_ns,
+                sha256=file.hashes["sha256"],
+            )
+        if isinstance(file.core_metadata, bool):
+            raise ResourceNotFound(project, filename)
+        return await self._metadata_of(file, file.core_metadata["sha256"])
+
+    @override
+    def source_states(self) -> tuple[SourceState, ...]:
+        asked = self._looked_at > 0
+        detail = self._problem.reason if self._problem else _unreadable(self._listing)
+        return (
+            SourceState(
+                label=self.label,
+                kind="directory",
+                available=self._problem is None if asked else None,
+                detail=detail,
+            ),
+        )
+
+    @override
+    async def _open(self) -> None:
+        await self._inspector.open()
+        self._warm_up = asyncio.create_task(self._inspect_all())
+
+    @override
+    async def _close(self) -> None:
+        if self._warm_up is not None:
+            self._warm_up.cancel()
+            await asyncio.gather(self._warm_up, return_exceptions=True)
+        await self._making.cancel_all()
+        await self._looking.cancel_all()
+        await self._inspector.close()
+
+    async def _inspect_all(self) -> None:
+        """Compute digests ahead of the first requests; a request for a page does not wait for it."""
+        try:
+            await self._look()
+        except SourceUnavailable:
+            return
+        paths = [found.path for files in self._listing.files.values() for found in files]
+        await self._inspector.inspect_all(await asyncio.to_thread(identities, paths))
+
+    # --- what lies there -------------------------------------------------------------------------
+
+    async def _look(self) -> Listing:
+        if not 0 <= self._clock() - self._looked_at < _LOOK_AGAIN_S:
+            await self._looking.run("", self._look_now)
+        if self._problem is not None:
+            raise SourceUnavailable(self.label, self._problem.reason)
+        return self._listing
+
+    async def _look_now(self) -> None:
+        try:
+            listing = await asyncio.to_thread(self._tree.look)
+        except OSError as error:
+            reason = f"the directory cannot be read ({(error.strerror or 'error').lower()})"
+            self._problem = SourceUnavailable(self.label, reason)
+        else:
+            self._problem = None
+            if listing is not self._listing:
+                self._tell_skipped(listing)
+                self._list = ProjectList(names=sorted_unique(listing.files))
+                self._listing = listing
+        self._looked_at = self._clock()
+
+    def _tell_skipped(self, listing: Listing) -> None:
+        skipped = [*listing.skipped, *((folder, _CANNOT_READ) for folder in listing.unreadable)]
+        before = {*self._listing.skipped, *((f, _CANNOT_READ) for f in self._listing.unreadable)}
+        for path, reason in skipped:
+            if (path, reason) not in before:
+                self._emit(FileSkipped(source=self.label, file=path, reason=reason))
+
+    # --- a page ----------------------------------------------------------------------------------
+
+    async def _kept(self, project: ProjectName) -> _Kept:
+        kept = self._pages.get(project)
+        if kept is not None and 0 <= self._clock() - kept.looked_at < _LOOK_AGAIN_S:
+            return kept
+        listing = await self._look()
+        found = listing.files.get(project)
+        if found is None:
+            self._pages.discard(project)
+            if listing.unreadable:
+                # It may be in there, and looking elsewhere would give its name away.
+                raise SourceUnavailable(self.label, _unreadable(listing))
+            raise ProjectNotFound(project)
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                return await self._making.run(project, partial(self._make, project, found))
+        except TimeoutError as error:
+            reason = f"the digests of {project} are still being computed"
+            raise SourceTimeout(self.label, reason) from error
+
+    async def _make(self, project: ProjectName, found: tuple[Found, ...]) -> _Kept:
+        now = self._clock()
+        files = await asyncio.to_thread(identities, [one.path for one in found])
+        kept = self._pages.get(project)
+        if kept is None or not kept.settled or kept.files != files:
+            facts = await self._inspector.facts(files)
+            made = _page(project, found, files, facts, now)
+            if kept is not None and kept.page.files == made.page.files:
+                made.page = kept.page
+            kept = made
+            self._pages.put(project, kept, kept.page.weight)
+        kept.looked_at = now
+        return kept
+
+    async def _metadata_of(self, file: File, sha256: str) -> Resource:
+        content = self._metadata.get(sha256)
+        if content is None:
+            try:
+                content = await asyncio.to_thread(read_local_metadata, Path(file.url)) or b""
+            except (OSError, Malformed) as error:
+                reason = f"{file.filename} was just replaced or removed"
+                raise SourceUnavailable(self.label, reason) from error
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise SourceUnavailable(self.label, f"{file.filename} was just replaced")
+            self._metadata.put(sha256, content, len(content))
+        return BytesResource(content, media_type=METADATA_TYPE, sha256=sha256)
+
+
+_CANNOT_READ = "it cannot be read; make it readable or move it out"
+
+
+def _unreadable(listing: Listing) -> str:
+    if not listing.unreadable:
+        return ""
+    return f"the folder {listing.unreadable[0]} cannot be read; make it readable or move it out"
+
+
+def _page(
+    project: ProjectName,
+    found: tuple[Found, ...],
+    identities: Mapping[str, FileIdentity],
+    facts: Mapping[str, Facts],
+    now: float,
+) -> _Kept:
+    files: list[File] = []
+    settled = True
+    for one in found:
+        identity, known = identities.get(one.path), facts.get(one.path)
+        if identity is None or known is None:
+            settled = False
+        elif known.problem and now - identity.mtime_ns / 1e9 < _SETTLED_S:
+            settled = False
+        else:
+            files.append(_file(one, identity, known))
+    page = ProjectPage(
+        name=project,
+        files=tuple(files),
+        versions=versions_of((file.filename for file in files), project),
+    )
+    return _Kept(page, identities, settled, now)
+
+
+def _file(found: Found, identity: FileIdentity, facts: Facts) -> File:
+    return File(
+        filename=found.filename,
+        url=found.path,
+        hashes={"sha256": facts.sha256},
+        size=identity.size,
+        upload_time=_EPOCH + timedelta(microseconds=identity.mtime_ns // 1000),
+        requires_python=facts.requires_python,
+        core_metadata={"sha256": facts.metadata_sha256} if facts.metadata_sha256 else False,
+    )

@@ -1,0 +1,120 @@
+"""The facts about local files: remembered, or found out in worker threads, once each."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.distributions.inspection import inspect
+from simple_repository_server.observe.events import Emit, FileSkipped, Inspecting
+from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
+
+_THREADS = 2
+
+
+def identity_of(path: str, state: os.stat_result) -> FileIdentity:
+    """The identity of the file at the path, of which `state` is what `os.stat` says."""
+    text = path.encode("utf-8", "backslashreplace").decode()
+    return FileIdentity(text, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+class Inspector:
+    """Finds out the facts about files, keeps them in `digests`, and reports on long work."""
+
+    def __init__(self, digests: DigestStore, *, label: str, emit: Emit) -> None:
+        self._digests = digests
+        self._label = label
+        self._emit = emit
+        self._flight: SingleFlight[FileIdentity, Facts | None] = SingleFlight()
+        self._threads: ThreadPoolExecutor | None = None
+        self._unreadable: set[str] = set()
+
+    async def open(self) -> None:
+        """Start the threads and open the store."""
+        self._threads = ThreadPoolExecutor(_THREADS, "digests")
+        await asyncio.to_thread(self._digests.open)
+
+    async def close(self) -> None:
+        """Stop what runs and close the store."""
+        await self._flight.cancel_all()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+        self._digests.close()
+
+    async def facts(self, files: dict[str, FileIdentity]) -> dict[str, Facts]:
+        """The facts about the files at these paths, without those that changed meanwhile."""
+        known = await asyncio.to_thread(self._known, files)
+        unknown = {path: files[path] for path in files if path not in known}
+        found = await asyncio.gather(*(self._inspect(p, i) for p, i in unknown.items()))
+        fresh = {p: facts for p, facts in zip(unknown, found, strict=True) if facts is not None}
+        return known | fresh
+
+    async def inspect_all(self, files: dict[str, FileIdentity]) -> None:
+        """Find out the facts about all the files beforehand, telling how far it is."""
+        known = await asyncio.to_thread(self._known, files)
+        unknown = {path: files[path] for path in files if path not in known}
+        total = sum(identity.size for identity in unknown.values())
+        done_files = done_bytes = 0
+        waiting = iter(unknown.items())
+
+        async def work() -> None:
+            nonlocal done_files, done_bytes
+            for path, identity in waiting:
+                await self._inspect(path, identity)
+                done_files, done_bytes = done_files + 1, done_bytes + identity.size
+                self._emit(
+                    Inspecting(
+                        source=self._label,
+                        done_files=done_files,
+                        files=len(unknown),
+                        done_bytes=done_bytes,
+                        bytes=total,
+                    )
+                )
+
+        await asyncio.gather(*(work() for _ in range(_THREADS)))
+
+    def _known(self, files: dict[str, FileIdentity]) -> dict[str, Facts]:
+        found = ((path, self._digests.get(identity)) for path, identity in files.items())
+        return {path: facts for path, facts in found if facts is not None}
+
+    async def _inspect(self, path: str, identity: FileIdentity) -> Facts | None:
+        async def work() -> Facts | None:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._read, path, identity)
+
+        return await self._flight.run(identity, work)
+
+    def _read(self, path: str, identity: FileIdentity) -> Facts | None:
+        try:
+            facts = inspect(Path(path))
+            unchanged = identity_of(path, Path(path).stat()) == identity
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
+                self._emit(FileSkipped(source=self._label, file=path, reason=reason))
+            return None
+        if not unchanged:
+            return None
+        self._digests.put(identity, facts)
+        return facts
+
+
+def identities(paths: Iterable[str]) -> dict[str, FileIdentity]:
+    """The identities of those of the files that are there and regular now; blocks."""
+    found = {}
+    for path in paths:
+        try:
+            state = os.stat(path)  # noqa: PTH116 - called for each file, often
+        except OSError:
+            continue
+        if stat.S_ISREG(state.st_mode):
+            found[path] = identity_of(path, state)
+    return found

@@ -1,0 +1,1 @@
+"""Tools for testing components and servers: a hostile upstream, fixtures, conformance suites."""

@@ -1,0 +1,1 @@
+"""Repositories around another one, each changing one thing."""

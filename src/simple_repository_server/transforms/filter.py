@@ -1,0 +1,74 @@
+"""Only some of the projects: for list, pages and files alike."""
+
+from collections.abc import Iterable
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.cache.snapshots import PerSnapshot
+from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.repository import Repository, RepositoryContainer
+from simple_repository_server.resource import Resource
+
+
+class _FilteredRepository(RepositoryContainer):
+    """A repository that has those projects of another one which `_allows` allows."""
+
+    def __init__(self, source: Repository) -> None:
+        super().__init__(source)
+        self._filtered = PerSnapshot(self._filter)
+
+    def _allows(self, project: ProjectName) -> bool:
+        raise NotImplementedError
+
+    def _filter(self, projects: ProjectList) -> ProjectList:
+        names = tuple(name for name in projects.names if self._allows(name))
+        return msgspec.structs.replace(projects, names=names)
+
+    def _check(self, project: ProjectName) -> None:
+        if not self._allows(project):
+            raise ProjectNotFound(project)
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        return self._filtered(await self.source.get_project_list(context=context))
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        self._check(project)
+        return await self.source.get_project_page(project, context=context)
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        self._check(project)
+        return await self.source.get_resource(project, filename, context=context)
+
+
+class AllowListRepository(_FilteredRepository):
+    """Only the projects named, in any spelling. Raises `InvalidName` for what is no name."""
+
+    def __init__(self, source: Repository, *, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(map(ProjectName, allowed))
+        super().__init__(source)
+
+    @override
+    def _allows(self, project: ProjectName) -> bool:
+        return project in self._allowed
+
+
+class DenyListRepository(_FilteredRepository):
+    """All but the projects named, in any spelling. Raises `InvalidName` for what is no name."""
+
+    def __init__(self, source: Repository, *, denied: Iterable[str]) -> None:
+        self._denied = frozenset(map(ProjectName, denied))
+        super().__init__(source)
+
+    @override
+    def _allows(self, project: ProjectName) -> bool:
+        return project not in self._denied

@@ -1,0 +1,175 @@
+"""Core metadata for every wheel, whether or not its source has it."""
+
+from functools import partial
+from hashlib import sha256
+from weakref import WeakKeyDictionary
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.errors import (
+    Malformed,
+    ResourceNotFound,
+    SourceUnavailable,
+    TransferAborted,
+)
+from simple_repository_server.model import NO_CONTEXT, File, ProjectPage, RequestContext
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, MetadataUnreadable, ignore
+from simple_repository_server.repository import Repository, RepositoryContainer
+from simple_repository_server.resource import METADATA_TYPE, BytesResource, Resource
+from simple_repository_server.transforms.metadata_reading import (
+    DOWNLOAD_BYTES,
+    MetadataReader,
+    read_whole,
+)
+
+DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
+_NOTE_BYTES = 200
+_MAX_SIBLING_BYTES = 20 * 1024 * 1024
+
+
+class _Unreadable(msgspec.Struct, frozen=True):
+    reason: str
+
+
+class MetadataInjectorRepository(RepositoryContainer):
+    """Announces metadata for every wheel of `source`, and has it (PEP 658, 714).
+
+    What the source announces is taken from there; else it is read out of the wheel, from a remote
+    one by ranges. It is kept under the wheel's digest (within `memory_bytes`), and its own digest
+    announced once known. A wheel whose metadata cannot be read is announced no longer. Where an
+    index does no ranges a wheel of up to `download_bytes` is downloaded for it.
+    """
+
+    def __init__(
+        self,
+        source: Repository,
+        *,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        download_bytes: int = DOWNLOAD_BYTES,
+        emit: Emit = ignore,
+    ) -> None:
+        super().__init__(source)
+        self._emit = emit
+        self._reader = MetadataReader(download_bytes)
+        self._contents: MemoryCache[str, bytes] = MemoryCache(memory_bytes)
+        #: The digest of a wheel's metadata, or why there is none, by the wheel.
+        self._notes: MemoryCache[str, str | _Unreadable] = MemoryCache(memory_bytes // 4)
+        #: How often something was noted about a project: its page has to be made again.
+        self._noted: MemoryCache[ProjectName, int] = MemoryCache(memory_bytes // 16)
+        self._pages: WeakKeyDictionary[ProjectPage, tuple[int, ProjectPage | None]]
+        self._pages = WeakKeyDictionary()
+        self._flight: SingleFlight[str, bytes] = SingleFlight()
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        page = await self.source.get_project_page(project, context=context)
+        noted = self._noted.get(project) or 0
+        known = self._pages.get(page)
+        if known is not None and known[0] == noted:
+            return known[1] or page
+        announced = self._announce(page)
+        # None stands for the page itself, which as a value would keep its own key alive.
+        self._pages[page] = noted, None if announced is page else announced
+        return announced
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        if not filename.is_metadata:
+            return await self.source.get_resource(project, filename, context=context)
+        page = await self.source.get_project_page(project, context=context)
+        file = page.find(filename.described)
+        if file is None or page.find(filename) is not None or not file.is_wheel:
+            return await self.source.get_resource(project, filename, context=context)
+        content = await self._metadata(project, file, context)
+        digest = sha256(content).hexdigest()
+        return BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+
+    @override
+    async def _close(self) -> None:
+        await self._flight.cancel_all()
+        await super()._close()
+
+    def _announce(self, page: ProjectPage) -> ProjectPage:
+        files = tuple(self._announced(page.name, file) for file in page.files)
+        if all(a is b for a, b in zip(files, page.files, strict=True)):
+            return page
+        return msgspec.structs.replace(page, files=files)
+
+    def _announced(self, project: ProjectName, file: File) -> File:
+        if not file.is_wheel:
+            return file
+        note = self._notes.get(_key(project, file))
+        announcement: object = file.core_metadata or True
+        if isinstance(note, _Unreadable):
+            announcement = False
+        elif note is not None:
+            announcement = {"sha256": note}
+        if announcement == file.core_metadata:
+            return file
+        return msgspec.structs.replace(file, core_metadata=announcement)
+
+    async def _metadata(self, project: ProjectName, file: File, context: RequestContext) -> bytes:
+        key = _key(project, file)
+        if isinstance(self._notes.get(key), _Unreadable):
+            raise ResourceNotFound(project, f"{file.filename}.metadata")
+        content = self._contents.get(key)
+        if content is None:
+            content = await self._flight.run(key, partial(self._find, project, file, context))
+        return content
+
+    async def _find(self, project: ProjectName, file: File, context: RequestContext) -> bytes:
+        content = await self._sibling(project, file, context)
+        if content is None:
+            resource = await self.source.get_resource(project, file.filename, context=context)
+            try:
+                content = await self._reader.read(resource, file.filename)
+            except Malformed as error:
+                self._note(project, file, _Unreadable(str(error)))
+                reason = str(error)
+                self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
+                raise ResourceNotFound(project, f"{file.filename}.metadata") from error
+            except TransferAborted as error:
+                raise SourceUnavailable(f"of {file.filename}", str(error)) from error
+        self._contents.put(_key(project, file), content, len(content) + _NOTE_BYTES)
+        self._note(project, file, sha256(content).hexdigest())
+        return content
+
+    async def _sibling(
+        self, project: ProjectName, file: File, context: RequestContext
+    ) -> bytes | None:
+        """What the source itself has for the announced metadata; None if that is no use."""
+        if not file.core_metadata:
+            return None
+        name = FileName(f"{file.filename}.metadata")
+        try:
+            resource = await self.source.get_resource(project, name, context=context)
+            return await read_whole(resource, _MAX_SIBLING_BYTES)
+        except (ResourceNotFound, SourceUnavailable, TransferAborted, Malformed):
+            return None  # it may still be read out of the wheel
+
+    def _note(self, project: ProjectName, file: File, note: str | _Unreadable) -> None:
+        key = _key(project, file)
+        announced = file.core_metadata
+        if self._notes.get(key) == note or (
+            not isinstance(announced, bool) and announced.get("sha256") == note
+        ):
+            return
+        self._notes.put(key, note, _NOTE_BYTES)
+        self._noted.put(project, (self._noted.get(project) or 0) + 1, _NOTE_BYTES)
+
+
+def _key(project: ProjectName, file: File) -> str:
+    """This wheel of this project, by its digest, or else by its address.
+
+    The digest alone would not do: it is what an index claims, and one project's index must not be
+    able to say what another project's metadata is.
+    """
+    return f"{project} {file.filename} {file.hashes.get('sha256') or file.url}"

@@ -1,0 +1,1 @@
+"""Talking to other indexes: requests, limits, credentials, and what their answers mean."""

@@ -1,0 +1,64 @@
+"""What a failed exchange with an upstream means: pure functions from facts to our errors.
+
+The texts name no address, as an address may hold a signature; the label of the source says where.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+
+from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
+from simple_repository_server.upstream.addresses import PrivateAddress
+
+_TOO_MANY, _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERRORS = 429, 401, 403, 500
+#: Waiting longer than this is left to the client.
+_MAX_RETRY_AFTER_S = 60
+
+
+def refusal(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavailable:
+    """The error for an answer with a status that is neither success nor "not there"."""
+    if status in (_UNAUTHORIZED, _FORBIDDEN):
+        return SourceUnavailable(label, f"it refuses us (status {status}); check its credentials")
+    if status == _TOO_MANY or status >= _SERVER_ERRORS:
+        reason = f"it answers with status {status}"
+        wait = retry_after_s(headers)
+        return SourceUnavailable(label, reason, retry_after_s=wait, transient=True)
+    return SourceInvalid(label, f"status {status}")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """The seconds of a `Retry-After` header, within reason; None if it has none (or a date)."""
+    text = headers.get("Retry-After", "")
+    return min(int(text), _MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None
+
+
+def failure(label: str, error: BaseException) -> SourceUnavailable:
+    """The error for an exchange that broke before an answer was complete."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return SourceTimeout(label, "no connection")
+    if isinstance(error, asyncio.TimeoutError):
+        return SourceTimeout(label, "it stopped answering")
+    if isinstance(error, PrivateAddress):
+        return _private(label, error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _no_connection(label, error)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
+        return SourceInvalid(label, "it does not speak proper HTTP")
+    return SourceUnavailable(label, "the connection broke off", transient=True)
+
+
+def _no_connection(label: str, error: aiohttp.ClientConnectorError) -> SourceUnavailable:
+    if isinstance(error, aiohttp.ClientSSLError):
+        return SourceUnavailable(label, "its TLS certificate or protocol is not accepted")
+    cause = error.os_error
+    if isinstance(cause, PrivateAddress):
+        return _private(label, cause)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return SourceUnavailable(label, "its host name cannot be resolved", transient=True)
+    reason = (cause.strerror or "connection failed").lower()
+    return SourceUnavailable(label, f"no connection ({reason})", transient=True)
+
+
+def _private(label: str, error: PrivateAddress) -> SourceInvalid:
+    return SourceInvalid(label, f"it leads to {error}, where a public index has no business")

@@ -1,0 +1,102 @@
+"""For people and for load balancers: what this index is, and how its sources are doing."""
+
+import re
+from html import escape
+from typing import Any
+
+import msgspec
+
+from simple_repository_server.model import SourceState
+from simple_repository_server.repository import Repository
+from simple_repository_server.version import __version__
+from simple_repository_server.web.exchange import Exchange
+from simple_repository_server.web.problems import Headers
+from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
+
+_STYLE = """
+:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
+body { max-width: 46rem; margin: 3rem auto; padding: 0 1rem; }
+pre { padding: .8rem 1rem; border: 1px solid color-mix(in srgb, currentColor 25%, transparent);
+      border-radius: .5rem; overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; padding: .3rem .8rem .3rem 0; vertical-align: top; }
+.down { color: #c22; font-weight: 600; }
+footer { margin-top: 3rem; opacity: .7; font-size: .9rem; }
+"""
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+
+
+async def home(exchange: Exchange, repository: Repository) -> None:
+    """What this index is and how to use it: HTML for people, JSON on request."""
+    states = repository.source_states()
+    host = exchange.header(b"host")
+    base = f"{exchange.scope.get('scheme', 'http')}://{host}" if _HOST.fullmatch(host) else ""
+    if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
+        facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
+        await _reply_json(exchange, 200, {**facts, "sources": _described(states)})
+    else:
+        body = _page(f"{base}{exchange.scope.get('root_path', '')}/simple/", states).encode()
+        await exchange.reply(200, _headers("text/html; charset=utf-8", body), body)
+
+
+async def healthz(exchange: Exchange, repository: Repository) -> None:
+    """Alive: this process answers."""
+    del repository
+    await _reply_json(exchange, 200, {"status": "alive"})
+
+
+async def readyz(exchange: Exchange, repository: Repository) -> None:
+    """Able to serve: not every source is known to be down. Says how each one is doing."""
+    states = repository.source_states()
+    ready = not states or any(state.available is not False for state in states)
+    content = {"status": "ready" if ready else "not ready", "sources": _described(states)}
+    await _reply_json(exchange, 200 if ready else 503, content)
+
+
+async def _reply_json(exchange: Exchange, status: int, content: object) -> None:
+    body = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
+    await exchange.reply(status, _headers("application/json", body), body)
+
+
+def _headers(content_type: str, body: bytes) -> Headers:
+    return [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+    ]
+
+
+def _described(states: tuple[SourceState, ...]) -> list[dict[str, Any]]:
+    return [
+        {"source": s.label, "kind": s.kind, "state": _state(s), "detail": s.detail} for s in states
+    ]
+
+
+def _state(state: SourceState) -> str:
+    return {None: "not asked yet", True: "available", False: "unavailable"}[state.available]
+
+
+def _page(index: str, states: tuple[SourceState, ...]) -> str:
+    rows = "".join(
+        f"<tr><td>{position}</td><td>{escape(s.label)}</td><td>{escape(s.kind)}</td>"
+        f'<td class="{"down" if s.available is False else ""}">{_state(s)}'
+        f"{f'<br>{escape(s.detail)}' if s.detail else ''}</td></tr>"
+        for position, s in enumerate(states, 1)
+    )
+    url = escape(index)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Python package index</title>
+<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>
+<body><h1>Python package index</h1>
+<p>Install from here with</p>
+<pre>pip install --index-url {url} PROJECT
+uv pip install --default-index {url} PROJECT</pre>
+<p>or look at <a href="simple/">all projects</a>.</p>
+<h2>Sources</h2>
+<p>The first source that has a project owns it, with all its versions.</p>
+<table><tr><th>#</th><th>Source</th><th>Kind</th><th>State</th></tr>{rows}</table>
+<footer>simple-repository-server {escape(__version__)}</footer></body></html>
+"""

@@ -1,0 +1,91 @@
+"""Which status for which error, and how a client is told: the one table."""
+
+from html import escape
+
+import msgspec
+
+from simple_repository_server.errors import (
+    Malformed,
+    NotAcceptable,
+    NotFound,
+    RepositoryError,
+    SourceInvalid,
+    SourceTimeout,
+    SourceUnavailable,
+    TransferAborted,
+)
+from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
+
+#: The most specific class of an error counts.
+STATUSES: dict[type[BaseException], int] = {
+    NotFound: 404,
+    NotAcceptable: 406,
+    SourceUnavailable: 503,
+    SourceTimeout: 504,
+    SourceInvalid: 502,
+    # A body that proves wrong before any of it was sent; a text that a source should have wrapped.
+    TransferAborted: 502,
+    Malformed: 502,
+    RepositoryError: 500,
+    Exception: 500,
+}
+TITLES = {
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    416: "Range not satisfiable",
+    500: "Internal error",
+    502: "Bad gateway",
+    503: "Service unavailable",
+    504: "Gateway timeout",
+}
+_RETRY_AFTER_S = 5
+_UNEXPECTED = "Something went wrong in this server; its log says more."
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A status, one sentence on what is wrong, and further headers."""
+
+    status: int
+    detail: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    #: An error that is a mistake of ours.
+    unexpected: bool = False
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What a client is told about an error: nothing of errors we did not expect."""
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    if not isinstance(error, RepositoryError):
+        return Problem(status, _UNEXPECTED, unexpected=True)
+    if isinstance(error, SourceUnavailable):
+        # A small whole number: some clients cannot read anything else.
+        wait = error.retry_after_s or _RETRY_AFTER_S
+        return Problem(status, str(error), ((b"retry-after", str(wait).encode()),))
+    return Problem(status, str(error))
+
+
+def render_problem(problem: Problem, accept: str) -> tuple[Headers, bytes]:
+    """The headers and the body: JSON, HTML or text, as the client accepts."""
+    form = choose_error_form(accept)
+    if form is ErrorForm.JSON:
+        body = msgspec.json.encode({"detail": problem.detail})
+    elif form is ErrorForm.HTML:
+        title = f"{problem.status} {TITLES.get(problem.status, 'Error')}"
+        body = (
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f"</head>\n<body><h1>{title}</h1><p>{escape(problem.detail)}</p></body></html>\n"
+        ).encode()
+    else:
+        body = f"{problem.detail}\n".encode()
+    headers = [
+        (b"content-type", form.value.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
+        (b"x-content-type-options", b"nosniff"),
+        *problem.headers,
+    ]
+    return headers, body

@@ -1,0 +1,338 @@
+"""Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), both directions.
+
+Reading takes the short way (typed decoding in one go) for pages that are as they should be, and
+goes entry by entry where something is odd or the text is so large that decoding it at once would
+hold up the event loop.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from simple_repository_server.errors import InvalidName, Malformed
+from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
+from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.wire.reading import (
+    Read,
+    assemble,
+    check_project,
+    check_version,
+    clean_hashes,
+    clean_status,
+    clean_time,
+    project_names,
+)
+from simple_repository_server.wire.urls import resolver
+
+#: The version whose rules our pages follow when every file has a size, and else (PEP 700).
+API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
+
+#: Larger texts are decoded entry by entry (about 20 ms of decoding at once).
+AT_ONCE_BYTES = 6_000_000
+_FILES_AT_ONCE = 2_000
+_NAMES_AT_ONCE = 20_000
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class _File(msgspec.Struct, rename="kebab", gc=False):
+    filename: str
+    url: str
+    hashes: dict[str, str | None] | None = None
+    size: int | None = None
+    upload_time: datetime | None = None
+    requires_python: str | None = None
+    core_metadata: bool | dict[str, str | None] | None = None
+    dist_info_metadata: bool | dict[str, str | None] | None = None
+    data_dist_info_metadata: bool | dict[str, str | None] | None = None
+    yanked: bool | str | None = None
+    gpg_sig: bool | None = None
+    provenance: str | None = None
+
+
+_FIELDS = {field.encode_name: field for field in msgspec.structs.fields(_File)}
+
+
+class _Page(msgspec.Struct, rename="kebab"):
+    files: list[_File]
+    meta: dict[str, Any] | None = None
+    name: str | None = None
+    versions: list[str] | None = None
+    project_status: dict[str, Any] | None = None
+
+
+_page_decoder = msgspec.json.Decoder(_Page)
+
+
+def _decode(text: bytes) -> _Page | None:
+    try:
+        return _page_decoder.decode(text)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"it is not JSON ({error})") from error
+
+
+def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = False) -> Read:
+    """The page in a JSON text that came from the address `base`.
+
+    Keys with a leading underscore are another server's own and left out, unless `private`.
+    Raises `Malformed` for what is no page, speaks another major version or is another project's.
+    """
+    resolve = resolver(base)
+    entries: Iterable[File | str]
+    page = None if private or len(text) > AT_ONCE_BYTES else _decode(text)
+    if page is not None:
+        rest: Mapping[str, Any] = {
+            "meta": page.meta,
+            "name": page.name,
+            "versions": page.versions,
+            "project-status": page.project_status,
+        }
+        entries = (_file(entry, resolve) for entry in page.files)
+    else:
+        rest, found = _split(text, "files")
+        entries = (_odd_file(entry, resolve, private=private) for entry in found)
+    meta = _mapping(rest.get("meta"))
+    check_version(meta.get("api-version"))
+    check_project(rest.get("name"), project)
+    status = _mapping(rest.get("project-status") or meta.get("project-status"))
+    return assemble(
+        project,
+        entries,
+        versions=_strings(rest.get("versions")),
+        status=clean_status(status.get("status"), status.get("reason")),
+        serial=_serial(meta),
+        private=_private(rest) if private else NOTHING,
+    )
+
+
+def read_list(text: bytes) -> ProjectList:
+    """The list of projects in a JSON text. Raises `Malformed`."""
+    rest, found = _split(text, "projects")
+    meta = _mapping(rest.get("meta"))
+    check_version(meta.get("api-version"))
+    names = sorted_unique(project_names(_mapping(entry).get("name") for entry in found))
+    return ProjectList(names=names, serial=_serial(meta))
+
+
+def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
+    url = resolve(entry.url.partition("#")[0])
+    if url is None:
+        return f"{entry.filename[:80]} (address {entry.url[:80]!r})"
+    try:
+        filename = FileName(entry.filename)
+    except InvalidName as error:
+        return str(error)
+    announced = entry.core_metadata
+    if announced is None:
+        announced = entry.dist_info_metadata
+    if announced is None:
+        announced = entry.data_dist_info_metadata
+    return File(
+        filename=filename,
+        url=url,
+        hashes=clean_hashes(entry.hashes) if entry.hashes else NO_HASHES,
+        size=entry.size if entry.size is None or entry.size >= 0 else None,
+        upload_time=clean_time(entry.upload_time),
+        requires_python=entry.requires_python or None,
+        core_metadata=_announced(announced),
+        yanked=entry.yanked or False,
+        gpg_sig=entry.gpg_sig,
+        provenance=entry.provenance or None,
+    )
+
+
+NO_HASHES: Mapping[str, str] = {}
+
+
+def _announced(value: bool | dict[str, str | None] | None) -> bool | Mapping[str, str]:
+    if isinstance(value, dict):
+        return clean_hashes(value) or True
+    return bool(value)
+
+
+def _odd_file(entry: object, resolve: Callable[[str], str | None], *, private: bool) -> File | str:
+    """As `_file`, from an entry of which any value may be anything."""
+    kept: dict[str, Any] = {}
+    given = _mapping(entry)
+    for key, field in _FIELDS.items():
+        if key in given:
+            try:
+                kept[field.name] = msgspec.convert(given[key], field.type)
+            except msgspec.ValidationError:
+                continue
+    if "filename" not in kept or "url" not in kept:
+        return f"an entry without a usable name or address ({str(entry)[:80]})"
+    file = _file(_File(**kept), resolve)
+    if private and isinstance(file, File):
+        return msgspec.structs.replace(file, private=_private(given))
+    return file
+
+
+def _split(text: bytes, key: str) -> tuple[dict[str, Any], Iterator[Any]]:
+    """An object without the array under `key`, and the elements of that array.
+
+    The elements of a large text are decoded one by one, so that other threads run in between.
+    """
+    try:
+        if len(text) <= AT_ONCE_BYTES:
+            whole = msgspec.json.decode(text)
+        else:
+            whole = _decode_in_steps(text.decode())
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Malformed(f"it is not JSON ({error})") from error
+    if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+        raise Malformed(f"it is JSON, but without a list of {key}")
+    return whole, iter(whole.pop(key))
+
+
+def _decode_in_steps(text: str) -> Any:
+    """A JSON object, its arrays decoded element by element. Raises `ValueError`."""
+    decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+    whole: dict[str, Any] = {}
+    position = _expect(text, 0, "{")
+    while text[position : position + 1] != "}":
+        key, position = decode(text, position)
+        position = _expect(text, position, ":")
+        if text[position : position + 1] == "[":
+            whole[key], position = _array_in_steps(text, position, decode)
+        else:
+            whole[key], position = decode(text, position)
+        position = _skip(text, position)
+        if text[position : position + 1] == ",":
+            position = _skip(text, position + 1)
+    return whole
+
+
+def _array_in_steps(
+    text: str, position: int, decode: Callable[[str, int], tuple[Any, int]]
+) -> tuple[list[Any], int]:
+    elements: list[Any] = []
+    position = _expect(text, position, "[")
+    while text[position : position + 1] != "]":
+        element, position = decode(text, position)
+        elements.append(element)
+        position = _skip(text, position)
+        if text[position : position + 1] == ",":
+            position = _skip(text, position + 1)
+    return elements, position + 1
+
+
+def _skip(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t", "\n", "\r"):
+        position += 1
+    return position
+
+
+def _expect(text: str, position: int, character: str) -> int:
+    position = _skip(text, position)
+    if text[position : position + 1] != character:
+        raise ValueError(f"{character!r} expected at {position}")
+    return _skip(text, position + 1)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _strings(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(dict.fromkeys(item for item in value if isinstance(item, str) and item))
+
+
+def _serial(meta: Mapping[str, Any]) -> int | None:
+    serial = meta.get("_last-serial")
+    return serial if isinstance(serial, int) and not isinstance(serial, bool) else None
+
+
+def _private(given: Mapping[str, Any]) -> Mapping[str, object]:
+    return {key: value for key, value in given.items() if key.startswith("_")}
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class _FileOut(msgspec.Struct, rename="kebab", gc=False):
+    filename: str
+    url: str
+    hashes: Mapping[str, str]
+    size: int | UnsetType = UNSET
+    upload_time: datetime | UnsetType = UNSET
+    requires_python: str | UnsetType = UNSET
+    core_metadata: bool | Mapping[str, str] | UnsetType = UNSET
+    yanked: bool | str = False
+    gpg_sig: bool | UnsetType = UNSET
+    provenance: str | UnsetType = UNSET
+
+
+#: Names are subclasses of `str`, which msgspec asks about.
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
+    """The page as JSON; `file_url` says which address a client is given for a file.
+
+    It claims version 1.4 only when every file has the size that this demands; what else is known
+    (dates, status) is told in any case, as clients must ignore keys they do not know.
+    """
+    sized = all(file.size is not None for file in page.files)
+    meta: dict[str, object] = {} if page.serial is None else {"_last-serial": page.serial}
+    meta["api-version"] = API_VERSION if sized else API_VERSION_WITHOUT_SIZES
+    head: dict[str, object] = {"meta": meta, "name": page.name, **page.private}
+    if page.status is not None:
+        reason = {"reason": page.status.reason} if page.status.reason else {}
+        head["project-status"] = {"status": page.status.status, **reason}
+    head["versions"] = page.versions
+    files = (_out(file, file_url(file)) for file in page.files)
+    return _with_array(head, "files", files, _FILES_AT_ONCE)
+
+
+def write_list(projects: ProjectList) -> bytes:
+    """The list of projects as JSON."""
+    meta: dict[str, object] = {} if projects.serial is None else {"_last-serial": projects.serial}
+    head = {"meta": {**meta, "api-version": API_VERSION}, **projects.private}
+    names = ({"name": name} for name in projects.names)
+    return _with_array(head, "projects", names, _NAMES_AT_ONCE)
+
+
+def _out(file: File, url: str) -> object:
+    out = _FileOut(
+        filename=file.filename,
+        url=url,
+        hashes=file.hashes,
+        size=UNSET if file.size is None else file.size,
+        upload_time=file.upload_time or UNSET,
+        requires_python=file.requires_python or UNSET,
+        core_metadata=file.core_metadata or UNSET,
+        yanked=file.yanked,
+        gpg_sig=UNSET if file.gpg_sig is None else file.gpg_sig,
+        provenance=file.provenance or UNSET,
+    )
+    return {**msgspec.to_builtins(out, enc_hook=str), **file.private} if file.private else out
+
+
+def _with_array(
+    head: Mapping[str, object], key: str, elements: Iterable[object], at_once: int
+) -> bytes:
+    """`head` as a JSON object with an array at its end, encoded in steps of `at_once`."""
+    parts: list[bytes] = []
+    step: list[object] = []
+    for element in elements:
+        step.append(element)
+        if len(step) == at_once:
+            parts.append(_encode(step)[1:-1])
+            step.clear()
+    if step:
+        parts.append(_encode(step)[1:-1])
+    return b'%b,"%b":[%b]}' % (_encode(head)[:-1], key.encode(), b",".join(parts))
