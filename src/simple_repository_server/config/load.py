@@ -20,13 +20,13 @@ PYPI = "pypi"
 APP = "simple-repository-server"
 
 
-class BadSetting(Exception):  # noqa: N818 - what the user reads
+class BadSetting(Exception):
     """Something the user asked for cannot be; the text says what, where, and what to do."""
 
 
 def pypi_url() -> str:
     """The address of the public Python Package Index's simple index."""
-    from distlib.index import DEFAULT_INDEX  # noqa: PLC0415 - slow, and rarely needed
+    from distlib.index import DEFAULT_INDEX
 
     parts = urlsplit(DEFAULT_INDEX)
     return f"{parts.scheme}://{parts.netloc}/simple/"

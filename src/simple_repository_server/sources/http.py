@@ -1,4 +1,4 @@
-"""Another index as a repository: its pages kept, confirmed when stale, served on when it is down."""
+"""Another index as a repository: pages kept, confirmed when stale, served on when it is down."""
 
 import asyncio
 import hashlib

@@ -150,7 +150,7 @@ class LocalRepository(Repository):
         await self._inspector.close()
 
     async def _inspect_all(self) -> None:
-        """Compute digests ahead of the first requests; a request for a page does not wait for it."""
+        """Compute digests ahead of the first requests, which do not wait for all of it."""
         try:
             await self._look()
         except SourceUnavailable:
@@ -257,9 +257,7 @@ def _page(
     settled = True
     for one in found:
         identity, known = identities.get(one.path), facts.get(one.path)
-        if identity is None or known is None:
-            settled = False
-        elif known.problem and now - identity.mtime_ns / 1e9 < _SETTLED_S:
+        if identity is None or known is None or _is_being_written(identity, known, now):
             settled = False
         else:
             files.append(_file(one, identity, known))
@@ -269,6 +267,10 @@ def _page(
         versions=versions_of((file.filename for file in files), project),
     )
     return _Kept(page, identities, settled, now)
+
+
+def _is_being_written(identity: FileIdentity, facts: Facts, now: float) -> bool:
+    return facts.problem is not None and now - identity.mtime_ns / 1e9 < _SETTLED_S
 
 
 def _file(found: Found, identity: FileIdentity, facts: Facts) -> File:

@@ -167,7 +167,7 @@ class MetadataInjectorRepository(RepositoryContainer):
 
 
 def _key(project: ProjectName, file: File) -> str:
-    """This wheel of this project, by its digest, or else by its address.
+    """A wheel of a project, by its digest, or else by its address.
 
     The digest alone would not do: it is what an index claims, and one project's index must not be
     able to say what another project's metadata is.

@@ -1,4 +1,4 @@
-"""Reading the metadata out of a wheel, wherever the wheel is, with as little traffic as possible."""
+"""Reading the metadata out of a wheel, wherever that is, with as little traffic as possible."""
 
 import asyncio
 import tempfile
@@ -18,7 +18,7 @@ DOWNLOAD_BYTES = 512 * 1024 * 1024
 _DOWNLOADS_AT_ONCE = 2
 
 
-class _NoRanges(Exception):  # noqa: N818 - a turn, not an error
+class _NoRanges(Exception):
     """The origin sends the whole where a part is asked for."""
 
 

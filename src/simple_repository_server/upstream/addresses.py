@@ -33,12 +33,12 @@ def literal(host: str) -> str | None:
 class GuardedResolver(AbstractResolver):
     """Resolves host names, but no foreign one to a private address for a public source.
 
-    `own_host` is the host of the source, which may be anywhere.
+    `own_host` is the host of the source, which may be anywhere; `inner` asks for addresses.
     """
 
-    def __init__(self, own_host: str) -> None:
+    def __init__(self, own_host: str, *, inner: AbstractResolver | None = None) -> None:
         self._own_host = own_host
-        self._inner = DefaultResolver()
+        self._inner = inner or DefaultResolver()
 
     @override
     async def resolve(

@@ -203,7 +203,7 @@ class UpstreamClient:
             async for chunk in response.content.iter_any():
                 yield chunk
                 if time.monotonic() > deadline:
-                    raise TimeoutError  # noqa: TRY301 - as any other time limit
+                    raise TimeoutError
         except _ERRORS as error:
             raise TransferAborted(str(failure(self.label, error))) from error
 

@@ -55,7 +55,8 @@ def netrc_credentials(path: Path, url: str) -> Credentials | None:
     try:
         hosts = netrc.netrc(path).hosts
     except netrc.NetrcParseError as error:
-        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+        # Not its message: that quotes the file, which is full of passwords.
+        raise ValueError(f"{path} cannot be understood near line {error.lineno}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error.__class__.__name__})") from error
     entry = hosts.get(origin[1]) if origin[1] != "default" else None

@@ -7,12 +7,18 @@ from contextlib import asynccontextmanager
 import aiohttp
 from typing_extensions import override
 
-from simple_repository_server.errors import ResourceNotFound, SourceInvalid, TransferAborted
+from simple_repository_server.errors import (
+    ResourceNotFound,
+    SourceInvalid,
+    SourceUnavailable,
+    TransferAborted,
+)
 from simple_repository_server.resource import Body, ByteRange, Resource, verified
 from simple_repository_server.upstream.client import UpstreamClient
 from simple_repository_server.upstream.failures import refusal
 
 _OK, _PARTIAL, _MISSING = 200, 206, (404, 410)
+_FIRST_BYTE = {"Range": "bytes=0-0"}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -23,7 +29,7 @@ class RemoteResource(Resource):
     when it has the size and the digest its index gives (`hashes`: the first one counts).
     """
 
-    def __init__(  # noqa: PLR0913 - what the page says of a file, one by one
+    def __init__(
         self,
         client: UpstreamClient,
         url: str,
@@ -64,19 +70,31 @@ class RemoteResource(Resource):
     async def measured(self) -> Resource:
         if self.size is not None:
             return self
-        async with self._client.stream("HEAD", self._url) as response:
+        try:
+            async with self._client.stream("HEAD", self._url) as response:
+                if response.status == _OK and response.content_length is not None:
+                    return self._with_size(response.content_length, response)
+        except SourceUnavailable:
+            pass  # some indexes fail at HEAD alone
+        async with self._client.stream("GET", self._url, headers=_FIRST_BYTE) as response:
             self._check_status(response)
-            known = RemoteResource(
-                self._client,
-                self._url,
-                project=self._project,
-                filename=self._filename,
-                size=response.content_length,
-                hashes=self._hashes,
-                direct=self.location is not None,
-                validator=_validator(response),
-            )
-        return known
+            if response.status == _OK:
+                return self._with_size(response.content_length, response)
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            total = int(found[3]) if found and found[3] != "*" else None
+            return self._with_size(total, response)
+
+    def _with_size(self, size: int | None, response: aiohttp.ClientResponse) -> Resource:
+        return RemoteResource(
+            self._client,
+            self._url,
+            project=self._project,
+            filename=self._filename,
+            size=size,
+            hashes=self._hashes,
+            direct=self.location is not None,
+            validator=_validator(response),
+        )
 
     def _check_status(self, response: aiohttp.ClientResponse) -> None:
         if response.status in _MISSING:
@@ -106,7 +124,7 @@ class RemoteResource(Resource):
             raise SourceInvalid(self._client.label, "it sent another part than was asked for")
         total = None if found[3] == "*" else int(found[3])
         stop = int(found[2]) + 1
-        if stop != wanted.stop and stop != total:
+        if stop not in (wanted.stop, total):
             raise SourceInvalid(self._client.label, "it sent less than was asked for")
         length = stop - wanted.start
         chunks = verified(

@@ -51,7 +51,12 @@ def create_server_app(
 
 
 def _application(repository: Repository, routes: IndexRoutes) -> FastAPI:
-    app = FastAPI(title="simple-repository-server", version=__version__, openapi_url=None)
+    app = FastAPI(
+        title="simple-repository-server",
+        version=__version__,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.include_router(router_of(routes, repository))
     for path, endpoint in (("/", home), ("/healthz", healthz), ("/readyz", readyz)):
         app.router.routes.append(Route(path, AsgiEndpoint(routes.emit, endpoint, repository)))

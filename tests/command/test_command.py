@@ -1,0 +1,259 @@
+"""The command: what it prints, what it refuses, how it starts and stops."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.upstream import Reply, Upstream
+from simple_repository_server.version import __version__
+from tests.serving import Server, serving
+
+WHEEL = build_wheel("foo", "1.0")
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "simple_repository_server", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def _get(server: Server, target: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    with closing(connection):
+        connection.request(method, target, headers=headers)
+        with connection.getresponse() as response:
+            return response.status, response.read()
+
+
+def _packages(tmp_path: Path) -> Path:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    (folder / WHEEL.filename).write_bytes(WHEEL.content)
+    return folder
+
+
+# --- what it refuses -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--no-such-option"], "no-such-option"),
+        (["--port", "65536", "."], "65536"),
+        (["--port", "eighty", "."], "eighty"),
+        (["--log-level", "loud", "."], "loud"),
+        (["no/such/directory"], "no/such/directory"),
+        (["pyproject.toml"], "is no directory"),
+        (["http://"], "http://"),
+        (["https://user:secret@[broken/simple/"], "address"),
+        (["ftp://host.example/simple/"], "ftp"),
+        (["https://host.example/simple/?x=1"], "'?'"),
+        (["--forbidden-means-absent", "https://other.example/", "."], "other.example"),
+        (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
+        (["--host", "not a host", "--port", "0", "."], "not a host"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
+    """What cannot be is refused with status 2 and a line that names it, without a traceback."""
+    result = _run(*arguments)
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_a_taken_port_is_refused() -> None:
+    """A port another program listens at is not shared with it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = _run("--port", str(taken.getsockname()[1]), ".")
+    assert result.returncode == 2
+    assert "address already in use" in result.stderr
+
+
+def test_two_servers_do_not_share_a_port(tmp_path: Path) -> None:
+    """A second server on the port of a first one is refused, too."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        result = _run("--port", server.url.rstrip("/").rpartition(":")[2], ".")
+    assert result.returncode == 2
+
+
+def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
+    """Which file, which line, what to do; nothing of what is in it."""
+    path = tmp_path / "netrc"
+    path.write_text("machine x login y secretword\n")
+    result = _run("https://host.example/simple/", NETRC=str(path))
+    assert result.returncode == 2
+    assert str(path) in result.stderr
+    assert "secretword" not in result.stderr
+
+
+def test_version_and_help() -> None:
+    """`--version` and `--help` are as everywhere."""
+    assert __version__ in _run("--version").stdout
+    text = _run("--help").stdout
+    for option in ("--host", "--port", "--stream-http-resources", "--log-format", "SOURCE"):
+        assert option in text
+
+
+# --- how it starts and stops ---------------------------------------------------------------------
+
+
+def test_the_start_up_message(tmp_path: Path, upstream: Upstream) -> None:
+    """What is served, from where, in what order, and the two lines a user needs."""
+    folder = _packages(tmp_path)
+    url = upstream.simple.replace("//", "//alice:secret@")
+    with serving(tmp_path, folder, upstream.simple, url) as server:
+        banner = server.banner
+        assert f"1. {folder} (directory)" in banner
+        assert f"2. {upstream.simple} (remote index, files by redirect)" in banner
+        assert f"3. {upstream.simple} (remote index with credentials, files through" in banner
+        assert f"pip install --index-url {server.simple} PROJECT" in banner
+        assert f"uv pip install --default-index {server.simple} PROJECT" in banner
+        assert "secret" not in banner
+        # It is printed when the server answers, not before.
+        assert _get(server, "/healthz")[0] == 200
+
+
+def test_bound_wider_it_warns(tmp_path: Path) -> None:
+    """A server others can reach says so, and how clients are made to trust it."""
+    with serving(tmp_path, "--host", "0.0.0.0", _packages(tmp_path)) as server:
+        assert server.banner.splitlines()[-1].startswith("  uv pip install")
+        assert _get(server, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal stops it with status 0, without a word too much."""
+    with serving(tmp_path, "--log-level", "warning", _packages(tmp_path)) as server:
+        assert _get(server, "/simple/foo/")[0] == 200
+        assert server.stop(number) == 0
+        assert server.log == ""
+
+
+def test_running_transfers_are_finished(tmp_path: Path, upstream: Upstream) -> None:
+    """A download under way when it is told to stop is completed."""
+    wheel = build_wheel("foo", "1.0", files={"data": os.urandom(400_000)})
+    publish_json(upstream, [wheel])
+    place = f"/files/{wheel.sha256[:2]}/{wheel.filename}"
+    upstream.on(place, Reply(body=wheel.content, piece=50_000, piece_delay_s=0.2))
+    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
+        results: list[tuple[int, bytes]] = []
+        target = f"/resources/foo/{wheel.filename}"
+        client = threading.Thread(target=lambda: results.append(_get(server, target)))
+        client.start()
+        time.sleep(0.8)
+        assert server.stop() == 0
+        client.join()
+    assert results == [(200, wheel.content)]
+
+
+# --- what it logs --------------------------------------------------------------------------------
+
+
+def _lines(server: Server, count: int) -> list[str]:
+    deadline = time.monotonic() + 5
+    while len(server.log.splitlines()) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return server.log.splitlines()
+
+
+def test_requests_are_logged_for_people(tmp_path: Path) -> None:
+    """A line per request: status, method, path, size, time, client; no query, no control codes."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        _get(server, "/simple/foo/?token=secret", **{"User-Agent": "pip/26.3 {}"})
+        _get(server, "/simple/%1b%5b31mred/")
+        first, second = _lines(server, 2)
+    assert "200 GET /simple/foo/ " in first
+    assert "pip/26.3 at 127.0.0.1" in first
+    assert "secret" not in first
+    assert "\x1b" not in second
+
+
+def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
+    """With `--log-format json` each line is an object with the facts."""
+    with serving(tmp_path, "--log-format", "json", _packages(tmp_path)) as server:
+        _get(server, "/simple/foo/")
+        _get(server, "/simple/nope/")
+        first, second = map(json.loads, _lines(server, 2))
+    assert (first["event"], first["status"], first["path"]) == ("request", 200, "/simple/foo/")
+    assert first["duration_ms"] > 0
+    assert second["status"] == 404
+
+
+def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:
+    """What happened just before the end is in the log."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        for _ in range(20):
+            _get(server, "/simple/foo/")
+        server.stop()
+        assert len(server.log.splitlines()) == 20
+
+
+def test_nothing_leads_to_a_traceback(tmp_path: Path, upstream: Upstream) -> None:
+    """Broken uploads, odd requests and broken upstreams leave one line each in the log."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}", Reply(body=b"x" * 900_000, length=-1))
+    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
+        for target in (
+            "/simple/foo/", "/simple/%ff/", "/simple/a%00b/", "/resources/foo/%2e%2e%2f", "/%",
+            "/simple/" + "x" * 3000 + "/", f"/resources/foo/{WHEEL.filename}", "/simple/?format=%%%",
+        ):  # fmt: skip
+            status, body = _get(server, target)
+            assert status in {200, 301, 302, 404, 406, 502}, (target, status)
+            assert body or status == 301
+        server.stop()
+        assert "Traceback" not in server.log
+        assert "unexpected" not in server.log
+
+
+# --- streams under the real server ---------------------------------------------------------------
+
+
+def test_a_wrong_file_is_cut_off(tmp_path: Path, upstream: Upstream) -> None:
+    """Over a real connection a client of a corrupted file gets an error, not a complete file."""
+    wheel = build_wheel("foo", "1.0", files={"data": os.urandom(900_000)})
+    publish_json(upstream, [wheel])
+    wrong = wheel.content[:-100] + b"x" * 100
+    upstream.on(f"/files/{wheel.sha256[:2]}/{wheel.filename}", Reply(body=wrong))
+    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
+        with pytest.raises(http.client.IncompleteRead):
+            _get(server, f"/resources/foo/{wheel.filename}")
+        line = _lines(server, 1)[-1]
+    assert "cut off" in line
+    assert "sha256" in line
+
+
+def test_a_client_that_leaves_stops_the_transfer(tmp_path: Path, upstream: Upstream) -> None:
+    """When the client is gone its file is not fetched on for nobody."""
+    wheel = build_wheel("foo", "1.0", files={"data": os.urandom(20_000_000)})
+    publish_json(upstream, [wheel])
+    place = f"/files/{wheel.sha256[:2]}/{wheel.filename}"
+    upstream.on(place, Reply(body=wheel.content, piece_delay_s=0.01))
+    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
+        connection.request("GET", f"/resources/foo/{wheel.filename}")
+        connection.getresponse().read(1000)
+        connection.close()
+        time.sleep(0.5)
+        before = upstream.sent
+        time.sleep(1.0)
+        assert upstream.sent - before < 2_000_000

@@ -1,0 +1,172 @@
+"""Every component, alone and in pairs, keeps the promises of the interface."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server import (
+    AllowListRepository,
+    DenyListRepository,
+    FileName,
+    HttpRepository,
+    LocalRepository,
+    MemoryRepository,
+    MergedRepository,
+    MetadataInjectorRepository,
+    PrioritySelectedProjectsRepository,
+    ProjectName,
+    Repository,
+    RepositoryContainer,
+)
+from simple_repository_server.testing import conformance
+from simple_repository_server.testing.conformance import Check, Known
+from simple_repository_server.testing.distributions import build_sdist, build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Upstream
+
+pytestmark = pytest.mark.anyio
+
+DEMO = [build_wheel("demo", "1.0"), build_wheel("demo", "1.1"), build_sdist("demo", "1.1")]
+OTHER = [build_wheel("other", "2.0")]
+KNOWN = Known(project=ProjectName("demo"))
+
+
+class Places:
+    """Where the sources under test get their files from."""
+
+    def __init__(self, folder: Path, json_index: Upstream, html_index: Upstream) -> None:
+        self.folder = folder
+        for built in [*DEMO, *OTHER]:
+            (folder / built.filename).write_bytes(built.content)
+        publish_json(json_index, [*DEMO, *OTHER], max_age=60)
+        publish_html(html_index, [*DEMO, *OTHER])
+        self.json_index, self.html_index = json_index, html_index
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """A directory, a JSON index and an HTML index with the same files."""
+    with Upstream() as json_index, Upstream() as html_index:
+        yield Places(tmp_path_factory.mktemp("files"), json_index, html_index)
+
+
+def _memory(_: Places | None = None) -> MemoryRepository:
+    repository = MemoryRepository()
+    for built in [*DEMO, *OTHER]:
+        wheel = built.filename.endswith(".whl")
+        repository.add(built.filename, built.content, metadata=built.metadata if wheel else None)
+    return repository
+
+
+def _bare(places: Places) -> Repository:
+    """Wheels without metadata."""
+    del places
+    repository = MemoryRepository()
+    for built in [*DEMO, *OTHER]:
+        repository.add(built.filename, built.content)
+    return repository
+
+
+Make = Callable[[Places], Repository]
+
+SOURCES: dict[str, Make] = {
+    "memory": _memory,
+    "bare": _bare,
+    "local": lambda places: LocalRepository(places.folder),
+    "json": lambda places: HttpRepository(places.json_index.simple),
+    "html": lambda places: HttpRepository(places.html_index.simple),
+}
+Wrap = Callable[[Repository], Repository]
+WRAPPERS: dict[str, Wrap] = {
+    "container": RepositoryContainer,
+    "priority": lambda source: PrioritySelectedProjectsRepository([MemoryRepository(), source]),
+    "merged": lambda source: MergedRepository([source, _memory()]),
+    "merged-after": lambda source: MergedRepository([_memory(), source]),
+    "allow": lambda source: AllowListRepository(source, allowed=["Demo"]),
+    "deny": lambda source: DenyListRepository(source, denied=["Other"]),
+    "metadata": MetadataInjectorRepository,
+}
+ALONE = {
+    **SOURCES,
+    **{
+        f"{wrapper}({source})": lambda places, w=wrapper, s=source: WRAPPERS[w](SOURCES[s](places))
+        for wrapper in WRAPPERS
+        for source in SOURCES
+    },
+}
+PAIRS: dict[str, Make] = {
+    f"{outer}({inner}({source}))": lambda places, o=outer, i=inner, s=source: WRAPPERS[o](
+        WRAPPERS[i](SOURCES[s](places))
+    )
+    for outer in WRAPPERS
+    for inner in WRAPPERS
+    for source in ("local", "html")
+}
+
+
+@asynccontextmanager
+async def _opened(make: Make, places: Places) -> AsyncIterator[Repository]:
+    async with make(places) as repository:
+        yield repository
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", ALONE)
+async def test_component(name: str, check: Check, places: Places) -> None:
+    """Each source, and each wrapper around each source, keeps each promise."""
+    async with _opened(ALONE[name], places) as repository:
+        await check(repository, KNOWN)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+async def test_pair(name: str, places: Places) -> None:
+    """Each wrapper around each wrapper keeps all promises."""
+    async with _opened(PAIRS[name], places) as repository:
+        for check in conformance.CHECKS:
+            await check(repository, KNOWN)
+
+
+HIDING: dict[str, Wrap] = {
+    "allow": lambda source: AllowListRepository(source, allowed=["demo"]),
+    "deny": lambda source: DenyListRepository(source, denied=["o_t.h-e_r", "OTHER"]),
+}
+
+
+@pytest.mark.parametrize("outer", ["none", *WRAPPERS])
+@pytest.mark.parametrize("hiding", HIDING)
+@pytest.mark.parametrize("source", SOURCES)
+async def test_hidden_is_hidden(outer: str, hiding: str, source: str, places: Places) -> None:
+    """What a filter hides stays hidden under every wrapper that adds no source of its own."""
+    if outer in ("merged", "merged-after"):
+        outer = "container"
+    wrap = WRAPPERS.get(outer, lambda inner: inner)
+    repository = wrap(HIDING[hiding](SOURCES[source](places)))
+    async with repository:
+        names = [FileName(built.filename) for built in OTHER]
+        await conformance.assert_hidden(repository, ProjectName("other"), names)
+
+
+async def test_a_filter_inside_a_priority_list_hands_on_wholly(places: Places) -> None:
+    """A project denied in the first source is the second one's, page and files alike."""
+    local = LocalRepository(places.folder)
+    second = MemoryRepository()
+    second.add("other-9.0-py3-none-any.whl", b"from the second source")
+    repository = PrioritySelectedProjectsRepository(
+        [DenyListRepository(local, denied=["other"]), second]
+    )
+    async with repository:
+        page = await repository.get_project_page(ProjectName("other"))
+        assert page.versions == ("9.0",)
+        resource = await repository.get_resource(page.name, page.files[0].filename)
+        async with resource.open() as body:
+            assert b"".join([c async for c in body.chunks]) == b"from the second source"
+
+
+@pytest.mark.parametrize("wrapper", ["allow", "deny", "metadata", "priority", "merged"])
+def test_wrappers_are_total(wrapper: str) -> None:
+    """A wrapper states its intent for page and file: none overrides one and forgets the other."""
+    kind = type(WRAPPERS[wrapper](MemoryRepository()))
+    own = {name for base in kind.__mro__[:2] for name in vars(base)}
+    assert {"get_project_page", "get_resource"} <= own

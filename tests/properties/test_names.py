@@ -1,0 +1,81 @@
+"""Names: whatever comes in, what gets through is safe and normal."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name, is_normalized_name
+
+from simple_repository_server.errors import InvalidName
+from simple_repository_server.names import FileName, ProjectName, sorted_unique
+
+
+@given(st.text(max_size=300))
+def test_a_project_name_is_normal_or_refused(text: str) -> None:
+    """A text is refused, or becomes the name that `packaging` makes of it, in ASCII."""
+    try:
+        name = ProjectName(text)
+    except InvalidName:
+        return
+    assert name == canonicalize_name(text)
+    assert is_normalized_name(name)
+    assert name.isascii()
+
+
+@given(st.from_regex(r"([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]{0,40}[A-Za-z0-9])", fullmatch=True))
+def test_every_valid_name_is_taken(text: str) -> None:
+    """Every name the specification allows is taken, and normalising is idempotent."""
+    name = ProjectName(text)
+    assert ProjectName(name) == name == canonicalize_name(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "..", "-bad-", "a/b", "a\\b", "a b", "ſ", "KELVIN\u212a", "a\n", "ä", "a" * 256],
+)
+def test_bad_project_names_are_refused(text: str) -> None:
+    """Names no specification allows, and those only Unicode case folding would, are refused."""
+    with pytest.raises(InvalidName):
+        ProjectName(text)
+
+
+@given(st.text(max_size=300))
+def test_a_file_name_is_one_safe_segment(text: str) -> None:
+    """A file name that gets through is one visible path segment without control characters."""
+    try:
+        name = FileName(text)
+    except InvalidName:
+        return
+    assert name == text
+    assert not re.search(r"[\x00-\x1f\x7f/\\]", name)
+    assert not name.startswith(".")
+    name.encode()
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0b", "a\nb", "x" * 256])
+def test_bad_file_names_are_refused(text: str) -> None:
+    """A name that could leave its folder, or hide in it, is refused."""
+    with pytest.raises(InvalidName):
+        FileName(text)
+
+
+def test_a_metadata_name_tells_its_file() -> None:
+    """`<file>.metadata` is about the file; a file is about itself."""
+    name = FileName("a-1-py3-none-any.whl.metadata")
+    assert name.is_metadata
+    assert name.described == "a-1-py3-none-any.whl"
+    assert name.described.described == "a-1-py3-none-any.whl"
+    assert not name.described.is_metadata
+
+
+@given(st.lists(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True).map(ProjectName)))
+def test_sorted_unique_sorts_and_drops_duplicates(names: list[ProjectName]) -> None:
+    """The union of names is sorted and has each once."""
+    assert list(sorted_unique(names)) == sorted(set(names))
+
+
+def test_many_names_are_sorted_in_steps() -> None:
+    """More names than are sorted at once come out sorted as well."""
+    names = [ProjectName(f"p{number:x}") for number in range(50_000)]
+    assert list(sorted_unique(reversed(names))) == sorted(names)

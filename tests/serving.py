@@ -1,0 +1,81 @@
+"""The command as a live server, in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_STARTED = re.compile(r"serves (http://\S+/)simple/")
+_START_S = 30
+_STOP_S = 30
+
+
+class Server:
+    """A running server: where it is, and what it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, banner: str, log: Path) -> None:
+        self.process = process
+        #: With a slash at its end.
+        self.url = url
+        self.banner = banner
+        self._log = log
+
+    @property
+    def simple(self) -> str:
+        """The address of the index."""
+        return f"{self.url}simple/"
+
+    @property
+    def log(self) -> str:
+        """What is on stderr so far."""
+        return self._log.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it as a supervisor or a user would; its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(_STOP_S)
+
+
+@contextmanager
+def serving(tmp_path: Path, *arguments: str | Path, **environment: str) -> Iterator[Server]:
+    """The command with these arguments, on a free port, until the block is left."""
+    log = tmp_path / f"server-{os.urandom(3).hex()}.log"
+    command = [sys.executable, "-m", "simple_repository_server", "--port", "0", *map(str, arguments)]
+    clean = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
+    with log.open("w") as errors, subprocess.Popen(
+        command, env=clean, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+    ) as process:
+        try:
+            banner = _read_banner(process)
+            found = _STARTED.search(banner)
+            assert found, f"it did not start: {banner} {log.read_text()}"
+            yield Server(process, found[1], banner, log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _read_banner(process: subprocess.Popen[str]) -> str:
+    """The lines up to the last one of the start-up message."""
+    lines: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "uv pip install" in line:
+                return
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(_START_S)
+    return "".join(lines)

@@ -1,0 +1,67 @@
+"""Content codings of pages: undone within a limit, or refused."""
+
+import gzip
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_repository_server.errors import Malformed
+from simple_repository_server.upstream.decoding import decode_body
+
+_CODERS = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "identity": bytes,
+    "": bytes,
+    "gzip, zstd": lambda body: zstandard.compress(gzip.compress(body)),
+}
+
+
+@given(st.binary(max_size=5000), st.sampled_from(sorted(_CODERS)))
+def test_round_trips(body: bytes, coding: str) -> None:
+    """What was coded in any of the ways we ask for comes out as it was."""
+    assert decode_body(_CODERS[coding](body), coding, max_bytes=10_000) == body
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_several_members_are_one_body(coding: str) -> None:
+    """A body made of several compressed parts is all of them."""
+    coder = _CODERS[coding]
+    assert decode_body(coder(b"one ") + coder(b"two"), coding, max_bytes=100) == b"one two"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_bombs_are_refused(coding: str) -> None:
+    """A few bytes that unfold beyond the limit are refused, without unfolding all of it."""
+    bomb = _CODERS[coding](b"\0" * 200_000_000)
+    assert len(bomb) < 300_000
+    with pytest.raises(Malformed, match="larger than"):
+        decode_body(bomb, coding, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-20], lambda b: b"xx" + b])
+def test_damage_is_noticed(coding: str, damage: object) -> None:
+    """A body cut off or changed is refused, never taken for a shorter page."""
+    body = _CODERS[coding](bytes(range(256)) * 100)
+    with pytest.raises(Malformed):
+        decode_body(damage(body), coding, max_bytes=10**6)  # type: ignore[operator]
+
+
+def test_unknown_codings_are_refused() -> None:
+    """A coding nobody asked for is named in the refusal."""
+    with pytest.raises(Malformed, match="br"):
+        decode_body(b"x", "br", max_bytes=10)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["gzip", "zstd", "deflate"]))
+def test_noise_raises_only_malformed(noise: bytes, coding: str) -> None:
+    """No bytes raise anything but `Malformed`."""
+    try:
+        decode_body(noise, coding, max_bytes=1000)
+    except Malformed:
+        pass

@@ -1,0 +1,69 @@
+"""What a failed exchange with an upstream means."""
+
+import asyncio
+
+import pytest
+
+from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
+from simple_repository_server.upstream.addresses import PrivateAddress, is_public
+from simple_repository_server.upstream.failures import failure, refusal
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "transient", "wait"),
+    [
+        (401, {}, SourceUnavailable, False, None),
+        (403, {}, SourceUnavailable, False, None),
+        (429, {"Retry-After": "7"}, SourceUnavailable, True, 7),
+        (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SourceUnavailable, True, None),
+        (500, {}, SourceUnavailable, True, None),
+        (503, {"Retry-After": "99999"}, SourceUnavailable, True, 60),
+        (400, {}, SourceInvalid, False, None),
+        (206, {}, SourceInvalid, False, None),
+    ],
+)
+def test_refusals(
+    status: int, headers: dict[str, str], kind: type, transient: object, wait: object
+) -> None:
+    """Refused is unavailable, nonsense is invalid; only what may pass is tried again."""
+    error = refusal("https://index.example/", status, headers)
+    assert type(error) is kind
+    assert error.transient is transient
+    assert error.retry_after_s == wait
+    assert "https://index.example/" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "transient"),
+    [
+        (asyncio.TimeoutError(), SourceTimeout, False),
+        (ConnectionResetError(), SourceUnavailable, True),
+        (ValueError("bad header"), SourceInvalid, False),
+        (PrivateAddress("10.0.0.1"), SourceInvalid, False),
+    ],
+)
+def test_failures(error: Exception, kind: type, transient: object) -> None:
+    """Silence is a timeout, a broken connection may be tried again, nonsense is invalid."""
+    told = failure("x", error)
+    assert type(told) is kind
+    assert told.transient is transient
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("192.168.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("0.0.0.0", False),
+    ],
+)
+def test_public_addresses(address: str, public: object) -> None:
+    """Loopback, private and link-local addresses are not public."""
+    assert is_public(address) is public

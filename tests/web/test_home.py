@@ -1,0 +1,67 @@
+"""The page for people, and what load balancers ask."""
+
+from typing import Any
+
+import pytest
+
+from simple_repository_server import (
+    HttpRepository,
+    LocalRepository,
+    PrioritySelectedProjectsRepository,
+    create_app,
+)
+from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.upstream.client import Limits
+from tests.asgi import ask, running
+
+pytestmark = pytest.mark.anyio
+QUICK = Limits(connect_s=0.5, idle_s=0.5, page_s=1.0, attempts=1)
+
+
+async def test_home_tells_how_to_use_it(upstream: Upstream, tmp_path: Any) -> None:
+    """The page has the two lines a user needs, and the sources in their order."""
+    url = upstream.simple.replace("//", "//alice:secret@")
+    repository = PrioritySelectedProjectsRepository([LocalRepository(tmp_path), HttpRepository(url)])
+    async with running(create_app(repository)) as app:
+        page = (await ask(app, "/", headers={"Host": "index.example:8000"})).text
+        assert "pip install --index-url http://index.example:8000/simple/ PROJECT" in page
+        assert "uv pip install --default-index http://index.example:8000/simple/" in page
+        assert page.index(str(tmp_path)) < page.index(upstream.simple)
+        assert "secret" not in page
+        facts = (await ask(app, "/", headers={"Accept": "application/json"})).json()
+        assert [source["kind"] for source in facts["sources"]] == ["directory", "remote index"]
+
+
+async def test_a_hostile_host_header_is_not_shown() -> None:
+    """Markup in a Host header does not get into the page."""
+    app = create_app(LocalRepository("."))
+    page = (await ask(app, "/", headers={"Host": '"><script>alert(1)</script>'})).text
+    assert "<script>" not in page
+
+
+async def test_healthz(tmp_path: Any) -> None:
+    """Alive means that the process answers, whatever its sources do."""
+    response = await ask(create_app(LocalRepository(tmp_path / "gone")), "/healthz")
+    assert (response.status, response.json()) == (200, {"status": "alive"})
+
+
+async def test_readyz(upstream: Upstream, tmp_path: Any) -> None:
+    """Ready as long as not all sources are known to be down; each one's state is told."""
+    upstream.refuse()
+    remote = HttpRepository(upstream.simple, limits=QUICK)
+    async with running(create_app(remote)) as app:
+        response = await ask(app, "/readyz")
+        assert (response.status, response.json()["sources"][0]["state"]) == (200, "not asked yet")
+        assert (await ask(app, "/simple/foo/")).status == 503
+        response = await ask(app, "/readyz")
+        assert (response.status, response.json()["status"]) == (503, "not ready")
+        assert "no connection" in response.json()["sources"][0]["detail"] or response.json()
+    both = PrioritySelectedProjectsRepository(
+        [LocalRepository(tmp_path), HttpRepository(upstream.simple, limits=QUICK)]
+    )
+    async with running(create_app(both)) as app:
+        assert (await ask(app, "/simple/foo/")).status == 503
+        response = await ask(app, "/readyz")
+        assert response.status == 200
+        states = [source["state"] for source in response.json()["sources"]]
+        assert states == ["available", "unavailable"]
