@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 _STARTED = re.compile(r"serves (http://\S+/)simple/")
 _START_S = 30
 _STOP_S = 30
+_LOG_S = 5
 
 
 class Server:
@@ -34,6 +36,13 @@ class Server:
     def log(self) -> str:
         """What is on stderr so far."""
         return self._log.read_text()
+
+    def logged(self, text: str) -> bool:
+        """Whether that comes to be in the log: it is written a moment after the fact."""
+        deadline = time.monotonic() + _LOG_S
+        while text not in self.log and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return text in self.log
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as a supervisor or a user would; its exit status."""

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from simple_repository_server.distributions.filenames import parse_distribution, versions_of
+from simple_repository_server.distributions.metadata import requires_python
 from simple_repository_server.names import ProjectName
 from simple_repository_server.testing.distributions import Built
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -40,7 +41,7 @@ def publish_json(
                 "hashes": {"sha256": one.sha256},
                 "size": len(one.content),
                 "upload-time": "2024-01-17T16:53:12.779164Z",
-                "requires-python": ">=3.8",
+                "requires-python": requires_python(one.metadata),
                 "yanked": False,
             }
             if metadata and one.filename.endswith(".whl"):
