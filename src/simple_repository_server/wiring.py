@@ -12,15 +12,15 @@ from simple_repository_server.sources.local import LocalRepository
 from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
-from simple_repository_server.web.app import create_server_app
 from simple_repository_server.web.exchange import AsgiApp
 from simple_repository_server.web.files import FilesMode
+from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
 
 
 def build_app(settings: Settings, emit: Emit) -> AsgiApp:
     """The ASGI application for the settings."""
-    return create_server_app(
+    return IndexApp(
         build_repository(settings, emit),
         files=FilesMode.STREAM if settings.stream else FilesMode.REDIRECT,
         memory_bytes=settings.memory_bytes // 2,

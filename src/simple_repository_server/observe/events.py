@@ -153,9 +153,11 @@ def ignore(event: Event) -> None:
 
 
 def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
+    if count < 1000:  # noqa: PLR2004
+        return f"{count} B"
+    size = count / 1000
+    for unit in ("kB", "MB"):
         if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+            return f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"

@@ -31,7 +31,7 @@ class LogWriter:
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
         self._descriptor = stream.fileno()
         self._format = _json_line if form == "json" else _text_line
-        self._rank = LEVELS.index(level)
+        self._levels = frozenset(LEVELS[LEVELS.index(level) :])
         self._debug = level == "debug"
         self._waiting: deque[str] = deque()
         self._dropped = 0
@@ -40,7 +40,7 @@ class LogWriter:
 
     def __call__(self, event: Event) -> None:
         """Write the event down, soon."""
-        if LEVELS.index(event.level) >= self._rank:
+        if event.level in self._levels:
             self.line(self._format(event, time.time()))
             if self._debug and isinstance(event, Trouble) and event.detail:
                 self.line(event.detail)

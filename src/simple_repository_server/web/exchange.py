@@ -41,6 +41,13 @@ class Exchange:
         return self.headers.get(name, b"").decode("latin-1")
 
     @property
+    def path(self) -> str:
+        """The path below the application, wherever that is mounted."""
+        path: str = self.scope["path"]
+        root = self.scope.get("root_path")
+        return path.removeprefix(root) if root else path
+
+    @property
     def query(self) -> str:
         """The query, as it was sent."""
         return str(self.scope["query_string"].decode("latin-1"))
@@ -67,7 +74,7 @@ class Exchange:
         await send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers; `chunk` or `path` must follow."""
+        """Send status and headers; `chunk` or `send_path` must follow."""
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -76,7 +83,7 @@ class Exchange:
         self.sent += len(content)
         await self._send({"type": "http.response.body", "body": content, "more_body": more})
 
-    async def path(self, path: str, size: int) -> None:
+    async def send_path(self, path: str, size: int) -> None:
         """Have the server send a file of that size, if it can (`sends_paths`)."""
         self.sent = size
         await self._send({"type": "http.response.pathsend", "path": path})
@@ -152,7 +159,7 @@ async def answer(exchange: Exchange, emit: Emit, endpoint: Endpoint, *arguments:
         emit(exchange.finished(duration_ms, cut))
 
 
-async def not_found(exchange: Exchange) -> None:
+async def not_found(exchange: Exchange, *_: object) -> None:
     """There is nothing at this path."""
     path = exchange.scope["path"][:200]
     await exchange.problem(Problem(404, f"There is nothing at {path!r}; see '/' for what is."))

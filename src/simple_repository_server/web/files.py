@@ -86,7 +86,7 @@ async def _send(exchange: Exchange, resource: Resource, wanted: ByteRange | None
         await exchange.reply(*_head(resource, wanted, resource.size, resource.etag))
     elif resource.path is not None and wanted is None and exchange.sends_paths:
         await exchange.start(*_head(resource, wanted, resource.size, resource.etag))
-        await exchange.path(str(resource.path), resource.size or 0)
+        await exchange.send_path(str(resource.path), resource.size or 0)
     else:
         async with resource.open(wanted) as body:
             await _stream(exchange, resource, wanted, body)

@@ -66,23 +66,51 @@ def _choose(accept: bytes, accept_encoding: bytes, query: bytes) -> Variant:
     return next(v for v in VARIANTS if v.form is form and v.coding is coding)
 
 
-class Rendered(msgspec.Struct, frozen=True):
-    """A body, ready to be sent, with the headers that are always the same.
+class Rendered(msgspec.Struct):
+    """A body, ready to be sent, with its headers for 200 and for 304.
 
-    `must_ask` are the headers with the usual freshness: that of content that may change any time.
+    What they say of its freshness (`told`, as `Freshness.told` gives it) changes once a second at
+    the most, so they are kept, too.
     """
 
     etag: str
     body: bytes
+    #: The headers that are always the same.
     headers: Headers
-    must_ask: Headers
+    told: tuple[int, int | None, str | None] | None = None
+    complete: Headers = []
+    unchanged: Headers = []
+
+    def tell(
+        self, told: tuple[int, int | None, str | None], incomplete: tuple[str, ...] = ()
+    ) -> None:
+        """Make the headers say how fresh it is, and what is missing in it."""
+        max_age, age, warning = told
+        self.complete = [*self.headers, _lifetime(0 if incomplete else max_age)]
+        if age is not None:
+            self.complete.append((b"age", b"%d" % age))
+        if warning:
+            self.complete.append((b"warning", _warning(110, f"stale: {warning}")))
+        for text in incomplete:
+            self.complete.append((b"warning", _warning(199, f"incomplete: {text}")))
+        self.unchanged = [pair for pair in self.complete if pair[0] not in _ABOUT_BODY]
+        self.told = told
 
 
-def lifetime(max_age_s: int) -> tuple[bytes, bytes]:
+#: Of the headers of a 200 a 304 repeats those that do not tell about its body (RFC 9110 §15.4.5).
+_ABOUT_BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
+
+
+def _lifetime(max_age_s: int) -> tuple[bytes, bytes]:
     """The `Cache-Control` of a page: for how long clients need not ask again."""
     if max_age_s <= 0:
         return b"cache-control", b"max-age=0, must-revalidate"
     return b"cache-control", b"public, max-age=%d" % max_age_s
+
+
+def _warning(code: int, text: str) -> bytes:
+    quoted = text.encode("ascii", "replace").replace(b"\\", b"/").replace(b'"', b"'")
+    return b'%d - "%b"' % (code, bytes(byte for byte in quoted if 0x20 <= byte < 0x7F))  # noqa: PLR2004
 
 
 class _Entry(msgspec.Struct):
@@ -179,7 +207,7 @@ def _rendered(body: bytes, etag: str, variant: Variant, snapshot: Snapshot) -> R
     headers.append((b"etag", etag.encode()))
     if snapshot.serial is not None:
         headers.append((b"x-pypi-last-serial", str(snapshot.serial).encode()))
-    return Rendered(etag, body, headers, [*headers, lifetime(0)])
+    return Rendered(etag, body, headers)
 
 
 async def _compressed(body: bytes, coding: Coding) -> bytes:

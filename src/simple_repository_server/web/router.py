@@ -19,9 +19,9 @@ from simple_repository_server.web.exchange import (
     Send,
     answer,
 )
-from simple_repository_server.web.files import FileEndpoint, FilesMode
-from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES, Renderer
-from simple_repository_server.web.simple import SimpleEndpoints
+from simple_repository_server.web.files import FilesMode
+from simple_repository_server.web.index import IndexEndpoints
+from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
 
 RepositoryFactory = Callable[..., Repository]
 
@@ -37,31 +37,30 @@ class IndexRoutes:
         if not prefix.startswith("/") or not prefix.endswith("/"):
             raise ValueError(f"The prefix {prefix!r} must begin and end with '/'.")
         beside = prefix.endswith("/simple/")
-        self.prefix = prefix
         self.emit = emit
-        self.files_prefix = f"{prefix.removesuffix('simple/') if beside else prefix}resources/"
-        renderer = Renderer(
-            "../../resources/" if beside else "../resources/", memory_bytes=memory_bytes
+        self._prefix = prefix
+        self._files_prefix = f"{prefix.removesuffix('simple/') if beside else prefix}resources/"
+        self._index = IndexEndpoints(
+            "../../resources/" if beside else "../resources/",
+            files=files,
+            memory_bytes=memory_bytes,
         )
-        simple = SimpleEndpoints(renderer)
-        self.project_list: Endpoint = simple.project_list
-        self.list_without_slash: Endpoint = simple.list_without_slash
-        self.project_page: Endpoint = simple.project_page
-        self.without_slash: Endpoint = simple.without_slash
-        self.file: Endpoint = FileEndpoint(files).file
 
     def table(self) -> list[tuple[str, Endpoint, tuple[str, ...]]]:
         """Path templates, their endpoints, and which path parameters these take."""
-        return [
-            (self.prefix, self.project_list, ()),
-            *([(self.prefix[:-1], self.list_without_slash, ())] if self.prefix != "/" else []),
-            (f"{self.prefix}{{project}}/", self.project_page, ("project",)),
-            (f"{self.prefix}{{project}}", self.without_slash, ("project",)),
-            (f"{self.files_prefix}{{project}}/{{file}}", self.file, ("project", "file")),
+        index, prefix = self._index, self._prefix
+        table: list[tuple[str, Endpoint, tuple[str, ...]]] = [
+            (prefix, index.project_list, ()),
+            (f"{prefix}{{project}}/", index.project_page, ("project",)),
+            (f"{prefix}{{project}}", index.page_without_slash, ("project",)),
+            (f"{self._files_prefix}{{project}}/{{file}}", index.file, ("project", "file")),
         ]
+        if prefix != "/":
+            table.append((prefix[:-1], index.list_without_slash, ()))
+        return table
 
 
-class AsgiEndpoint:
+class _AsgiEndpoint:
     """An endpoint with what it needs, as a plain ASGI application.
 
     Of the path parameters those named in `parameters` are its last arguments.
@@ -84,7 +83,7 @@ class AsgiEndpoint:
 class _EndpointResponse(Response):
     """What a FastAPI route returns to have an endpoint answer in its place."""
 
-    def __init__(self, app: AsgiEndpoint) -> None:
+    def __init__(self, app: _AsgiEndpoint) -> None:
         super().__init__()
         self._app = app
 
@@ -115,14 +114,14 @@ def build_router(
         return _injected_router(routes, repository, repository_factory)
     if repository is None:
         raise ValueError("build_router needs a repository or a repository_factory.")
-    return router_of(routes, repository)
+    return _plain_router(routes, repository)
 
 
-def router_of(routes: IndexRoutes, repository: Repository) -> APIRouter:
+def _plain_router(routes: IndexRoutes, repository: Repository) -> APIRouter:
     """The routes with one repository, as plain ASGI endpoints."""
     router = APIRouter(lifespan=_lifespan_of(repository), redirect_slashes=False)
     for path, endpoint, parameters in routes.table():
-        app = AsgiEndpoint(routes.emit, endpoint, repository, parameters=parameters)
+        app = _AsgiEndpoint(routes.emit, endpoint, repository, parameters=parameters)
         router.routes.append(Route(path, app))
     return router
 
@@ -156,7 +155,7 @@ def _injected(
     async def route(
         repository: Annotated[Repository, Depends(repository_factory)],
     ) -> Response:
-        return _EndpointResponse(AsgiEndpoint(emit, endpoint, repository, parameters=parameters))
+        return _EndpointResponse(_AsgiEndpoint(emit, endpoint, repository, parameters=parameters))
 
     return route
 

@@ -8,11 +8,7 @@ from simple_repository_server.names import ProjectName
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.exchange import Exchange
-from simple_repository_server.web.problems import Headers
-from simple_repository_server.web.render import Renderer, Snapshot, choose_variant, lifetime
-
-#: Of the headers of a 200 a 304 repeats those that tell about it (RFC 9110 §15.4.5).
-_ABOUT_BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
+from simple_repository_server.web.render import Renderer, Snapshot, choose_variant
 
 
 class SimpleEndpoints:
@@ -40,7 +36,9 @@ class SimpleEndpoints:
         del repository
         await redirect(exchange, f"{exchange.scope['path'].rpartition('/')[2]}/")
 
-    async def without_slash(self, exchange: Exchange, repository: Repository, text: str) -> None:
+    async def page_without_slash(
+        self, exchange: Exchange, repository: Repository, text: str
+    ) -> None:
         """A project's address without the slash at its end: the one way to the right one."""
         del repository
         await redirect(exchange, f"{ProjectName(text)}/")
@@ -53,33 +51,15 @@ class SimpleEndpoints:
         rendered = self._renderer.find(snapshot, variant)
         if rendered is None:
             rendered = await self._renderer.render(snapshot, variant)
-        told = self._freshness(snapshot)
-        sent = [*rendered.headers, *told] if told else rendered.must_ask
+        told = snapshot.freshness.told(self._clock())
+        if rendered.told != told:
+            rendered.tell(told, snapshot.incomplete if isinstance(snapshot, ProjectList) else ())
         if b"if-none-match" in headers and matches(
             exchange.header(b"if-none-match"), rendered.etag
         ):
-            await exchange.reply(304, [pair for pair in sent if pair[0] not in _ABOUT_BODY])
+            await exchange.reply(304, rendered.unchanged)
         else:
-            await exchange.reply(200, sent, rendered.body)
-
-    def _freshness(self, snapshot: Snapshot) -> Headers:
-        """The headers that say how fresh it is; none if clients must ask each time."""
-        incomplete = snapshot.incomplete if isinstance(snapshot, ProjectList) else ()
-        max_age, age, warning = snapshot.freshness.told(self._clock())
-        if age is None and not incomplete:
-            return []
-        told = [lifetime(0 if incomplete else max_age)]
-        if age is not None:
-            told.append((b"age", str(age).encode()))
-        if warning:
-            told.append((b"warning", _warning(110, f"stale: {warning}")))
-        told.extend((b"warning", _warning(199, f"incomplete: {text}")) for text in incomplete)
-        return told
-
-
-def _warning(code: int, text: str) -> bytes:
-    quoted = text.encode("ascii", "replace").replace(b"\\", b"/").replace(b'"', b"'")
-    return b'%d - "%b"' % (code, bytes(byte for byte in quoted if 0x20 <= byte < 0x7F))  # noqa: PLR2004
+            await exchange.reply(200, rendered.complete, rendered.body)
 
 
 async def redirect(exchange: Exchange, target: str) -> None:

@@ -1,0 +1,119 @@
+"""What is served: projects with 1, 48, 4,400 and 11,000 files, a 17 MB file, a 160 MB wheel."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from simple_repository_server.testing.distributions import build_wheel
+
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+SIZES = {"small": 1, "medium": 48, "large": 4_400, "huge": 11_000}
+#: As many copies of the large page as are asked for cold.
+COLD_COPIES = 12
+FILE_PROJECT, WHEEL_PROJECT = "bench-file", "bench-wheel"
+_PLATFORMS = (
+    "cp310-cp310-manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64",
+    "cp312-cp312-macosx_11_0_arm64",
+    "cp313-cp313-win_amd64",
+)
+
+
+class Fixtures(msgspec.Struct, frozen=True):
+    """Where everything lies."""
+
+    #: Served by nginx as the upstream: `json/<project>/` and `html/<project>/`.
+    upstream: Path
+    #: A directory of distribution files.
+    packages: Path
+    file: Path
+    wheel: Path
+
+
+def build(root: Path, wheel: Path | None = None) -> Fixtures:
+    """Write everything below `root`; `wheel` is a large real one to use for metadata."""
+    upstream, packages = root / "upstream", root / "packages"
+    for project, count in SIZES.items():
+        _write_pages(upstream, project, count)
+    for number in range(COLD_COPIES):
+        _write_pages(upstream, f"cold-{number}", SIZES["large"])
+    packages.mkdir(parents=True)
+    content = build_wheel(
+        FILE_PROJECT, files={"data.bin": os.urandom(17_000_000)}, compressed=False
+    )
+    file = packages / content.filename
+    file.write_bytes(content.content)
+    small = build_wheel("small")
+    (packages / small.filename).write_bytes(small.content)
+    large = _large_wheel(upstream, wheel)
+    return Fixtures(upstream, packages, file, large)
+
+
+def _write_pages(upstream: Path, project: str, count: int) -> None:
+    entries = [_entry(project, number) for number in range(count)]
+    versions = list(dict.fromkeys(entry["filename"].split("-")[1] for entry in entries))
+    page = {
+        "meta": {"api-version": "1.4"},
+        "name": project,
+        "versions": versions,
+        "files": entries,
+    }
+    for kind, text in (("json", json.dumps(page)), ("html", _html(project, entries))):
+        folder = upstream / kind / project
+        folder.mkdir(parents=True)
+        (folder / f"index.{kind}").write_text(text)
+
+
+def _entry(project: str, number: int) -> dict[str, object]:
+    digest = hashlib.sha256(f"{project} {number}".encode()).hexdigest()
+    name = f"{project.replace('-', '_')}-1.{number // 4}.0-{_PLATFORMS[number % 4]}.whl"
+    return {
+        "filename": name,
+        "url": f"https://files.example/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}",
+        "hashes": {"sha256": digest},
+        "requires-python": ">=3.8",
+        "size": 1_000_000 + number,
+        "upload-time": f"2024-01-17T16:53:12.{number:06}Z",
+        "yanked": False,
+        "core-metadata": {"sha256": digest[::-1]},
+    }
+
+
+def _html(project: str, entries: list[dict[str, object]]) -> str:
+    anchors = (
+        f'<a href="{e["url"]}#sha256={e["hashes"]["sha256"]}" data-requires-python="&gt;=3.8"'  # type: ignore[index]
+        f' data-dist-info-metadata="sha256={e["core-metadata"]["sha256"]}"'  # type: ignore[index]
+        f' data-core-metadata="sha256={e["core-metadata"]["sha256"]}">{e["filename"]}</a><br />'  # type: ignore[index]
+        for e in entries
+    )
+    head = '<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.4"></head>'
+    lines = "\n".join(anchors)
+    return f"{head}<body><h1>Links for {project}</h1>\n{lines}\n</body></html>\n"
+
+
+def _large_wheel(upstream: Path, wheel: Path | None) -> Path:
+    files = upstream / "files"
+    files.mkdir()
+    if wheel is None:
+        block = Random(0).randbytes(1024 * 1024)
+        members = {f"large/data_{number:03}.bin": block for number in range(160)}
+        members |= {f"large/m_{number:05}/with_a_long_name_in_it.py": b"" for number in range(9000)}
+        built = build_wheel(WHEEL_PROJECT, files=members, compressed=False)
+        path = files / built.filename
+        path.write_bytes(built.content)
+    else:
+        path = files / wheel.name
+        path.symlink_to(wheel.resolve())
+    folder = upstream / "html" / project_of(path)
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text(f'<a href="../../files/{path.name}">{path.name}</a>')
+    return path
+
+
+def project_of(wheel: Path) -> str:
+    """The project of a wheel, by its file name."""
+    return wheel.name.split("-")[0].replace("_", "-").lower()

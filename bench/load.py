@@ -1,0 +1,84 @@
+"""Measuring: requests per second and latencies under load, and single requests."""
+
+import http.client
+import re
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+_UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What a server did under load."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    mb_per_s: float
+    errors: int
+
+
+def wrk(
+    url: str, *, seconds: float, connections: int = 16, headers: Mapping[str, str] | None = None
+) -> Load:
+    """Load from one thread with keep-alive connections."""
+    program = shutil.which("wrk")
+    if program is None:
+        raise SystemExit("wrk is needed: apt-get install nginx wrk")
+    options = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
+    done = subprocess.run(
+        [program, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", *options, url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text = done.stdout
+    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    errors = int(wrong[1]) if wrong else 0
+    errors += sum(map(int, broken.groups())) if broken else 0
+    count, bytes_read, unit = re.search(  # type: ignore[union-attr]
+        r"(\d+) requests in [\d.]+\w+, ([\d.]+)(\w+) read", text
+    ).groups()
+    duration = float(re.search(r"requests in ([\d.]+)s", text)[1])  # type: ignore[index]
+    scale = {"B": 1e-6, "KB": 1.024e-3, "MB": 1.048576, "GB": 1073.741824}[unit]
+    return Load(
+        int(count) / duration,
+        _latency(text, "50%"),
+        _latency(text, "99%"),
+        float(bytes_read) * scale / duration,
+        errors,
+    )
+
+
+def _latency(text: str, percentile: str) -> float:
+    found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s|m)", text)
+    return float(found[1]) * _UNITS_MS[found[2]] if found else 0.0
+
+
+def median(loads: list[Load]) -> Load:
+    """Each figure's median over several runs."""
+    fields = Load.__struct_fields__
+    return Load(*(statistics.median(getattr(load, name) for load in loads) for name in fields))
+
+
+def fetch(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, str], bytes, float]:
+    """One request on a new connection: status, headers, body, and the milliseconds it took."""
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
+    connection.connect()
+    begun = time.perf_counter()
+    connection.request("GET", target, headers=dict(headers or {}))
+    response = connection.getresponse()
+    body = response.read()
+    took_ms = (time.perf_counter() - begun) * 1000
+    given = {name.lower(): value for name, value in response.getheaders()}
+    connection.close()
+    return response.status, given, body, took_ms
