@@ -25,7 +25,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def wrk(
-    url: str, *, seconds: float, connections: int = 16, headers: Mapping[str, str] | None = None
+    url: str, *, seconds: int, connections: int = 16, headers: Mapping[str, str] | None = None
 ) -> Load:
     """Load from one thread with keep-alive connections."""
     program = shutil.which("wrk")
@@ -33,7 +33,7 @@ def wrk(
         raise SystemExit("wrk is needed: apt-get install nginx wrk")
     options = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
     done = subprocess.run(
-        [program, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", *options, url],
+        [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *options, url],
         capture_output=True,
         text=True,
         check=True,

@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], metavar="SCENARIO",
                         help=f"which ones: {', '.join(SCENARIOS)}; all by default")  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one load")
+    parser.add_argument("--seconds", type=int, default=2, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; medians count")
     parser.add_argument("--old", metavar="COMMAND", help="the old release's command")
     parser.add_argument("--install-old", metavar="FOLDER", type=Path,

@@ -38,7 +38,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     upstream_url: str
     upstream_log: Path
     old: str | None
-    seconds: float
+    seconds: int
     rounds: int
 
 

@@ -7,6 +7,7 @@ them, so no component checks (or forgets to check) a name a second time.
 import heapq
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Self
 
 from simple_repository_server.errors import InvalidName
@@ -22,6 +23,7 @@ _UNSAFE_IN_FILES = re.compile(
 
 MAX_NAME = 255
 _SORTED_AT_ONCE = 20_000
+_REMEMBERED = 4096
 METADATA_SUFFIX = ".metadata"
 
 
@@ -41,6 +43,12 @@ class ProjectName(str):
         if not _VALID.fullmatch(text):
             raise InvalidName("project", text)
         return super().__new__(cls, _SEPARATORS.sub("-", text).lower())
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def project_name(text: str) -> ProjectName:
+    """The same as `ProjectName(text)`, remembered for the texts seen last."""
+    return ProjectName(text)
 
 
 class FileName(str):

@@ -38,11 +38,12 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
     def text(self) -> str:
         """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
         agent = self.user_agent.partition(" ")[0] or "unknown client"
-        problem = f": {self.error}" if self.error else ""
-        return (
-            f"{self.status} {self.method} {self.path} {_size(self.bytes)} "
-            f"in {self.duration_ms:.1f} ms, {agent} at {self.client}{problem}"
+        size = f"{self.bytes} B" if self.bytes < 1000 else _size(self.bytes)  # noqa: PLR2004
+        line = (
+            f"{self.status} {self.method} {self.path} {size} "
+            f"in {self.duration_ms:.1f} ms, {agent} at {self.client}"
         )
+        return f"{line}: {self.error}" if self.error else line
 
 
 class SourceFailed(Event, frozen=True, kw_only=True, tag="source_failed"):

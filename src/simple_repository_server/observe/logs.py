@@ -19,6 +19,7 @@ from simple_repository_server.observe.events import Event, Trouble
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
+_LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
 _FLUSH_S = 0.05
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
@@ -40,10 +41,11 @@ class LogWriter:
 
     def __call__(self, event: Event) -> None:
         """Write the event down, soon."""
-        if event.level in self._levels:
-            self.line(self._format(event, time.time()))
-            if self._debug and isinstance(event, Trouble) and event.detail:
-                self.line(event.detail)
+        if event.level not in self._levels:
+            return
+        self.line(self._format(event, time.time()))
+        if self._debug and isinstance(event, Trouble) and event.detail:
+            self.line(event.detail)
 
     def line(self, text: str) -> None:
         """Write a line down, soon."""
@@ -84,8 +86,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _text_line(event: Event, now: float) -> str:
-    level = "" if event.level in {"info", "debug"} else f"{event.level.upper()}: "
-    return f"{_clock(int(now))} {level}{_printable(event.text())}"
+    line = f"{_clock(int(now))} {_LABELS[event.level]}{event.text()}"
+    # Nothing that a terminal would act on.
+    return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
 
 
 @lru_cache(maxsize=2)
@@ -99,11 +102,6 @@ def _json_line(event: Event, now: float) -> str:
     return msgspec.json.encode(
         {"time": now, "level": event.level, "event": kind, **fields}
     ).decode()
-
-
-def _printable(text: str) -> str:
-    """The text without anything a terminal would act on."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
 class StandardLogging(logging.Handler):

@@ -28,6 +28,8 @@ from simple_repository_server.transforms.metadata_reading import (
 
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
 _NOTE_BYTES = 200
+#: Projects whose notes are counted; with more, all counts and pages are started anew.
+_MAX_NOTED = 50_000
 _MAX_SIBLING_BYTES = 20 * 1024 * 1024
 
 
@@ -59,7 +61,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         #: The digest of a wheel's metadata, or why there is none, by the wheel.
         self._notes: MemoryCache[str, str | _Unreadable] = MemoryCache(memory_bytes // 4)
         #: How often something was noted about a project: its page has to be made again.
-        self._noted: MemoryCache[ProjectName, int] = MemoryCache(memory_bytes // 16)
+        self._noted: dict[ProjectName, int] = {}
         self._pages: WeakKeyDictionary[ProjectPage, tuple[int, ProjectPage | None]]
         self._pages = WeakKeyDictionary()
         self._flight: SingleFlight[str, bytes] = SingleFlight()
@@ -69,7 +71,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         page = await self.source.get_project_page(project, context=context)
-        noted = self._noted.get(project) or 0
+        noted = self._noted.get(project, 0)
         known = self._pages.get(page)
         if known is not None and known[0] == noted:
             return known[1] or page
@@ -163,7 +165,10 @@ class MetadataInjectorRepository(RepositoryContainer):
         ):
             return
         self._notes.put(key, note, _NOTE_BYTES)
-        self._noted.put(project, (self._noted.get(project) or 0) + 1, _NOTE_BYTES)
+        if len(self._noted) >= _MAX_NOTED:
+            self._noted.clear()
+            self._pages.clear()
+        self._noted[project] = self._noted.get(project, 0) + 1
 
 
 def _key(project: ProjectName, file: File) -> str:

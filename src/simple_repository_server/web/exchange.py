@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from simple_repository_server.model import NO_CONTEXT, RequestContext
@@ -30,7 +30,10 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.method: str = scope["method"]
-        self.headers = _headers(scope["headers"])
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers = dict(pairs)
+        if len(self.headers) != len(pairs):
+            self.headers = _joined(pairs)
         self._receive = receive
         self._send = send
         self.status = 0
@@ -119,12 +122,11 @@ class Exchange:
         )
 
 
-def _headers(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    headers = dict(pairs)
-    if len(headers) != len(pairs):  # RFC 9110 §5.3: several lines are one list
-        headers = {}
-        for name, value in pairs:
-            headers[name] = headers[name] + b", " + value if name in headers else value
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers, of which several lines with one name are one list (RFC 9110 §5.3)."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        headers[name] = headers[name] + b", " + value if name in headers else value
     return headers
 
 

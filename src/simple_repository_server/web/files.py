@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import FileName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.web.conditional import Unsatisfiable, matches, wanted_range
@@ -34,7 +34,7 @@ class FileEndpoint:
         self, exchange: Exchange, repository: Repository, project_text: str, file_text: str
     ) -> None:
         """A file of a project's page, or the metadata of one."""
-        project, filename = ProjectName(project_text), FileName(file_text)
+        project, filename = project_name(project_text), FileName(file_text)
         resource = await repository.get_resource(project, filename)
         if await _not_modified(exchange, resource):
             return

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from simple_repository_server.model import ProjectList
-from simple_repository_server.names import ProjectName
+from simple_repository_server.names import ProjectName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.exchange import Exchange
@@ -24,7 +24,7 @@ class SimpleEndpoints:
 
     async def project_page(self, exchange: Exchange, repository: Repository, text: str) -> None:
         """The page of the project whose name is `text`, or the way to its proper address."""
-        project = ProjectName(text)
+        project = project_name(text)
         if project != text:
             await redirect(exchange, f"../{project}/")
             return
