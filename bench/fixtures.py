@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,7 @@ def build(root: Path, wheel: Path | None = None) -> Fixtures:
 
 def _write_pages(upstream: Path, project: str, count: int) -> None:
     entries = [_entry(project, number) for number in range(count)]
-    versions = list(dict.fromkeys(entry["filename"].split("-")[1] for entry in entries))
+    versions = list(dict.fromkeys(f"1.{number // 4}.0" for number in range(count)))
     page = {
         "meta": {"api-version": "1.4"},
         "name": project,
@@ -68,7 +69,7 @@ def _write_pages(upstream: Path, project: str, count: int) -> None:
         (folder / f"index.{kind}").write_text(text)
 
 
-def _entry(project: str, number: int) -> dict[str, object]:
+def _entry(project: str, number: int) -> dict[str, Any]:
     digest = hashlib.sha256(f"{project} {number}".encode()).hexdigest()
     name = f"{project.replace('-', '_')}-1.{number // 4}.0-{_PLATFORMS[number % 4]}.whl"
     return {
@@ -83,11 +84,11 @@ def _entry(project: str, number: int) -> dict[str, object]:
     }
 
 
-def _html(project: str, entries: list[dict[str, object]]) -> str:
+def _html(project: str, entries: list[dict[str, Any]]) -> str:
     anchors = (
-        f'<a href="{e["url"]}#sha256={e["hashes"]["sha256"]}" data-requires-python="&gt;=3.8"'  # type: ignore[index]
-        f' data-dist-info-metadata="sha256={e["core-metadata"]["sha256"]}"'  # type: ignore[index]
-        f' data-core-metadata="sha256={e["core-metadata"]["sha256"]}">{e["filename"]}</a><br />'  # type: ignore[index]
+        f'<a href="{e["url"]}#sha256={e["hashes"]["sha256"]}" data-requires-python="&gt;=3.8"'
+        f' data-dist-info-metadata="sha256={e["core-metadata"]["sha256"]}"'
+        f' data-core-metadata="sha256={e["core-metadata"]["sha256"]}">{e["filename"]}</a><br />'
         for e in entries
     )
     head = '<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.4"></head>'

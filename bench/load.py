@@ -40,7 +40,9 @@ def wrk(
     )
     text = done.stdout
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    broken = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
+    )
     errors = int(wrong[1]) if wrong else 0
     errors += sum(map(int, broken.groups())) if broken else 0
     count, bytes_read, unit = re.search(  # type: ignore[union-attr]
@@ -68,7 +70,9 @@ def median(loads: list[Load]) -> Load:
     return Load(*(statistics.median(getattr(load, name) for load in loads) for name in fields))
 
 
-def fetch(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, str], bytes, float]:
+def fetch(
+    url: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes, float]:
     """One request on a new connection: status, headers, body, and the milliseconds it took."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")

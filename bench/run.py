@@ -53,11 +53,13 @@ def main() -> None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
 
 
+_TEXTS = frozenset({"scenario", "unit", "note"})
+
+
 def _table(rows: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("scenario", "unit", "ours", "nginx", "ratio", "old release", "ratio", "note"):
-        justify = "left" if column in {"scenario", "unit", "note"} else "right"
-        table.add_column(column, justify=justify)
+        table.add_column(column, justify="left" if column in _TEXTS else "right")
     for row in rows:
         table.add_row(
             row.name, row.unit, _number(row.ours), _number(row.nginx), _ratio(row, row.nginx),

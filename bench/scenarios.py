@@ -42,12 +42,12 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
 
 
+#: An address and headers for each server.
+Targets = Mapping[str, tuple[str, Mapping[str, str]]]
 Scenario = Callable[[Bench], Iterator[Row]]
 
 
-def _alternating(
-    bench: Bench, targets: Mapping[str, tuple[str, Mapping[str, str]]], connections: int = 16
-) -> dict[str, Load]:
+def _alternating(bench: Bench, targets: Targets, connections: int = 16) -> dict[str, Load]:
     """Load on each target in turn, round after round; the medians."""
     loads: dict[str, list[Load]] = {name: [] for name in targets}
     for _ in range(bench.rounds):
@@ -99,7 +99,7 @@ def _publish(static: Path, form: str, size: str, coding: str, body: bytes) -> No
 
 def _not_modified(bench: Bench, server: Running) -> Iterator[Row]:
     for size in ("medium", "huge"):
-        targets = {}
+        targets: dict[str, tuple[str, Mapping[str, str]]] = {}
         for name, url in (
             ("nginx", f"{bench.static_url}/json/{size}/"),
             ("ours", f"{server.url}/simple/{size}/"),
@@ -135,7 +135,7 @@ def local_file(bench: Bench) -> Iterator[Row]:
         link.hardlink_to(bench.fixtures.file)
     with ours(bench.root, str(bench.fixtures.packages)) as server:
         target = f"/resources/{FILE_PROJECT}/{name}"
-        targets = {
+        targets: Targets = {
             "nginx": (f"{bench.static_url}/{name}", {}),
             "ours": (f"{server.url}{target}", {}),
         }

@@ -41,13 +41,16 @@ class Running:
 def running(command: list[str], url: str, log: Path, **environment: str) -> Iterator[Running]:
     """A server from its first answer until the block is left."""
     begun = time.perf_counter()
-    with log.open("wb") as output, subprocess.Popen(
-        command,
-        stdout=output,
-        stderr=output,
-        env={**os.environ, **environment},
-        start_new_session=True,
-    ) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             _wait(lambda: process.poll() is None, url)
             yield Running(process, url, time.perf_counter() - begun)
@@ -164,6 +167,8 @@ def install_old_release(folder: Path) -> str:
     command = folder / "bin" / "simple-repository-server"
     if not command.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "pip", "install", "--quiet", "--only-binary", ":all:", OLD_RELEASE]
-        subprocess.run(pip, check=True)
+        pip = str(folder / "bin" / "pip")
+        subprocess.run(
+            [pip, "install", "--quiet", "--only-binary", ":all:", OLD_RELEASE], check=True
+        )
     return str(command)

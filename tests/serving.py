@@ -54,11 +54,26 @@ class Server:
 def serving(tmp_path: Path, *arguments: str | Path, **environment: str) -> Iterator[Server]:
     """The command with these arguments, on a free port, until the block is left."""
     log = tmp_path / f"server-{os.urandom(3).hex()}.log"
-    command = [sys.executable, "-m", "simple_repository_server", "--port", "0", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "simple_repository_server",
+        "--port",
+        "0",
+        *map(str, arguments),
+    ]
     clean = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
-    with log.open("w") as errors, subprocess.Popen(
-        command, env=clean, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-    ) as process:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command,
+            env=clean,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             banner = _read_banner(process)
             found = _STARTED.search(banner)

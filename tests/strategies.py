@@ -16,7 +16,7 @@ project_names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,5}){0,2}", fullmatch=T
 )
 #: What may stand in names, reasons and specifiers: markup, quotes, scripts, anything printable.
 hostile_text = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")) | st.sampled_from("<>&\"'/;#?%+"),
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from("<>&\"'/;#?%+"),
     min_size=1,
     max_size=30,
 )
@@ -56,8 +56,7 @@ def pages(draw: st.DrawFn) -> ProjectPage:
     project = draw(project_names)
     unique = {file.filename: file for file in draw(st.lists(files(project), max_size=6))}
     status = draw(
-        st.none()
-        | st.builds(ProjectStatus, st.sampled_from(Status), st.none() | hostile_text)
+        st.none() | st.builds(ProjectStatus, st.sampled_from(Status), st.none() | hostile_text)
     )
     return ProjectPage(
         name=project,

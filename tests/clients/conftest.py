@@ -24,7 +24,9 @@ KINDS = ["directory", "json", "html", "html-streamed", "directory-and-json"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server of the same distributions over each kind of source."""
     place = tmp_path_factory.mktemp("server")
     folder = place / "packages"

@@ -84,9 +84,7 @@ def test_uv_locks_twice(server: Server, tmp_path: Path) -> None:
     """uv locks a project; locking again, it asks for what changed and gets 304s."""
     _project(tmp_path)
     for extra in ([], ["--upgrade", "--refresh"]):
-        result = run(
-            tmp_path, "uv", "lock", "--default-index", server.simple, "--no-build", *extra
-        )
+        result = run(tmp_path, "uv", "lock", "--default-index", server.simple, "--no-build", *extra)
         assert result.status == 0, result.output
     lock = (tmp_path / "uv.lock").read_text()
     assert DISTRIBUTIONS[1].sha256 in lock
@@ -122,8 +120,6 @@ url = "{server.simple}"
 verify_ssl = false
 """,
     )
-    result = run(
-        tmp_path, "pdm", "lock", PDM_IGNORE_SAVED_PYTHON="1", PDM_PYTHON=sys.executable
-    )
+    result = run(tmp_path, "pdm", "lock", PDM_IGNORE_SAVED_PYTHON="1", PDM_PYTHON=sys.executable)
     assert result.status == 0, result.output
     assert DISTRIBUTIONS[1].sha256 in (tmp_path / "pdm.lock").read_text()

@@ -211,7 +211,9 @@ def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:
 def test_nothing_leads_to_a_traceback(tmp_path: Path, upstream: Upstream) -> None:
     """Broken uploads, odd requests and broken upstreams leave one line each in the log."""
     publish_json(upstream, [WHEEL])
-    upstream.on(f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}", Reply(body=b"x" * 900_000, length=-1))
+    upstream.on(
+        f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}", Reply(body=b"x" * 900_000, length=-1)
+    )
     with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
         for target in (
             "/simple/foo/", "/simple/%ff/", "/simple/a%00b/", "/resources/foo/%2e%2e%2f", "/%",
@@ -223,6 +225,30 @@ def test_nothing_leads_to_a_traceback(tmp_path: Path, upstream: Upstream) -> Non
         server.stop()
         assert "Traceback" not in server.log
         assert "unexpected" not in server.log
+
+
+def test_credentials_show_nowhere(tmp_path: Path, upstream: Upstream) -> None:
+    """Not in the banner, the log, an answer or a redirect, whether they work or are refused."""
+    publish_json(upstream, [WHEEL])
+    url = upstream.simple.replace("//", "//alice:secretword@")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login bob password netrcword\n")
+    netrc.chmod(0o600)
+    with serving(tmp_path, url, upstream.simple, NETRC=str(netrc)) as server:
+        seen = [server.banner]
+        for refusing in (False, True):
+            if refusing:
+                upstream.on("/simple/foo/", Reply(status=401))
+                upstream.on("/simple/bar/", Reply(status=403))
+            for target in ("/", "/readyz", "/simple/foo/", "/simple/bar/", "/simple/"):
+                seen.append(_get(server, target)[1].decode())
+            seen.append(_get(server, f"/resources/foo/{WHEEL.filename}")[1].decode("latin-1"))
+        server.stop()
+        seen.append(server.log)
+    for word in ("secretword", "netrcword", "alice", "bob"):
+        assert word not in "".join(seen)
+    sent = {request.headers.get("authorization") for request in upstream.requests}
+    assert len(sent) == 2, "both sources sent their own credentials, and none went without"
 
 
 # --- streams under the real server ---------------------------------------------------------------

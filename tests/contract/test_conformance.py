@@ -1,7 +1,6 @@
 """Every component, alone and in pairs, keeps the promises of the interface."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,42 +87,39 @@ WRAPPERS: dict[str, Wrap] = {
     "deny": lambda source: DenyListRepository(source, denied=["Other"]),
     "metadata": MetadataInjectorRepository,
 }
-ALONE = {
-    **SOURCES,
-    **{
-        f"{wrapper}({source})": lambda places, w=wrapper, s=source: WRAPPERS[w](SOURCES[s](places))
-        for wrapper in WRAPPERS
-        for source in SOURCES
-    },
-}
-PAIRS: dict[str, Make] = {
-    f"{outer}({inner}({source}))": lambda places, o=outer, i=inner, s=source: WRAPPERS[o](
-        WRAPPERS[i](SOURCES[s](places))
-    )
+ALONE = [
+    *([source] for source in SOURCES),
+    *([wrapper, source] for wrapper in WRAPPERS for source in SOURCES),
+]
+PAIRS = [
+    [outer, inner, source]
     for outer in WRAPPERS
     for inner in WRAPPERS
     for source in ("local", "html")
-}
+]
 
 
-@asynccontextmanager
-async def _opened(make: Make, places: Places) -> AsyncIterator[Repository]:
-    async with make(places) as repository:
-        yield repository
+def _made(names: list[str], places: Places) -> Repository:
+    """The source named last, inside the wrappers named before, the outermost first."""
+    *wrappers, source = names
+    repository = SOURCES[source](places)
+    for wrapper in reversed(wrappers):
+        repository = WRAPPERS[wrapper](repository)
+    return repository
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", ALONE)
-async def test_component(name: str, check: Check, places: Places) -> None:
+@pytest.mark.parametrize("names", ALONE, ids="(".join)
+async def test_component(names: list[str], check: Check, places: Places) -> None:
     """Each source, and each wrapper around each source, keeps each promise."""
-    async with _opened(ALONE[name], places) as repository:
+    async with _made(names, places) as repository:
         await check(repository, KNOWN)
 
 
-@pytest.mark.parametrize("name", PAIRS)
-async def test_pair(name: str, places: Places) -> None:
+@pytest.mark.parametrize("names", PAIRS, ids="(".join)
+async def test_pair(names: list[str], places: Places) -> None:
     """Each wrapper around each wrapper keeps all promises."""
-    async with _opened(PAIRS[name], places) as repository:
+    async with _made(names, places) as repository:
         for check in conformance.CHECKS:
             await check(repository, KNOWN)
 
@@ -141,8 +137,9 @@ async def test_hidden_is_hidden(outer: str, hiding: str, source: str, places: Pl
     """What a filter hides stays hidden under every wrapper that adds no source of its own."""
     if outer in ("merged", "merged-after"):
         outer = "container"
-    wrap = WRAPPERS.get(outer, lambda inner: inner)
-    repository = wrap(HIDING[hiding](SOURCES[source](places)))
+    repository = HIDING[hiding](SOURCES[source](places))
+    if outer in WRAPPERS:
+        repository = WRAPPERS[outer](repository)
     async with repository:
         names = [FileName(built.filename) for built in OTHER]
         await conformance.assert_hidden(repository, ProjectName("other"), names)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
@@ -125,8 +126,14 @@ def test_reading_noise_as_html_never_raises(noise: str) -> None:
 
 
 _anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 _KEYS = (
@@ -135,7 +142,9 @@ _KEYS = (
 )  # fmt: skip
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(_KEYS), _anything), max_size=4), _anything, _anything)
+@given(
+    st.lists(st.dictionaries(st.sampled_from(_KEYS), _anything), max_size=4), _anything, _anything
+)
 def test_odd_values_never_cost_the_page(
     entries: list[dict[str, object]], versions: object, status: object
 ) -> None:
@@ -160,7 +169,9 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
 
 def _assert_same(read: Read, page: ProjectPage) -> None:
     assert read.dropped == ()
-    there = {key: getattr(read.page, key) for key in ("name", "files", "versions", "status", "serial")}
+    there = {
+        key: getattr(read.page, key) for key in ("name", "files", "versions", "status", "serial")
+    }
     assert there == {key: getattr(page, key) for key in there}
 
 
@@ -173,15 +184,18 @@ class _Anchors(HTMLParser):
         self.tags: set[str] = set()
         self._inside = False
 
+    @override
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self.tags.add(tag)
         if tag == "a":
             self._inside = True
             self.texts.append("")
 
+    @override
     def handle_endtag(self, tag: str) -> None:
         self._inside = self._inside and tag != "a"
 
+    @override
     def handle_data(self, data: str) -> None:
         if self._inside:
             self.texts[-1] += data

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver
+from typing_extensions import override
 
 from simple_repository_server.upstream.addresses import GuardedResolver, PrivateAddress
 
@@ -21,11 +22,13 @@ ADDRESSES = {
 class Names(AbstractResolver):
     """Resolves from a table."""
 
+    @override
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[Any]:
         return [{"hostname": host, "host": ADDRESSES[host], "port": port}]
 
+    @override
     async def close(self) -> None:
         pass
 

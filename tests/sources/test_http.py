@@ -58,7 +58,7 @@ async def _index(upstream: Upstream, **options: Any) -> AsyncIterator[HttpReposi
         yield repository
 
 
-def _json(files: list[dict[str, Any]] | None = None, **keys: Any) -> Reply:
+def _json(files: list[Any] | None = None, **keys: Any) -> Reply:
     default = {"filename": "foo-1.0-py3-none-any.whl", "url": "foo-1.0-py3-none-any.whl"}
     page = {"meta": {"api-version": "1.0"}, "name": "foo", "files": files or [default], **keys}
     return Reply(headers={"Content-Type": JSON_TYPE}, body=json.dumps(page).encode())
@@ -87,7 +87,8 @@ async def test_what_is_asked(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "coder"), [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)]
+    ("coding", "coder"),
+    [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)],
 )
 async def test_coded_pages(upstream: Upstream, coding: str, coder: Any) -> None:
     """Pages are decoded, whichever of the codings the index chose."""
@@ -156,7 +157,7 @@ async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
 async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
     """A quarantined project keeps its status and offers nothing, direct addresses included."""
     status = {"status": "quarantined", "reason": "malware <b>"}
-    upstream.on(PAGE, _json(**{"project-status": status}))
+    upstream.on(PAGE, _json(None, **{"project-status": status}))
     async with _index(upstream) as repository:
         page = await repository.get_project_page(FOO)
         assert page.status is not None
@@ -360,14 +361,20 @@ async def test_a_page_beyond_the_limit_is_refused(upstream: Upstream) -> None:
     with pytest.raises(SourceInvalid, match="more than"):
         await _ask(upstream, big, limits=limits)
     assert upstream.sent < 4_000_000
-    bomb = Reply(headers={**HTML, "Content-Encoding": "gzip"}, body=gzip.compress(b"\0" * 9_000_000))
+    bomb = Reply(
+        headers={**HTML, "Content-Encoding": "gzip"}, body=gzip.compress(b"\0" * 9_000_000)
+    )
     with pytest.raises(SourceInvalid, match="larger than"):
         await _ask(upstream, bomb, limits=limits)
 
 
 async def test_a_passing_failure_is_tried_again(upstream: Upstream) -> None:
     """Two failures and a success are a success: resets, 5xx and short 429s are tried again."""
-    failing = [Reply(reset=True), Reply(status=502), Reply(status=429, headers={"Retry-After": "0"})]
+    failing = [
+        Reply(reset=True),
+        Reply(status=502),
+        Reply(status=429, headers={"Retry-After": "0"}),
+    ]
     for first, second in zip(failing, failing[1:] + failing[:1], strict=True):
         upstream.on(PAGE, [first, second, _json()])
         async with _index(upstream) as repository:
@@ -445,7 +452,9 @@ async def test_credentials_stay_at_their_origin(upstream: Upstream) -> None:
         file = f"{elsewhere.url}/foo-1.0-py3-none-any.whl"
         elsewhere.on("/foo-1.0-py3-none-any.whl", Reply(body=WHEEL.content))
         elsewhere.on("/moved/", _json([{"filename": WHEEL.filename, "url": file}]))
-        upstream.on(PAGE, _protected(Reply(status=302, headers={"Location": f"{elsewhere.url}/moved/"})))
+        upstream.on(
+            PAGE, _protected(Reply(status=302, headers={"Location": f"{elsewhere.url}/moved/"}))
+        )
         url = upstream.simple.replace("//", "//me:secret@")
         async with HttpRepository(url, limits=QUICK) as repository:
             page = await repository.get_project_page(FOO)

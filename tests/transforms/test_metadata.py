@@ -55,7 +55,9 @@ async def test_a_large_remote_wheel_costs_little(upstream: Upstream) -> None:
     """The metadata of a wheel of 160 MB costs less than 200 kB, and the second time nothing."""
     block = os.urandom(1024 * 1024)
     files = {f"large/data_{n:03}.bin": block for n in range(160)}
-    files |= {f"large/module_{n:05}/with_a_long_name_as_real_ones_have.py": b"" for n in range(9000)}
+    files |= {
+        f"large/module_{n:05}/with_a_long_name_as_real_ones_have.py": b"" for n in range(9000)
+    }
     wheel = build_wheel("foo", "1.0", files=files, compressed=False)
     assert len(wheel.content) > 150_000_000
     publish_html(upstream, [wheel])
@@ -124,7 +126,9 @@ async def test_an_index_without_ranges_costs_one_download(upstream: Upstream) ->
     async with _over(upstream) as repository:
         for _ in range(2):
             assert await _metadata(repository, WHEEL.filename) == WHEEL.metadata
-    gets = [r for r in upstream.seen(_place(WHEEL)) if r.method == "GET" and "range" not in r.headers]
+    gets = [
+        r for r in upstream.seen(_place(WHEEL)) if r.method == "GET" and "range" not in r.headers
+    ]
     assert len(gets) == 1
 
 
@@ -154,7 +158,11 @@ async def test_a_head_that_is_refused_is_gone_without(upstream: Upstream) -> Non
 
 @pytest.mark.parametrize(
     "content",
-    [b"not a zip", zip_of({"foo.py": b""}), zip_of({"foo-1.0.dist-info/METADATA": b"\0" * 21_000_000})],
+    [
+        b"not a zip",
+        zip_of({"foo.py": b""}),
+        zip_of({"foo-1.0.dist-info/METADATA": b"\0" * 21_000_000}),
+    ],
 )
 async def test_unreadable_metadata_is_announced_no_longer(
     upstream: Upstream, content: bytes

@@ -1,10 +1,13 @@
 """What was found out about files outlives a restart, and its loss costs only time."""
 
 import sqlite3
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from simple_repository_server.observe.events import Event
+import pytest
+
+from simple_repository_server.observe.events import Emit, Event, ignore
 from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
 
 IDENTITY = FileIdentity("/d/foo-1.0.whl", 10, 20, 30)
@@ -21,9 +24,23 @@ def test_facts_survive_a_restart(tmp_path: Path) -> None:
         store.close()
 
 
-def test_another_file_at_the_path_is_unknown() -> None:
+@pytest.fixture
+def new_store(tmp_path: Path) -> Iterator[Callable[..., DigestStore]]:
+    """Makes stores, and closes them in the end."""
+    made: list[DigestStore] = []
+
+    def make(path: Path | None = None, emit: Emit = ignore) -> DigestStore:
+        made.append(DigestStore(path, emit=emit))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+def test_another_file_at_the_path_is_unknown(new_store: Callable[..., DigestStore]) -> None:
     """Another size, time or inode is another file."""
-    store = DigestStore()
+    store = new_store()
     store.put(IDENTITY, FACTS)
     assert store.get(IDENTITY) == FACTS
     for changed in (
@@ -34,35 +51,39 @@ def test_another_file_at_the_path_is_unknown() -> None:
         assert store.get(changed) is None
 
 
-def test_a_broken_file_is_replaced(tmp_path: Path) -> None:
+def test_a_broken_file_is_replaced(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
     """Noise in the place of the database costs what was known, nothing else."""
     path = tmp_path / "digests.sqlite"
     path.write_bytes(b"noise" * 1000)
-    store = DigestStore(path)
+    store = new_store(path)
     store.open()
     store.put(IDENTITY, FACTS)
     store.close()
-    again = DigestStore(path)
+    again = new_store(path)
     assert again.get(IDENTITY) == FACTS
 
 
-def test_a_file_of_another_version_is_replaced(tmp_path: Path) -> None:
+def test_a_file_of_another_version_is_replaced(
+    tmp_path: Path, new_store: Callable[..., DigestStore]
+) -> None:
     """A database an older or newer version left behind is started anew."""
     path = tmp_path / "digests.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute("create table files (path text)")
         connection.execute("pragma user_version = 99")
     connection.close()
-    store = DigestStore(path)
+    store = new_store(path)
     store.put(IDENTITY, FACTS)
     assert store.get(IDENTITY) == FACTS
 
 
-def test_without_a_usable_place_it_works_in_memory(tmp_path: Path) -> None:
+def test_without_a_usable_place_it_works_in_memory(
+    tmp_path: Path, new_store: Callable[..., DigestStore]
+) -> None:
     """A directory that cannot be written is told once; the facts are kept in memory."""
     events: list[Event] = []
     (tmp_path / "file").write_text("")
-    store = DigestStore(tmp_path / "file" / "digests.sqlite", emit=events.append)
+    store = new_store(tmp_path / "file" / "digests.sqlite", emit=events.append)
     store.open()
     store.put(IDENTITY, FACTS)
     assert store.get(IDENTITY) == FACTS
@@ -70,9 +91,9 @@ def test_without_a_usable_place_it_works_in_memory(tmp_path: Path) -> None:
     assert "not kept across restarts" in events[0].text()
 
 
-def test_threads_share_a_store(tmp_path: Path) -> None:
+def test_threads_share_a_store(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
     """Many threads may read and write at once."""
-    store = DigestStore(tmp_path / "digests.sqlite")
+    store = new_store(tmp_path / "digests.sqlite")
 
     def work(number: int) -> bool:
         identity = FileIdentity(f"/d/{number % 20}", 1, 2, 3)
@@ -83,8 +104,20 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
         assert all(pool.map(work, range(200)))
 
 
-def test_two_processes_share_a_file(tmp_path: Path) -> None:
+def test_two_processes_share_a_file(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
     """What one store writes another one on the same file sees."""
-    one, other = DigestStore(tmp_path / "d.sqlite"), DigestStore(tmp_path / "d.sqlite")
+    one, other = new_store(tmp_path / "d.sqlite"), new_store(tmp_path / "d.sqlite")
     one.put(IDENTITY, FACTS)
     assert other.get(IDENTITY) == FACTS
+
+
+def test_a_closed_store_stays_closed(tmp_path: Path) -> None:
+    """A thread that comes late finds nothing and leaves nothing, until it is opened again."""
+    store = DigestStore(tmp_path / "digests.sqlite")
+    store.put(IDENTITY, FACTS)
+    store.close()
+    store.put(FileIdentity("/late", 1, 2, 3), FACTS)
+    assert store.get(IDENTITY) is None
+    store.open()
+    assert store.get(IDENTITY) == FACTS
+    store.close()

@@ -43,7 +43,9 @@ def test_statuses(error: Exception, status: int) -> None:
 
 def test_every_error_is_covered() -> None:
     """Each class of the tree is tried above, so none is forgotten here or in the table."""
-    classes = {c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__}
+    classes = {
+        c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__
+    }
     tried = {kind for error, _ in EXAMPLES for kind in type(error).__mro__}
     assert classes <= tried
     assert set(STATUSES) <= tried

@@ -21,7 +21,9 @@ QUICK = Limits(connect_s=0.5, idle_s=0.5, page_s=1.0, attempts=1)
 async def test_home_tells_how_to_use_it(upstream: Upstream, tmp_path: Any) -> None:
     """The page has the two lines a user needs, and the sources in their order."""
     url = upstream.simple.replace("//", "//alice:secret@")
-    repository = PrioritySelectedProjectsRepository([LocalRepository(tmp_path), HttpRepository(url)])
+    repository = PrioritySelectedProjectsRepository(
+        [LocalRepository(tmp_path), HttpRepository(url)]
+    )
     async with running(create_app(repository)) as app:
         page = (await ask(app, "/", headers={"Host": "index.example:8000"})).text
         assert "pip install --index-url http://index.example:8000/simple/ PROJECT" in page

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
+from typing_extensions import override
 
 from simple_repository_server import MemoryRepository, Repository, build_router
 from simple_repository_server.errors import ProjectNotFound
@@ -26,7 +27,9 @@ async def _check(app: Any, simple: str, version: str) -> None:
     assert page["versions"] == [version]
     path = f"{simple}foo/"
     for step in page["files"][0]["url"].split("/"):
-        path = path.rpartition("/")[0].rpartition("/")[0] + "/" if step == ".." else path + step + "/"
+        path = (
+            path.rpartition("/")[0].rpartition("/")[0] + "/" if step == ".." else path + step + "/"
+        )
     response = await ask(app, path.rstrip("/"))
     assert (response.status, response.body) == (200, build_wheel("foo", version).content)
     metadata = await ask(app, f"{path.rstrip('/')}.metadata")
@@ -96,9 +99,11 @@ async def test_the_repository_lives_as_long_as_the_application() -> None:
     class Watched(MemoryRepository):
         state = "new"
 
+        @override
         async def _open(self) -> None:
             self.state = "open"
 
+        @override
         async def _close(self) -> None:
             self.state = "closed"
 

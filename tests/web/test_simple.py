@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import zstandard
 from packaging.version import Version
+from typing_extensions import override
 
 from simple_repository_server import (
     HttpRepository,
@@ -249,7 +250,10 @@ async def test_404(app: Any, target: str) -> None:
 
 def _single(**changes: Any) -> Any:
     file = File(
-        filename=FileName("foo-1.0.tar.gz"), url="https://x.example/foo-1.0.tar.gz", hashes={}, size=1
+        filename=FileName("foo-1.0.tar.gz"),
+        url="https://x.example/foo-1.0.tar.gz",
+        hashes={},
+        size=1,
     )
     fields = {name: changes.pop(name) for name in list(changes) if name in File.__struct_fields__}
     page = ProjectPage(
@@ -423,11 +427,11 @@ async def test_html_only_upstreams_get_json_metadata_and_dates(upstream: Upstrea
         assert page["files"][0]["core-metadata"] == {"sha256": WHEEL.metadata_sha256}
 
 
-
 async def test_an_error_of_ours_is_a_500_without_details() -> None:
     """A component with a mistake in it is told of as such, without a traceback for clients."""
 
     class Broken(MemoryRepository):
+        @override
         async def get_project_page(self, *_: Any, **__: Any) -> ProjectPage:
             raise ZeroDivisionError("a secret detail")
 

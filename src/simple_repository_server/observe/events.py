@@ -118,6 +118,23 @@ class Inspecting(Event, frozen=True, kw_only=True, tag="inspecting"):
         )
 
 
+class Inspected(Event, frozen=True, kw_only=True, tag="inspected"):
+    """The digests of many local files have been computed; the next start need not do it again."""
+
+    source: str
+    files: int
+    bytes: int
+    duration_s: float
+
+    @override
+    def text(self) -> str:
+        """How much it was, and how long it took."""
+        return (
+            f"computed the digests of {self.files} files ({_size(self.bytes)}) of {self.source} "
+            f"in {self.duration_s:.0f} s"
+        )
+
+
 class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreadable"):
     """A wheel has no metadata that can be read: its page stops announcing it."""
 

@@ -10,12 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.observe.events import Event, Trouble
+from simple_repository_server.observe.events import Event, Inspecting, Trouble
+
+if TYPE_CHECKING:
+    from simple_repository_server.observe.progress import DigestProgress
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -34,25 +37,30 @@ class LogWriter:
         self._format = _json_line if form == "json" else _text_line
         self._levels = frozenset(LEVELS[LEVELS.index(level) :])
         self._debug = level == "debug"
-        self._waiting: deque[str] = deque()
+        self._stream = stream
+        #: None until the first progress: without a terminal, or for machines, there is no bar.
+        self._progress: DigestProgress | None = None
+        self._shows_progress = form == "text" and stream.isatty()
+        self._waiting: deque[str | Inspecting] = deque()
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
     def __call__(self, event: Event) -> None:
         """Write the event down, soon."""
+        if self._shows_progress and isinstance(event, Inspecting):
+            self._put(event)
         if event.level not in self._levels:
             return
-        self.line(self._format(event, time.time()))
+        self._put(self._format(event, time.time()))
         if self._debug and isinstance(event, Trouble) and event.detail:
-            self.line(event.detail)
+            self._put(event.detail)
 
-    def line(self, text: str) -> None:
-        """Write a line down, soon."""
+    def _put(self, item: str | Inspecting) -> None:
         if len(self._waiting) >= _MAX_WAITING:
             self._dropped += 1
             return
-        self._waiting.append(text)
+        self._waiting.append(item)
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="log", daemon=True)
             self._thread.start()
@@ -69,12 +77,27 @@ class LogWriter:
             closing = self._closing.wait(_FLUSH_S)
             lines: list[str] = []
             while self._waiting:
-                lines.append(self._waiting.popleft())
+                item = self._waiting.popleft()
+                if isinstance(item, str):
+                    lines.append(item)
+                else:
+                    self._show(item)
             if self._dropped:
                 lines.append(f"({self._dropped} log lines were dropped: nobody reads them)")
                 self._dropped = 0
             if lines:
-                _write_all(self._descriptor, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
+                text = "\n".join(lines) + "\n"
+                if self._progress is None or not self._progress.write(text):
+                    _write_all(self._descriptor, text.encode("utf-8", "replace"))
+        if self._progress is not None:
+            self._progress.close()
+
+    def _show(self, event: Inspecting) -> None:
+        if self._progress is None:
+            from simple_repository_server.observe.progress import DigestProgress  # slow to import
+
+            self._progress = DigestProgress(self._stream)
+        self._progress.update(event)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -193,7 +193,7 @@ class HttpRepository(Repository):
                 self._emit(
                     EntriesDropped(source=self.label, project=project, count=count, example=example)
                 )
-            return found.page
+            return _without_signatures(found.page)
 
         previous = self._pages.get(project)
         kept = await self._refresh(f"{self._base}{project}/", previous, read)
@@ -266,6 +266,14 @@ class HttpRepository(Repository):
             self._emit(SourceFailed(source=self.label, reason=failed_because))
         elif failed_because is None and before is not None:
             self._emit(SourceRecovered(source=self.label))
+
+
+def _without_signatures(page: ProjectPage) -> ProjectPage:
+    """The page without what it says of `.asc` files, as those are not served through us."""
+    if all(file.gpg_sig is None for file in page.files):
+        return page
+    files = tuple(msgspec.structs.replace(file, gpg_sig=None) for file in page.files)
+    return msgspec.structs.replace(page, files=files)
 
 
 def _confirmed(kept: _Kept[S], freshness: Freshness) -> _Kept[S]:

@@ -1,18 +1,25 @@
 """The facts about local files: remembered, or found out in worker threads, once each."""
 
 import asyncio
+import hashlib
 import os
 import stat
+import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.distributions.inspection import inspect
-from simple_repository_server.observe.events import Emit, FileSkipped, Inspecting
+from simple_repository_server.distributions.metadata import read_local_metadata, requires_python
+from simple_repository_server.errors import Malformed
+from simple_repository_server.observe.events import Emit, FileSkipped, Inspected, Inspecting
 from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
 
 _THREADS = 2
+_READ_BYTES = 1024 * 1024
+#: Work that took longer is told of when it is done.
+_LONG_S = 2.0
 
 
 def identity_of(path: str, state: os.stat_result) -> FileIdentity:
@@ -31,14 +38,17 @@ class Inspector:
         self._flight: SingleFlight[FileIdentity, Facts | None] = SingleFlight()
         self._threads: ThreadPoolExecutor | None = None
         self._unreadable: set[str] = set()
+        self._stopping = threading.Event()
 
     async def open(self) -> None:
         """Start the threads and open the store."""
+        self._stopping.clear()
         self._threads = ThreadPoolExecutor(_THREADS, "digests")
         await asyncio.to_thread(self._digests.open)
 
     async def close(self) -> None:
         """Stop what runs and close the store."""
+        self._stopping.set()
         await self._flight.cancel_all()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -60,6 +70,7 @@ class Inspector:
         total = sum(identity.size for identity in unknown.values())
         done_files = done_bytes = 0
         waiting = iter(unknown.items())
+        started = time.monotonic()
 
         async def work() -> None:
             nonlocal done_files, done_bytes
@@ -77,6 +88,16 @@ class Inspector:
                 )
 
         await asyncio.gather(*(work() for _ in range(_THREADS)))
+        duration_s = time.monotonic() - started
+        if duration_s > _LONG_S:
+            self._emit(
+                Inspected(
+                    source=self._label,
+                    files=done_files,
+                    bytes=done_bytes,
+                    duration_s=duration_s,
+                )
+            )
 
     def _known(self, files: dict[str, FileIdentity]) -> dict[str, Facts]:
         found = ((path, self._digests.get(identity)) for path, identity in files.items())
@@ -91,7 +112,9 @@ class Inspector:
 
     def _read(self, path: str, identity: FileIdentity) -> Facts | None:
         try:
-            facts = inspect(Path(path))
+            facts = inspect(Path(path), self._stopping)
+            if facts is None:
+                return None
             unchanged = identity_of(path, Path(path).stat()) == identity
         except FileNotFoundError:
             return None
@@ -105,6 +128,28 @@ class Inspector:
             return None
         self._digests.put(identity, facts)
         return facts
+
+
+def inspect(path: Path, stopping: threading.Event) -> Facts | None:
+    """What reading the whole file brings out; None if it is to stop before the end.
+
+    Raises `OSError` as opening and reading do.
+    """
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            hasher.update(chunk)
+            if stopping.is_set():
+                return None
+    sha256 = hasher.hexdigest()
+    try:
+        metadata = read_local_metadata(path)
+    except Malformed as error:
+        return Facts(sha256=sha256, problem=str(error))
+    if metadata is None:
+        return Facts(sha256=sha256)
+    digest = hashlib.sha256(metadata).hexdigest() if path.name.endswith(".whl") else None
+    return Facts(sha256=sha256, metadata_sha256=digest, requires_python=requires_python(metadata))
 
 
 def identities(paths: Iterable[str]) -> dict[str, FileIdentity]:

@@ -61,16 +61,19 @@ class DigestStore:
         self._emit = emit
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     def open(self) -> None:
         """Open the file, making a new one where it is broken or of another version."""
         with self._lock:
+            self._closed = False
             if self._connection is None:
                 self._connection = self._connected()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; threads that come late find and leave nothing."""
         with self._lock:
+            self._closed = True
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -97,6 +100,8 @@ class DigestStore:
 
     def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._lock:
+            if self._closed:
+                return None
             if self._connection is None:
                 self._connection = self._connected()
             try:

@@ -23,7 +23,7 @@ from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.index import IndexEndpoints
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
 
-RepositoryFactory = Callable[..., Repository]
+RepositoryFactory = Callable[..., Repository | Awaitable[Repository]]
 
 
 class IndexRoutes:

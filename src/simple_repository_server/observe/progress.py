@@ -1,0 +1,78 @@
+"""A progress bar on the terminal while the digests of many local files are computed."""
+
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from simple_repository_server.observe.events import Inspecting
+
+#: Shorter work is done before anyone could read what it is.
+_SHOW_AFTER_S = 1.0
+
+
+class DigestProgress:
+    """One bar for each directory, from when it takes long until it is done.
+
+    Not for several threads at once: the log's thread owns it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream)
+        self._progress: Progress | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._begun: dict[str, float] = {}
+
+    def update(self, event: Inspecting) -> None:
+        """Show how far it is."""
+        begun = self._begun.setdefault(event.source, time.monotonic())
+        if event.done_files == event.files:
+            self._finish(event.source)
+        elif time.monotonic() - begun > _SHOW_AFTER_S:
+            progress = self._progress or self._start()
+            bar = self._bars.get(event.source)
+            if bar is None:
+                text = f"digests of {event.source}"
+                bar = self._bars[event.source] = progress.add_task(text, total=event.bytes)
+            progress.update(bar, completed=event.done_bytes)
+
+    def write(self, text: str) -> bool:
+        """Print text above the bars; False if there are none."""
+        if self._progress is None:
+            return False
+        self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        return True
+
+    def close(self) -> None:
+        """Take the bars away, and give the cursor back."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self) -> Progress:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._progress.start()
+        return self._progress
+
+    def _finish(self, source: str) -> None:
+        self._begun.pop(source, None)
+        bar = self._bars.pop(source, None)
+        if self._progress is not None and bar is not None:
+            self._progress.remove_task(bar)
+            if not self._bars:
+                self.close()
