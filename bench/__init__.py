@@ -1,0 +1,1 @@
+"""The published benchmark; see README.md."""

@@ -23,9 +23,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; medians count")
     parser.add_argument("--old", metavar="COMMAND", help="the old release's command")
     parser.add_argument("--install-old", metavar="FOLDER", type=Path,
-                        help="install the old release into an environment there, and use it")  # fmt: skip
+                        help="install the old release into an environment there")  # fmt: skip
     parser.add_argument("--wheel", type=Path, help="a large real wheel for the metadata scenario")
     parser.add_argument("--json", type=Path, help="write the rows to this file as well")
+    parser.add_argument("--markdown", type=Path, help="and, as a table, to this one")
     options = parser.parse_args()
     old = options.old or (install_old_release(options.install_old) if options.install_old else None)
     rows: list[Row] = []
@@ -51,6 +52,18 @@ def main() -> None:
     console.print(_table(rows))
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
+    if options.markdown:
+        options.markdown.write_text(_markdown(rows))
+
+
+def _markdown(rows: list[Row]) -> str:
+    lines = ["| scenario | unit | ours | nginx | ratio | 0.10 | ratio |", "|" + " --- |" * 7]
+    lines += [
+        f"| {row.name} | {row.unit} | {_number(row.ours)} | {_number(row.nginx)} | "
+        f"{_ratio(row, row.nginx)} | {_number(row.old)} | {_ratio(row, row.old)} |"
+        for row in rows
+    ]
+    return "\n".join([*lines, ""])
 
 
 _TEXTS = frozenset({"scenario", "unit", "note"})

@@ -145,11 +145,14 @@ def local_file(bench: Bench) -> Iterator[Row]:
         yield _rows("16 MB range of it, 8 clients", _alternating(bench, targets, 8), "mb_per_s")
         yield Row("memory after that", "MB", server.memory_mb(), more_is_better=False)
     if bench.old is not None:
-        packages = _by_project(bench)
-        with old_release(bench.old, bench.root, str(packages)) as server:
-            targets = {"ours": (f"{server.url}{target}", {})}
-            load = _alternating(bench, targets, 8)["ours"]
-            yield Row("17 MB local file, 8 clients, old release", "MB/s", 0, old=load.mb_per_s)
+        packages = str(_by_project(bench))
+        with old_release(bench.old, bench.root, packages) as old, ours(bench.root, packages) as own:
+            both: Targets = {
+                "ours": (f"{own.url}{target}", {}),
+                "old": (f"{old.url}{target}", {}),
+            }
+            name = "17 MB local file, 8 clients, against the old release"
+            yield _rows(name, _alternating(bench, both, 8), "mb_per_s")
 
 
 def _by_project(bench: Bench) -> Path:
@@ -191,27 +194,26 @@ def held_up(bench: Bench) -> Iterator[Row]:
     """The longest anybody else waits while cold huge pages are read and rendered."""
     for kind in ("json", "html"):
         with ours(bench.root, f"{bench.upstream_url}/{kind}/") as server:
-            fetch(f"{server.url}/simple/small/", {"Accept": JSON_TYPE})
-            waits: list[float] = []
+            small, huge = f"{server.url}/simple/small/", f"{server.url}/simple/huge/"
+            fetch(small, {"Accept": JSON_TYPE})
             stop = threading.Event()
-
-            def ping(url: str = f"{server.url}/simple/small/") -> None:
-                while not stop.is_set():
-                    waits.append(fetch(url, {"Accept": JSON_TYPE})[3])  # noqa: B023
-                    time.sleep(0.001)
-
-            pinging = threading.Thread(target=ping)
+            waits: list[float] = []
+            pinging = threading.Thread(target=_ping, args=(small, stop, waits))
             pinging.start()
-            for coding in ("identity", "gzip", "zstd"):
-                headers = {"Accept": JSON_TYPE, "Accept-Encoding": coding}
-                fetch(f"{server.url}/simple/huge/", headers)
-                fetch(f"{server.url}/simple/huge/", {**headers, "Accept": "text/html"})
+            for accept in FORMS.values():
+                for coding in ("identity", "gzip", "zstd"):
+                    fetch(huge, {"Accept": accept, "Accept-Encoding": coding})
             stop.set()
             pinging.join()
-            yield Row(
-                f"longest wait of others during cold huge pages from {kind}", "ms", max(waits),
-                more_is_better=False, note=f"median {statistics.median(waits):.1f} ms",
-            )  # fmt: skip
+            name = f"longest wait of others during cold huge pages from {kind}"
+            note = f"median {statistics.median(waits):.1f} ms"
+            yield Row(name, "ms", max(waits), more_is_better=False, note=note)
+
+
+def _ping(url: str, stop: threading.Event, waits: list[float]) -> None:
+    while not stop.is_set():
+        waits.append(fetch(url, {"Accept": JSON_TYPE})[3])
+        time.sleep(0.001)
 
 
 def remote_metadata(bench: Bench) -> Iterator[Row]:

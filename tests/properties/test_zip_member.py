@@ -50,7 +50,7 @@ def test_members_are_what_zipfile_reads(
 @settings(max_examples=300)
 @given(_contents, st.data())
 def test_damage_is_noticed_or_harmless(members: dict[str, bytes], data: st.DataObject) -> None:
-    """Of an archive with changed, cut or added bytes a member is right, or `Malformed` is raised."""
+    """Of a damaged or cut archive a member is right, or `Malformed` is raised."""
     archive = bytearray(zip_of(members))
     for _ in range(data.draw(st.integers(1, 4))):
         archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))

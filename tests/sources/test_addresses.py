@@ -62,6 +62,9 @@ async def test_names(own: str, host: str, allowed: bool) -> None:
     [
         ("public.example", "10.0.0.1", False),
         ("public.example", "[::1]", False),
+        ("public.example", "127.1", False),
+        ("public.example", "2130706433", False),
+        ("public.example", "[::ffff:7f00:1]", False),
         ("public.example", "93.184.216.40", True),
         ("public.example", "cdn.example", True),
         ("10.0.0.9", "10.0.0.1", True),

@@ -126,7 +126,7 @@ async def test_file_addresses_are_opaque(upstream: Upstream) -> None:
 
 
 async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
-    """Bad names, missing sizes, nulls and duplicates cost at most their entry, and are told once."""
+    """Bad names, missing sizes, nulls, duplicates cost at most their entry, and are told once."""
     events: list[Event] = []
     page = await _ask(
         upstream,
@@ -325,8 +325,8 @@ async def test_memory_is_bounded(upstream: Upstream) -> None:
         (Reply(status=302, headers={"Location": PAGE}), SourceInvalid),
         (Reply(status=302, headers={"Location": "file:///etc/passwd"}), SourceInvalid),
         (Reply(status=302, headers={"Location": "http://[broken/"}), SourceInvalid),
-        (Reply(headers={"Content-Type": JSON_TYPE}, body=b'{"meta":{"api-version":"2.0"},"files":[]}'),
-         SourceInvalid),
+        (Reply(headers={"Content-Type": JSON_TYPE},
+               body=b'{"meta":{"api-version":"2.0"},"files":[]}'), SourceInvalid),
         (Reply(headers=HTML, body=b'<meta name="pypi:repository-version" content="2.0">'),
          SourceInvalid),
     ],

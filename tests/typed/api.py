@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import assert_type
 
 from fastapi import APIRouter, FastAPI
-from typing_extensions import assert_type, override
+from typing_extensions import override
 
 from simple_repository_server import (
     AllowListRepository,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from examples.snapshot import create_snapshots
+
 from simple_repository_server import LocalRepository
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json

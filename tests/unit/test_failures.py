@@ -1,7 +1,5 @@
 """What a failed exchange with an upstream means."""
 
-import asyncio
-
 import pytest
 
 from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
@@ -36,7 +34,7 @@ def test_refusals(
 @pytest.mark.parametrize(
     ("error", "kind", "transient"),
     [
-        (asyncio.TimeoutError(), SourceTimeout, False),
+        (TimeoutError(), SourceTimeout, False),
         (ConnectionResetError(), SourceUnavailable, True),
         (ValueError("bad header"), SourceInvalid, False),
         (PrivateAddress("10.0.0.1"), SourceInvalid, False),

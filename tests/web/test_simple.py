@@ -26,7 +26,7 @@ from simple_repository_server.testing.distributions import build_sdist, build_wh
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.upstream.client import Limits
-from tests.asgi import JSON, Response, ask, running
+from tests.asgi import JSON, ask, running
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,7 @@
 """Running the application under Granian: ports, worker processes, signals, logs."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import socket
@@ -59,6 +60,9 @@ def _load(settings: Settings, port: int, announcement: str, ready: Event) -> Asg
     write = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(write)], level=logging.WARNING, force=True)
     app = build_app(settings, write)
+    # What is there by now stays for good: the collector need not look at it, time and again.
+    gc.collect()
+    gc.freeze()
 
     async def with_announcement(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

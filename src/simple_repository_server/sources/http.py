@@ -44,6 +44,7 @@ from simple_repository_server.upstream.resource import RemoteResource
 from simple_repository_server.wire import pages
 
 S = TypeVar("S", ProjectPage, ProjectList)
+R = TypeVar("R")
 
 DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 #: How long "there is no such project" is believed.
@@ -196,7 +197,8 @@ class HttpRepository(Repository):
             return _without_signatures(found.page)
 
         previous = self._pages.get(project)
-        kept = await self._refresh(f"{self._base}{project}/", previous, read)
+        url, limit = f"{self._base}{project}/", self._client.limits.page_bytes
+        kept = await self._refresh(url, limit, previous, read)
         weight = 500 if kept.snapshot is None else kept.snapshot.weight
         self._pages.put(project, kept, weight)
         return kept
@@ -205,14 +207,15 @@ class HttpRepository(Repository):
         def read(answer: Answer) -> ProjectList:
             return pages.read_list(answer.body, answer.headers.get("Content-Type", ""))
 
-        return await self._refresh(self._base, self._list, read)
+        limit = self._client.limits.list_bytes
+        return await self._refresh(self._base, limit, self._list, read)
 
     async def _refresh(
-        self, url: str, previous: _Kept[S] | None, read: Callable[[Answer], S]
+        self, url: str, max_bytes: int, previous: _Kept[S] | None, read: Callable[[Answer], S]
     ) -> _Kept[S]:
         """What the index says now; what it said before, marked as stale, if it cannot be asked."""
         try:
-            kept = await self._ask(url, previous, read)
+            kept = await self._ask(url, max_bytes, previous, read)
         except SourceUnavailable as error:
             self._note(error.reason)
             if previous is None or not self._may_serve_stale(previous):
@@ -224,10 +227,12 @@ class HttpRepository(Repository):
         return kept
 
     async def _ask(
-        self, url: str, previous: _Kept[S] | None, read: Callable[[Answer], S]
+        self, url: str, max_bytes: int, previous: _Kept[S] | None, read: Callable[[Answer], S]
     ) -> _Kept[S]:
         validators = previous.validators if previous and previous.snapshot else {}
-        answer = await self._client.get(url, accept=pages.ACCEPT, headers=validators)
+        answer = await self._client.get(
+            url, accept=pages.ACCEPT, headers=validators, max_bytes=max_bytes
+        )
         before = previous.freshness.lifetime_s if answer.not_modified and previous else None
         lifetime = lifetime_s(answer.headers, before=before)
         freshness = Freshness(validated_at=self._clock(), lifetime_s=lifetime)
@@ -237,7 +242,7 @@ class HttpRepository(Repository):
             if previous is None or previous.snapshot is None:
                 raise SourceInvalid(self.label, "status 304, though nothing was asked for again")
             return _confirmed(previous, freshness)
-        digest = hashlib.sha256(answer.body + answer.url.encode()).digest()
+        digest = await _in_thread_if_large(answer, _digest)
         kept_validators = _validators(answer)
         if previous is not None and previous.digest == digest:
             previous.validators = kept_validators
@@ -250,9 +255,7 @@ class HttpRepository(Repository):
 
     async def _read(self, answer: Answer, read: Callable[[Answer], S]) -> S:
         try:
-            if len(answer.body) <= _READ_HERE_BYTES:
-                return read(answer)
-            return await asyncio.to_thread(read, answer)
+            return await _in_thread_if_large(answer, read)
         except Malformed as error:
             raise SourceInvalid(self.label, str(error)) from error
 
@@ -266,6 +269,19 @@ class HttpRepository(Repository):
             self._emit(SourceFailed(source=self.label, reason=failed_because))
         elif failed_because is None and before is not None:
             self._emit(SourceRecovered(source=self.label))
+
+
+async def _in_thread_if_large(answer: Answer, work: Callable[[Answer], R]) -> R:
+    if len(answer.body) <= _READ_HERE_BYTES:
+        return work(answer)
+    return await asyncio.to_thread(work, answer)
+
+
+def _digest(answer: Answer) -> bytes:
+    """The body and where it came from, as relative links depend on that."""
+    hasher = hashlib.sha256(answer.url.encode())
+    hasher.update(answer.body)
+    return hasher.digest()
 
 
 def _without_signatures(page: ProjectPage) -> ProjectPage:

@@ -117,9 +117,13 @@ def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
         return known
     listed_at_ns = time.time_ns()
     current = _Folder(mtime_ns, listed_at_ns, [], [], [])
+    parsed = {found.path: (project, found) for project, found in known.found} if known else {}
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            _sort_in(entry, root, current)
+            if entry.path in parsed and entry.is_file(follow_symlinks=False):
+                current.found.append(parsed[entry.path])
+            else:
+                _sort_in(entry, root, current)
     if known is not None and _same(known, current):
         known.mtime_ns, known.listed_at_ns = mtime_ns, listed_at_ns
         return known
@@ -139,7 +143,9 @@ def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
     if name.startswith(".") or name.endswith(_PASSED_OVER):
         return
     if entry.is_dir(follow_symlinks=False):
-        if name not in _SYSTEM_FOLDERS:
+        if not _is_text(name):
+            folder.skipped.append((ascii(entry.path), "the name of the folder is not in UTF-8"))
+        elif name not in _SYSTEM_FOLDERS:
             folder.subfolders.append(entry.path)
         return
     distribution = parse_distribution(name, folder=os.path.basename(os.path.dirname(entry.path)))  # noqa: PTH119, PTH120
@@ -154,6 +160,11 @@ def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
         folder.skipped.append((entry.path, "the symlink leads out of the directory"))
         return
     folder.found.append((distribution.project, Found(filename, entry.path)))
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name is text, and no bytes that could not be decoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _leads_inside(path: str, root: str) -> bool:

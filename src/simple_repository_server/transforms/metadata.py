@@ -1,5 +1,6 @@
 """Core metadata for every wheel, whether or not its source has it."""
 
+import asyncio
 from functools import partial
 from hashlib import sha256
 from weakref import WeakKeyDictionary
@@ -31,6 +32,8 @@ _NOTE_BYTES = 200
 #: Projects whose notes are counted; with more, all counts and pages are started anew.
 _MAX_NOTED = 50_000
 _MAX_SIBLING_BYTES = 20 * 1024 * 1024
+#: Larger pages are gone through in a thread.
+_ANNOUNCE_HERE_FILES = 2_000
 
 
 class _Unreadable(msgspec.Struct, frozen=True):
@@ -65,6 +68,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         self._pages: WeakKeyDictionary[ProjectPage, tuple[int, ProjectPage | None]]
         self._pages = WeakKeyDictionary()
         self._flight: SingleFlight[str, bytes] = SingleFlight()
+        self._announcing: SingleFlight[tuple[ProjectPage, int], ProjectPage] = SingleFlight()
 
     @override
     async def get_project_page(
@@ -75,7 +79,10 @@ class MetadataInjectorRepository(RepositoryContainer):
         known = self._pages.get(page)
         if known is not None and known[0] == noted:
             return known[1] or page
-        announced = self._announce(page)
+        if len(page.files) > _ANNOUNCE_HERE_FILES:
+            announced = await self._announcing.run((page, noted), partial(self._announced_of, page))
+        else:
+            announced = self._announce(page)
         # None stands for the page itself, which as a value would keep its own key alive.
         self._pages[page] = noted, None if announced is page else announced
         return announced
@@ -97,7 +104,11 @@ class MetadataInjectorRepository(RepositoryContainer):
     @override
     async def _close(self) -> None:
         await self._flight.cancel_all()
+        await self._announcing.cancel_all()
         await super()._close()
+
+    async def _announced_of(self, page: ProjectPage) -> ProjectPage:
+        return await asyncio.to_thread(self._announce, page)
 
     def _announce(self, page: ProjectPage) -> ProjectPage:
         files = tuple(self._announced(page.name, file) for file in page.files)

@@ -23,10 +23,17 @@ def is_public(address: str) -> bool:
 
 
 def literal(host: str) -> str | None:
-    """The host if it is an IP address already, else None."""
+    """The host if it is an IP address already, else None.
+
+    Raises `PrivateAddress` for the other ways to write one (`127.1`, `2130706433`): nobody writes
+    a public address like that, and they would be connected to without being resolved.
+    """
+    host = host.strip("[]").partition("%")[0]
     try:
-        return str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
+        return str(ipaddress.ip_address(host))
     except ValueError:
+        if ":" in host or host.replace(".", "").isdigit():
+            raise PrivateAddress(f"an odd address ({host[:40]})") from None
         return None
 
 

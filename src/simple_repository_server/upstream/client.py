@@ -54,8 +54,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     page_s: float = 60.0
     #: A whole file.
     file_s: float = 3600.0
-    #: A page, after decoding. The list of a public index has about 40 MB.
-    page_bytes: int = 256 * 1024 * 1024
+    #: A page, and the list of all projects, after decoding. A public index's list has about 40 MB.
+    page_bytes: int = 64 * 1024 * 1024
+    list_bytes: int = 256 * 1024 * 1024
     redirects: int = 10
     connections: int = 100
     attempts: int = 3
@@ -127,7 +128,9 @@ class UpstreamClient:
             await self._session.close()
             self._session = None
 
-    async def get(self, url: str, *, accept: str, headers: Mapping[str, str]) -> Answer:
+    async def get(
+        self, url: str, *, accept: str, headers: Mapping[str, str], max_bytes: int
+    ) -> Answer:
         """A page, complete and decoded; for a 304 or what is not there without its body.
 
         Raises `SourceUnavailable` or one of its kinds.
@@ -135,11 +138,11 @@ class UpstreamClient:
         wanted = {"Accept": accept, "Accept-Encoding": ACCEPT_ENCODING, **headers}
         try:
             async with asyncio.timeout(self.limits.page_s):
-                return await self._retrying(lambda: self._get_once(url, wanted))
+                return await self._retrying(lambda: self._get_once(url, wanted, max_bytes))
         except TimeoutError as error:
             raise SourceTimeout(self.label, f"longer than {self.limits.page_s:.0f} s") from error
 
-    async def _get_once(self, url: str, headers: Mapping[str, str]) -> Answer:
+    async def _get_once(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Answer:
         response, final = await self._send("GET", url, headers)
         async with response:
             missing = response.status in self._absent
@@ -147,28 +150,26 @@ class UpstreamClient:
                 status = 404 if missing else _NOT_MODIFIED
                 return Answer(status=status, headers=response.headers, url=final, body=b"")
             if response.status == _NOT_ACCEPTABLE and headers["Accept"] != "*/*":
-                return await self._get_once(url, {**headers, "Accept": "*/*"})
+                return await self._get_once(url, {**headers, "Accept": "*/*"}, max_bytes)
             if response.status != _OK:
                 raise refusal(self.label, response.status, response.headers)
-            body = await self._read(response)
+            body = await self._read(response, max_bytes)
         coding = response.headers.get("Content-Encoding", "")
         try:
-            body = await _decoded(body, coding, self.limits.page_bytes)
+            body = await _decoded(body, coding, max_bytes)
         except Malformed as error:
             raise SourceInvalid(self.label, str(error)) from error
         return Answer(status=_OK, headers=response.headers, url=final, body=body)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         parts: list[bytes] = []
-        room = self.limits.page_bytes
+        room = max_bytes
         try:
             async for part in response.content.iter_any():
                 parts.append(part)
                 room -= len(part)
                 if room < 0:
-                    raise SourceInvalid(
-                        self.label, f"a page of more than {self.limits.page_bytes} bytes"
-                    )
+                    raise SourceInvalid(self.label, f"a page of more than {max_bytes} bytes")
         except _ERRORS as error:
             raise failure(self.label, error) from error
         return b"".join(parts)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
+from simple_repository_server.errors import TransferAborted
 from simple_repository_server.names import FileName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
@@ -12,6 +13,8 @@ from simple_repository_server.web.conditional import Unsatisfiable, matches, wan
 from simple_repository_server.web.exchange import Exchange
 from simple_repository_server.web.problems import Headers, Problem
 
+#: How long a client may take for a part of the body: what it holds meanwhile others wait for.
+_TAKE_S = 60
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
 
 
@@ -101,11 +104,20 @@ async def _stream(
     await exchange.start(*_head(resource, wanted, body.length, resource.etag or body.etag))
     async with _watching(exchange) as gone:
         async for following in chunks:
-            await exchange.chunk(content, more=True)
+            await _hand_over(exchange, content, more=True)
             content = following
             if gone.done():
                 return
-        await exchange.chunk(content, more=False)
+        await _hand_over(exchange, content, more=False)
+
+
+async def _hand_over(exchange: Exchange, content: bytes, *, more: bool) -> None:
+    """Send a part of the body to a client that takes it in time."""
+    try:
+        async with asyncio.timeout(_TAKE_S):
+            await exchange.chunk(content, more=more)
+    except TimeoutError as error:
+        raise TransferAborted(f"The client took nothing for {_TAKE_S} s.") from error
 
 
 @asynccontextmanager

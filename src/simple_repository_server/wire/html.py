@@ -4,7 +4,7 @@ Written pages keep one stable shape, an anchor a line: people have scanners that
 Reading takes what real indexes and plain directory listings have.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 
@@ -30,6 +30,8 @@ from simple_repository_server.wire.urls import last_segment, resolver
 HTML_VERSION = "1.4"
 #: What may stand in a fragment; uv gives up on a page with any other.
 _FRAGMENT_HASHES = ("sha256", "sha512", "sha384", "blake2b", "md5")
+
+_LINES_AT_ONCE = 2_000
 
 _Attributes = dict[str, str | None]
 
@@ -170,23 +172,21 @@ def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
         head = _meta("pypi:project-status", page.status.status)
         if page.status.reason:
             head += _meta("pypi:project-status-reason", page.status.reason)
-    lines = [_head(f"Links for {page.name}", head)]
-    lines.extend(_anchor(file, file_url(file)) for file in page.files)
-    return _document(lines, page.serial)
+    anchors = (_anchor(file, file_url(file)) for file in page.files)
+    return _document(_head(f"Links for {page.name}", head), anchors, page.serial)
 
 
 def write_list(projects: ProjectList) -> bytes:
     """The list of projects as HTML."""
-    lines = [_head("Simple index", "")]
-    lines.extend(f'<a href="{name}/">{name}</a><br />' for name in projects.names)
-    return _document(lines, projects.serial)
+    anchors = (f'<a href="{name}/">{name}</a><br />\n' for name in projects.names)
+    return _document(_head("Simple index", ""), anchors, projects.serial)
 
 
 def _head(title: str, metas: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"{_meta('pypi:repository-version', HTML_VERSION)}{metas}"
-        f"<title>{escape(title)}</title></head>\n<body><h1>{escape(title)}</h1>"
+        f"<title>{escape(title)}</title></head>\n<body><h1>{escape(title)}</h1>\n"
     )
 
 
@@ -194,12 +194,20 @@ def _meta(name: str, content: str) -> str:
     return f'<meta name="{name}" content="{escape(content)}">'
 
 
-def _document(lines: list[str], serial: int | None) -> bytes:
-    lines.append("</body></html>")
+def _document(head: str, lines: Iterable[str], serial: int | None) -> bytes:
+    """Head, lines and end, encoded in steps, so that other threads run in between."""
+    parts = [head.encode()]
+    step: list[str] = []
+    for line in lines:
+        step.append(line)
+        if len(step) == _LINES_AT_ONCE:
+            parts.append("".join(step).encode())
+            step.clear()
+    step.append("</body></html>\n")
     if serial is not None:
-        lines.append(f"<!--SERIAL {serial}-->")
-    lines.append("")
-    return "\n".join(lines).encode()
+        step.append(f"<!--SERIAL {serial}-->\n")
+    parts.append("".join(step).encode())
+    return b"".join(parts)
 
 
 def _anchor(file: File, url: str) -> str:
@@ -224,7 +232,7 @@ def _anchor(file: File, url: str) -> str:
         parts.append(f'" data-size="{file.size}')
     if file.upload_time is not None:
         parts.append(f'" data-upload-time="{_rfc3339(file.upload_time)}')
-    parts.append(f'">{escape(file.filename)}</a><br />')
+    parts.append(f'">{escape(file.filename)}</a><br />\n')
     return "".join(parts)
 
 

@@ -6,9 +6,10 @@ hold up the event loop.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -27,6 +28,8 @@ from simple_repository_server.wire.reading import (
     project_names,
 )
 from simple_repository_server.wire.urls import resolver
+
+T = TypeVar("T")
 
 #: The version whose rules our pages follow when every file has a size, and else (PEP 700).
 API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
@@ -96,8 +99,7 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
         }
         entries = (_file(entry, resolve) for entry in page.files)
     else:
-        rest, found = _split(text, "files")
-        entries = (_odd_file(entry, resolve, private=private) for entry in found)
+        rest, entries = _split(text, "files", partial(_odd_file, resolve=resolve, private=private))
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
     check_project(rest.get("name"), project)
@@ -114,11 +116,10 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
 
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in a JSON text. Raises `Malformed`."""
-    rest, found = _split(text, "projects")
+    rest, names = _split(text, "projects", lambda entry: _mapping(entry).get("name"))
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
-    names = sorted_unique(project_names(_mapping(entry).get("name") for entry in found))
-    return ProjectList(names=names, serial=_serial(meta))
+    return ProjectList(names=sorted_unique(project_names(names)), serial=_serial(meta))
 
 
 def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
@@ -157,7 +158,7 @@ def _announced(value: bool | dict[str, str | None] | None) -> bool | Mapping[str
     return bool(value)
 
 
-def _odd_file(entry: object, resolve: Callable[[str], str | None], *, private: bool) -> File | str:
+def _odd_file(entry: object, *, resolve: Callable[[str], str | None], private: bool) -> File | str:
     """As `_file`, from an entry of which any value may be anything."""
     kept: dict[str, Any] = {}
     given = _mapping(entry)
@@ -175,49 +176,63 @@ def _odd_file(entry: object, resolve: Callable[[str], str | None], *, private: b
     return file
 
 
-def _split(text: bytes, key: str) -> tuple[dict[str, Any], Iterator[Any]]:
-    """An object without the array under `key`, and the elements of that array.
+def _split(text: bytes, key: str, convert: Callable[[Any], T]) -> tuple[dict[str, Any], list[T]]:
+    """An object without the array under `key`, and the elements of that array, converted.
 
-    The elements of a large text are decoded one by one, so that other threads run in between.
+    The elements of a large text are decoded and converted one by one, so that other threads run
+    in between and not all of them are there at once.
     """
+    found: list[T] | None = None
     try:
         if len(text) <= AT_ONCE_BYTES:
             whole = msgspec.json.decode(text)
+            elements = whole.pop(key, None) if isinstance(whole, dict) else None
+            if isinstance(elements, list):
+                found = list(map(convert, elements))
         else:
-            whole = _decode_in_steps(text.decode())
+            whole, found = _decode_in_steps(text.decode(), key, convert)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"it is not JSON ({error})") from error
-    if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+    if found is None:
         raise Malformed(f"it is JSON, but without a list of {key}")
-    return whole, iter(whole.pop(key))
+    return whole, found
 
 
-def _decode_in_steps(text: str) -> Any:
-    """A JSON object, its arrays decoded element by element. Raises `ValueError`."""
+def _decode_in_steps(
+    text: str, wanted: str, convert: Callable[[Any], T]
+) -> tuple[dict[str, Any], list[T] | None]:
+    """A JSON object, of which the array under `wanted` is taken element by element.
+
+    Raises `ValueError`.
+    """
     decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
     whole: dict[str, Any] = {}
+    found: list[T] | None = None
     position = _expect(text, 0, "{")
     while text[position : position + 1] != "}":
         key, position = decode(text, position)
         position = _expect(text, position, ":")
-        if text[position : position + 1] == "[":
-            whole[key], position = _array_in_steps(text, position, decode)
+        if key == wanted and text[position : position + 1] == "[":
+            found, position = _array_in_steps(text, position, decode, convert)
         else:
             whole[key], position = decode(text, position)
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
-    return whole
+    return whole, found
 
 
 def _array_in_steps(
-    text: str, position: int, decode: Callable[[str, int], tuple[Any, int]]
-) -> tuple[list[Any], int]:
-    elements: list[Any] = []
+    text: str,
+    position: int,
+    decode: Callable[[str, int], tuple[Any, int]],
+    convert: Callable[[Any], T],
+) -> tuple[list[T], int]:
+    elements: list[T] = []
     position = _expect(text, position, "[")
     while text[position : position + 1] != "]":
         element, position = decode(text, position)
-        elements.append(element)
+        elements.append(convert(element))
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
@@ -326,13 +341,16 @@ def _with_array(
     head: Mapping[str, object], key: str, elements: Iterable[object], at_once: int
 ) -> bytes:
     """`head` as a JSON object with an array at its end, encoded in steps of `at_once`."""
-    parts: list[bytes] = []
+    parts = [_encode(head)[:-1], b',"%b":[' % key.encode()]
     step: list[object] = []
     for element in elements:
         step.append(element)
         if len(step) == at_once:
-            parts.append(_encode(step)[1:-1])
+            parts += (_encode(step)[1:-1], b",")
             step.clear()
     if step:
         parts.append(_encode(step)[1:-1])
-    return b'%b,"%b":[%b]}' % (_encode(head)[:-1], key.encode(), b",".join(parts))
+    elif parts[-1] == b",":
+        parts.pop()
+    parts.append(b"]}")
+    return b"".join(parts)
