@@ -13,7 +13,7 @@ from typing_extensions import override
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
-from simple_repository_server.wire import html, json
+from simple_repository_server.wire import html, json, json_steps
 from simple_repository_server.wire.reading import Read
 from tests.strategies import pages, project_names
 
@@ -88,7 +88,7 @@ def test_going_entry_by_entry_reads_the_same(page: ProjectPage) -> None:
 
 @pytest.fixture
 def _always_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(json_steps, "AT_ONCE_BYTES", 0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

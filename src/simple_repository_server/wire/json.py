@@ -5,11 +5,10 @@ goes entry by entry where something is odd or the text is so large that decoding
 hold up the event loop.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.wire.json_steps import is_large, split_array
 from simple_repository_server.wire.reading import (
     Read,
     assemble,
@@ -29,13 +29,9 @@ from simple_repository_server.wire.reading import (
 )
 from simple_repository_server.wire.urls import resolver
 
-T = TypeVar("T")
-
 #: The version whose rules our pages follow when every file has a size, and else (PEP 700).
 API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
 
-#: Larger texts are decoded entry by entry (about 20 ms of decoding at once).
-AT_ONCE_BYTES = 6_000_000
 _FILES_AT_ONCE = 2_000
 _NAMES_AT_ONCE = 20_000
 
@@ -89,7 +85,7 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
     """
     resolve = resolver(base)
     entries: Iterable[File | str]
-    page = None if private or len(text) > AT_ONCE_BYTES else _decode(text)
+    page = None if private or is_large(text) else _decode(text)
     if page is not None:
         rest: Mapping[str, Any] = {
             "meta": page.meta,
@@ -99,7 +95,9 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
         }
         entries = (_file(entry, resolve) for entry in page.files)
     else:
-        rest, entries = _split(text, "files", partial(_odd_file, resolve=resolve, private=private))
+        rest, entries = split_array(
+            text, "files", partial(_odd_file, resolve=resolve, private=private)
+        )
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
     check_project(rest.get("name"), project)
@@ -116,7 +114,7 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
 
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in a JSON text. Raises `Malformed`."""
-    rest, names = _split(text, "projects", lambda entry: _mapping(entry).get("name"))
+    rest, names = split_array(text, "projects", lambda entry: _mapping(entry).get("name"))
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
     return ProjectList(names=sorted_unique(project_names(names)), serial=_serial(meta))
@@ -174,86 +172,6 @@ def _odd_file(entry: object, *, resolve: Callable[[str], str | None], private: b
     if private and isinstance(file, File):
         return msgspec.structs.replace(file, private=_private(given))
     return file
-
-
-def _split(text: bytes, key: str, convert: Callable[[Any], T]) -> tuple[dict[str, Any], list[T]]:
-    """An object without the array under `key`, and the elements of that array, converted.
-
-    The elements of a large text are decoded and converted one by one, so that other threads run
-    in between and not all of them are there at once.
-    """
-    found: list[T] | None = None
-    try:
-        if len(text) <= AT_ONCE_BYTES:
-            whole = msgspec.json.decode(text)
-            elements = whole.pop(key, None) if isinstance(whole, dict) else None
-            if isinstance(elements, list):
-                found = list(map(convert, elements))
-        else:
-            whole, found = _decode_in_steps(text.decode(), key, convert)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Malformed(f"it is not JSON ({error})") from error
-    if found is None:
-        raise Malformed(f"it is JSON, but without a list of {key}")
-    return whole, found
-
-
-def _decode_in_steps(
-    text: str, wanted: str, convert: Callable[[Any], T]
-) -> tuple[dict[str, Any], list[T] | None]:
-    """A JSON object, of which the array under `wanted` is taken element by element.
-
-    Raises `ValueError`.
-    """
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
-    whole: dict[str, Any] = {}
-    found: list[T] | None = None
-    position = _expect(text, 0, "{")
-    while text[position : position + 1] != "}":
-        key, position = decode(text, position)
-        position = _expect(text, position, ":")
-        if key == wanted and text[position : position + 1] == "[":
-            found, position = _array_in_steps(text, position, decode, convert)
-        else:
-            whole[key], position = decode(text, position)
-        position = _skip(text, position)
-        if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
-    return whole, found
-
-
-def _array_in_steps(
-    text: str,
-    position: int,
-    decode: Callable[[str, int], tuple[Any, int]],
-    convert: Callable[[Any], T],
-) -> tuple[list[T], int]:
-    elements: list[T] = []
-    position = _expect(text, position, "[")
-    while text[position : position + 1] != "]":
-        element, position = decode(text, position)
-        elements.append(convert(element))
-        position = _skip(text, position)
-        if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
-    return elements, position + 1
-
-
-def _skip(text: str, position: int) -> int:
-    while text[position : position + 1] in (" ", "\t", "\n", "\r"):
-        position += 1
-    return position
-
-
-def _expect(text: str, position: int, character: str) -> int:
-    position = _skip(text, position)
-    if text[position : position + 1] != character:
-        raise ValueError(f"{character!r} expected at {position}")
-    return _skip(text, position + 1)
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
