@@ -8,9 +8,10 @@ The web layer asks for the ability and never for the class.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import msgspec
@@ -50,6 +51,18 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool = False
 
 
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on their way from their origin, of which nothing has been checked."""
+
+    chunks: AsyncIterator[bytes]
+    #: The place in the whole at which they begin.
+    start: int = 0
+    #: The size of the whole; None if the origin does not say.
+    total: int | None = None
+    #: What the origin calls this version of the bytes, to go on with it later.
+    version: str | None = None
+
+
 class Resource:
     """Bytes that can be opened, whole or in part.
 
@@ -67,6 +80,12 @@ class Resource:
     path: Path | None = None
     #: Where a client can fetch the bytes itself, without credentials.
     location: str | None = None
+    #: What the bytes may be kept under; None if they are not worth keeping.
+    identity: str | None = None
+    #: What the origin calls this version of the bytes (its ETag or Last-Modified).
+    version: str | None = None
+    #: Digests the bytes must have, by the names `hashlib` knows; the first one counts.
+    hashes: Mapping[str, str] = MappingProxyType({})
 
     def open(self, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[Body]:
         """The bytes as a stream, of which the last part only comes once all proved right.
@@ -75,6 +94,18 @@ class Resource:
         `TransferAborted`, when the bytes break off or are not those of the digest.
         """
         raise NotImplementedError
+
+    @asynccontextmanager
+    async def transfer(
+        self, start: int = 0, *, version: str | None = None
+    ) -> AsyncIterator[Transfer]:
+        """The bytes from `start` on, or from an earlier place if the origin cannot do better.
+
+        `version` is that of an earlier transfer: of another version all is sent. Raises as `open`.
+        """
+        del start, version
+        async with self.open() as body:
+            yield Transfer(chunks=body.chunks, total=body.total or body.length, version=body.etag)
 
     async def measured(self) -> "Resource":
         """The same resource with its size known, if that can be found without its bytes."""

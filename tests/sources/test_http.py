@@ -264,7 +264,7 @@ async def test_absence_is_remembered_briefly(upstream: Upstream) -> None:
                 await repository.get_project_page(FOO)
         assert len(upstream.requests) == 1
         publish_json(upstream, [WHEEL])
-        clock.now += 11
+        clock.now += 61
         assert (await repository.get_project_page(FOO)).files
 
 

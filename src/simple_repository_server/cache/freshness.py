@@ -7,6 +7,8 @@ DEFAULT_LIFETIME_S = 60.0
 #: The longest time a page is taken as fresh, whatever its index says; PyPI says just this.
 MAX_LIFETIME_S = 600.0
 
+_MAX_GRACE_S = 24 * 3600.0
+
 
 def directives(cache_control: str) -> Mapping[str, str]:
     """The directives of a `Cache-Control` header, lower case, with their values (or "")."""
@@ -30,6 +32,20 @@ def lifetime_s(headers: Mapping[str, str], *, before: float | None = None) -> fl
     age = said.get("s-maxage", said.get("max-age"))
     lifetime = DEFAULT_LIFETIME_S if age is None else _seconds(age)
     return max(0.0, min(lifetime - _seconds(headers.get("Age", "0")), MAX_LIFETIME_S))
+
+
+def grace_s(headers: Mapping[str, str], *, most: float = 0.0) -> float:
+    """For how many seconds after that it may still be served while it is confirmed (RFC 5861 §3).
+
+    Where an index does not say, that is up to `most`, but no longer than it said its page was
+    fresh; nothing for pages of which it said nothing, or that it wants confirmed each time.
+    """
+    said = directives(headers.get("Cache-Control", ""))
+    if said.keys() & {"no-store", "no-cache", "must-revalidate", "proxy-revalidate"}:
+        return 0.0
+    if "stale-while-revalidate" in said:
+        return min(_seconds(said["stale-while-revalidate"]), _MAX_GRACE_S)
+    return min(_seconds(said.get("s-maxage", said.get("max-age", "0"))), most)
 
 
 def is_fresh(*, validated_at: float, lifetime: float, now: float) -> bool:

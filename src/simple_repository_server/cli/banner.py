@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from simple_repository_server.config.settings import DirectorySource, Settings, Source
+from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings, Source
 from simple_repository_server.version import __version__
 
 
@@ -17,7 +17,10 @@ def banner(settings: Settings, port: int, *, implicit: bool) -> str:
     else:
         lines.append("from this source:")
     for position, source in enumerate(settings.sources, 1):
-        lines.append(f"  {position}. {describe(source, stream=settings.stream)}")
+        lines.append(f"  {position}. {describe(source, settings)}")
+    if settings.cache is not None:
+        limit = f"{settings.cache_bytes / 1000**3:g} GB"
+        lines.append(f"Cache: {settings.cache} (up to {limit}{', offline' * settings.offline})")
     trusted = "" if is_loopback(settings.host) else f" --trusted-host {_shown_host(settings.host)}"
     insecure = (
         "" if is_loopback(settings.host) else f" --allow-insecure-host {_shown_host(settings.host)}"
@@ -34,14 +37,20 @@ def banner(settings: Settings, port: int, *, implicit: bool) -> str:
     return "\n".join(lines)
 
 
-def describe(source: Source, *, stream: bool) -> str:
+def describe(source: Source, settings: Settings) -> str:
     """One source: where it is, and how clients get its files."""
     if isinstance(source, DirectorySource):
         return f"{source.path} (directory)"
-    if source.user is not None:
-        return f"{source.url} (remote index with credentials, files through this server)"
-    files = "through this server" if stream else "by redirect"
-    return f"{source.url} (remote index, files {files})"
+    private = " with credentials" if source.user is not None else ""
+    return f"{source.url} (remote index{private}, files {_files(source, settings)})"
+
+
+def _files(source: IndexSource, settings: Settings) -> str:
+    if settings.files == "redirect" and source.user is None:
+        return "by redirect"
+    if settings.cache is not None and settings.files != "stream":
+        return "through this server, kept"
+    return "through this server"
 
 
 def index_url(host: str, port: int) -> str:

@@ -1,14 +1,27 @@
 """`simple-repository-server [options] [SOURCE ...]`: serve the sources as one index."""
 
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.server import PortTaken, serve
-from simple_repository_server.config.load import BadSetting, digests_file, load_sources
-from simple_repository_server.config.settings import DEFAULT_MEMORY_BYTES, Settings
+from simple_repository_server.config.load import (
+    BadSetting,
+    cache_folder,
+    digests_file,
+    load_sources,
+    parse_size,
+)
+from simple_repository_server.config.settings import (
+    DEFAULT_MEMORY_BYTES,
+    DEFAULT_STALE_IF_ERROR_S,
+    DEFAULT_STALE_WHILE_REVALIDATE_S,
+    FILES,
+    Settings,
+)
 from simple_repository_server.observe.logs import FORMATS, LEVELS
 from simple_repository_server.version import __version__
 
@@ -26,9 +39,48 @@ _MB = 1024 * 1024
     help="Port to listen on; 0 picks a free one and prints it.",
 )
 @click.option(
-    "--stream-http-resources",
-    is_flag=True,
-    help="Send remote files through this server, instead of telling clients where they are.",
+    "--files",
+    type=click.Choice(FILES),
+    default=None,
+    help="How clients get remote files: told where they are (the default), through this server, "
+    "or through it and kept. Files of sources with credentials never go by redirect.",
+)
+@click.option("--stream-http-resources", is_flag=True, help="The same as --files stream.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where pages, metadata and files are kept. Several servers may share it.  [default: "
+    "below the user's cache directory]",
+)
+@click.option("--no-cache", is_flag=True, help="Keep nothing on disk.")
+@click.option(
+    "--cache-size", default="10GB", show_default=True, metavar="SIZE", help="How much is kept."
+)
+@click.option("--offline", is_flag=True, help="Ask no index: serve what is in the cache.")
+@click.option(
+    "--stale-if-error",
+    type=click.IntRange(0),
+    default=int(DEFAULT_STALE_IF_ERROR_S),
+    show_default=True,
+    metavar="SECONDS",
+    help="How old a page may get while its index cannot be asked.",
+)
+@click.option(
+    "--stale-while-revalidate",
+    type=click.IntRange(0),
+    default=int(DEFAULT_STALE_WHILE_REVALIDATE_S),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a page that is no longer fresh is served while it is confirmed; never longer "
+    "than its index said it was fresh.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that answer requests.",
 )
 @click.option(
     "--forbidden-means-absent",
@@ -61,7 +113,13 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             sources=load_sources(source, forbidden_means_absent=options["forbidden_means_absent"]),
             host=options["host"],
             port=options["port"],
-            stream=options["stream_http_resources"],
+            files=_files(options),
+            workers=options["workers"],
+            cache=_cache(options),
+            cache_bytes=parse_size(options["cache_size"]),
+            offline=options["offline"],
+            stale_if_error_s=options["stale_if_error"],
+            stale_while_revalidate_s=options["stale_while_revalidate"],
             memory_bytes=options["memory"] * _MB,
             log_format=options["log_format"],
             log_level=options["log_level"],
@@ -70,6 +128,27 @@ def command(source: tuple[str, ...], **options: Any) -> None:
         serve(settings, lambda port: banner(settings, port, implicit=not source))
     except (BadSetting, PortTaken) as error:
         _refuse(str(error))
+
+
+def _files(options: dict[str, Any]) -> str:
+    files: str | None = options["files"]
+    if options["stream_http_resources"]:
+        if files not in (None, "stream"):
+            raise BadSetting(f"--stream-http-resources and --files {files} exclude each other.")
+        files = "stream"
+    if files == "cache" and options["no_cache"]:
+        raise BadSetting("--files cache and --no-cache exclude each other.")
+    return files or FILES[0]
+
+
+def _cache(options: dict[str, Any]) -> Path | None:
+    if options["no_cache"]:
+        if options["offline"] or options["cache_dir"]:
+            other = "--offline" if options["offline"] else "--cache-dir"
+            raise BadSetting(f"{other} and --no-cache exclude each other.")
+        return None
+    folder: Path = options["cache_dir"] or cache_folder()
+    return folder.absolute()
 
 
 def _refuse(text: str) -> NoReturn:

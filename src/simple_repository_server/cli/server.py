@@ -46,7 +46,9 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> None:
             websockets=False,
             log_level=LogLevels.error,
             log_dictconfig=_GRANIAN_LOGS,
+            workers=settings.workers,
             workers_kill_timeout=_STOP_S,
+            respawn_failed_workers=settings.workers > 1,
         )
         ready = multiprocessing.Event()
         load = partial(_load, settings, port, announcement(port), ready)

@@ -1,6 +1,7 @@
 """From arguments and the environment to settings: the only place that reads the environment."""
 
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,30 @@ def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> I
 
 def digests_file(environment: Mapping[str, str] = os.environ) -> Path:
     """Where digests of local files are kept: below the user's cache directory."""
+    return _user_folder(environment) / "digests.sqlite"
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where pages, files and metadata are kept by default: below the user's cache directory."""
+    return _user_folder(environment) / "index"
+
+
+def _user_folder(environment: Mapping[str, str]) -> Path:
     home = environment.get("XDG_CACHE_HOME")
-    folder = Path(home) / APP if home else platformdirs.user_cache_path(APP, appauthor=False)
-    return folder / "digests.sqlite"
+    return Path(home) / APP if home else platformdirs.user_cache_path(APP, appauthor=False)
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Bytes from a text as `10GB`, `512 MiB` or `2000000`. Raises `BadSetting`."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise BadSetting(f"{text!r} is no size. Give bytes, or a number with a unit, as 10GB.")
+    number, unit, binary = found.groups()
+    factor = _UNITS[unit.lower()]
+    if binary:
+        factor = 1024 ** list(_UNITS).index(unit.lower())
+    return int(float(number) * factor)

@@ -6,6 +6,11 @@ import msgspec
 from typing_extensions import override
 
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
+#: How clients get remote files; the first one by default.
+FILES = ("redirect", "stream", "cache")
+DEFAULT_CACHE_BYTES = 10 * 1000**3
+DEFAULT_STALE_IF_ERROR_S = 7 * 24 * 3600.0
+DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
 
 
 class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +43,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     host: str = "127.0.0.1"
     port: int = 8000
-    #: Send remote files through this server.
-    stream: bool = False
+    #: How clients get remote files: `redirect`, `stream` or `cache`.
+    files: str = "redirect"
+    workers: int = 1
+    #: Where pages, files and metadata are kept; None: nowhere.
+    cache: Path | None = None
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    #: Serve what is in the cache, and ask no index.
+    offline: bool = False
+    #: How old a page may get while its index cannot be asked.
+    stale_if_error_s: float = DEFAULT_STALE_IF_ERROR_S
+    #: For how long a stale page is served once more while it is confirmed.
+    stale_while_revalidate_s: float = DEFAULT_STALE_WHILE_REVALIDATE_S
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     log_format: str = "text"
     log_level: str = "info"

@@ -149,6 +149,70 @@ class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreada
         return f"no metadata for {self.file}: {self.reason}"
 
 
+class CacheFailed(Event, frozen=True, kw_only=True, tag="cache_failed"):
+    """The cache on disk cannot be written; told once, until it can be again."""
+
+    level: ClassVar[str] = "error"
+    folder: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """Where, why, and what that means."""
+        return f"the cache at {self.folder} cannot be written ({self.reason}): serving without it"
+
+
+class CacheRecovered(Event, frozen=True, kw_only=True, tag="cache_recovered"):
+    """The cache on disk can be written again."""
+
+    folder: str
+
+    @override
+    def text(self) -> str:
+        """Where."""
+        return f"the cache at {self.folder} can be written again"
+
+
+class CachePruned(Event, frozen=True, kw_only=True, tag="cache_pruned"):
+    """The cache had more than its budget; what was not used for longest was removed."""
+
+    folder: str
+    files: int
+    bytes: int
+
+    @override
+    def text(self) -> str:
+        """How much that was."""
+        return f"removed {self.files} files ({_size(self.bytes)}) from the cache at {self.folder}"
+
+
+class CacheDamaged(Event, frozen=True, kw_only=True, tag="cache_damaged"):
+    """A file in the cache was not what it should be; it was removed, and will be fetched again."""
+
+    level: ClassVar[str] = "warning"
+    file: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file and what was wrong."""
+        return f"removed {self.file} from the cache: {self.reason}"
+
+
+class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
+    """A transfer from a source broke off and is being continued."""
+
+    level: ClassVar[str] = "warning"
+    file: str
+    at: int
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file, where it broke off, and why."""
+        return f"{self.file} broke off after {_size(self.at)}, going on: {self.reason}"
+
+
 class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
     """Something of our own does not work as it should; the service goes on without it."""
 

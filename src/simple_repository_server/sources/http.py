@@ -1,34 +1,23 @@
 """Another index as a repository: pages kept, confirmed when stale, served on when it is down."""
 
-import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
 
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.freshness import is_fresh, lifetime_s
-from simple_repository_server.cache.memory import MemoryCache
-from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import (
-    Malformed,
-    ProjectNotFound,
-    ResourceNotFound,
-    SourceInvalid,
-    SourceUnavailable,
-)
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.pages import PageStore
+from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceInvalid
 from simple_repository_server.model import (
     NO_CONTEXT,
-    Freshness,
     ProjectList,
     ProjectPage,
     RequestContext,
     SourceState,
 )
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import FileName, ProjectName, sorted_unique
 from simple_repository_server.observe.events import (
     Emit,
     EntriesDropped,
@@ -38,37 +27,17 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
+from simple_repository_server.sources.http_documents import Documents, Rules
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.resource import RemoteResource
 from simple_repository_server.wire import pages
 
-S = TypeVar("S", ProjectPage, ProjectList)
-R = TypeVar("R")
-
 DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
-#: How long "there is no such project" is believed.
-_MISSING_LIFETIME_S = 10.0
-#: How long after a failure a stale page is served without asking again.
-_STALE_RETRY_S = 5.0
-#: How old a stale page may get: after that, no answer is better.
-_MAX_STALE_S = 7 * 24 * 3600.0
-#: How often a client can make us ask upstream with `no-cache`.
-_REVALIDATE_AFTER_S = 1.0
-#: Larger pages are read in a thread.
-_READ_HERE_BYTES = 50_000
-
-_LIST = ""
-
-
-class _Kept(msgspec.Struct, Generic[S], kw_only=True):
-    """What an index said last, with what is needed to ask again."""
-
-    snapshot: S | None
-    freshness: Freshness
-    validators: dict[str, str]
-    digest: bytes
-    retry_at: float = 0.0
+#: The list's name among the pages: none that a project could have.
+_LIST = ".list"
+#: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
+_LIST_GRACE_S = 7 * 24 * 3600.0
 
 
 class HttpRepository(Repository):
@@ -76,7 +45,8 @@ class HttpRepository(Repository):
 
     `user:password@` in the address and `credentials` are sent to its origin only; with either, its
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
-    project", as some indexes mean it. `memory_bytes` bounds the pages kept.
+    project", as some indexes mean it. `memory_bytes` bounds the pages kept in memory; with `cache`
+    they outlive the process. `rules` say how long what was said counts.
     """
 
     def __init__(
@@ -87,6 +57,8 @@ class HttpRepository(Repository):
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        cache: DiskCache | None = None,
+        rules: Rules | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
@@ -94,6 +66,7 @@ class HttpRepository(Repository):
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
         self.label = self._base
+        self._rules = rules or Rules()
         self._client = UpstreamClient(
             bare,
             label=self.label,
@@ -101,34 +74,46 @@ class HttpRepository(Repository):
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
         )
-        self._pages: MemoryCache[str, _Kept[ProjectPage]] = MemoryCache(memory_bytes)
-        self._list: _Kept[ProjectList] | None = None
-        self._page_flight: SingleFlight[str, _Kept[ProjectPage]] = SingleFlight()
-        self._list_flight: SingleFlight[str, _Kept[ProjectList]] = SingleFlight()
-        self._clock = clock
         self._emit = emit
         self._failed_because: str | None = None
         self._asked = False
+        # Another user may be shown other pages.
+        who = self._credentials.user if self._credentials else ""
+        self._store = PageStore(cache, f"{who} {self._base}") if cache else None
+        common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
+        self._pages: Documents[ProjectPage] = common(
+            url_of=lambda project: f"{self._base}{project}/",
+            max_bytes=self._client.limits.page_bytes,
+            read=self._read_page,
+            memory_bytes=memory_bytes,
+            rules=self._rules,
+        )
+        self._lists: Documents[ProjectList] = common(
+            url_of=lambda _: self._base,
+            max_bytes=self._client.limits.list_bytes,
+            read=_read_list,
+            memory_bytes=self._client.limits.list_bytes,
+            rules=self._rules,
+            min_grace_s=_LIST_GRACE_S,
+        )
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
-        kept = self._list
-        if kept is None or not self._usable(kept, context):
-            kept = self._list = await self._list_flight.run(_LIST, self._refresh_list)
-        if kept.snapshot is None:
+        if self._rules.offline:
+            return await self._known_projects()
+        found = await self._lists.get(_LIST, context)
+        if found is None:
             raise SourceInvalid(self.label, "it has no list of projects")
-        return kept.snapshot
+        return found
 
     @override
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
-        kept = self._pages.get(project)
-        if kept is None or not self._usable(kept, context):
-            kept = await self._page_flight.run(project, partial(self._refresh_page, project))
-        if kept.snapshot is None:
+        page = await self._pages.get(project, context)
+        if page is None:
             raise ProjectNotFound(project)
-        return kept.snapshot
+        return page
 
     @override
     async def get_resource(
@@ -154,114 +139,43 @@ class HttpRepository(Repository):
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
+        available = self._failed_because is None if self._asked else None
+        detail = self._failed_because or ""
+        if self._rules.offline:
+            available, detail = None, "offline: what is in the cache is served"
         return (
-            SourceState(
-                label=self.label,
-                kind="remote index",
-                available=self._failed_because is None if self._asked else None,
-                detail=self._failed_because or "",
-            ),
+            SourceState(label=self.label, kind="remote index", available=available, detail=detail),
         )
 
     @override
     async def _open(self) -> None:
+        if self._store is not None:
+            await self._store.__aenter__()
         await self._client.open()
 
     @override
     async def _close(self) -> None:
-        await self._page_flight.cancel_all()
-        await self._list_flight.cancel_all()
+        await self._pages.close()
+        await self._lists.close()
         await self._client.close()
+        if self._store is not None:
+            await self._store.__aexit__()
 
-    def _usable(self, kept: _Kept[S], context: RequestContext) -> bool:
-        now = self._clock()
-        if kept.retry_at:
-            return now < kept.retry_at
-        freshness = kept.freshness
-        lifetime = freshness.lifetime_s
-        if kept.snapshot is None:
-            lifetime = _MISSING_LIFETIME_S
-        if context.revalidate:
-            lifetime = min(lifetime, _REVALIDATE_AFTER_S)
-        return is_fresh(validated_at=freshness.validated_at, lifetime=lifetime, now=now)
+    async def _known_projects(self) -> ProjectList:
+        """Those whose pages are kept."""
+        names = await self._store.names() if self._store else []
+        return ProjectList(names=sorted_unique(map(ProjectName, (n for n in names if n != _LIST))))
 
-    async def _refresh_page(self, project: ProjectName) -> _Kept[ProjectPage]:
-        def read(answer: Answer) -> ProjectPage:
-            content_type = answer.headers.get("Content-Type", "")
-            found = pages.read_page(answer.body, content_type, project=project, base=answer.url)
-            if found.dropped:
-                count, example = len(found.dropped), found.dropped[0]
-                self._emit(
-                    EntriesDropped(source=self.label, project=project, count=count, example=example)
-                )
-            return _without_signatures(found.page)
-
-        previous = self._pages.get(project)
-        url, limit = f"{self._base}{project}/", self._client.limits.page_bytes
-        kept = await self._refresh(url, limit, previous, read)
-        weight = 500 if kept.snapshot is None else kept.snapshot.weight
-        self._pages.put(project, kept, weight)
-        return kept
-
-    async def _refresh_list(self) -> _Kept[ProjectList]:
-        def read(answer: Answer) -> ProjectList:
-            return pages.read_list(answer.body, answer.headers.get("Content-Type", ""))
-
-        limit = self._client.limits.list_bytes
-        return await self._refresh(self._base, limit, self._list, read)
-
-    async def _refresh(
-        self, url: str, max_bytes: int, previous: _Kept[S] | None, read: Callable[[Answer], S]
-    ) -> _Kept[S]:
-        """What the index says now; what it said before, marked as stale, if it cannot be asked."""
-        try:
-            kept = await self._ask(url, max_bytes, previous, read)
-        except SourceUnavailable as error:
-            self._note(error.reason)
-            if previous is None or not self._may_serve_stale(previous):
-                raise
-            previous.freshness.stale_because = str(error)
-            previous.retry_at = self._clock() + _STALE_RETRY_S
-            return previous
-        self._note(None)
-        return kept
-
-    async def _ask(
-        self, url: str, max_bytes: int, previous: _Kept[S] | None, read: Callable[[Answer], S]
-    ) -> _Kept[S]:
-        validators = previous.validators if previous and previous.snapshot else {}
-        answer = await self._client.get(
-            url, accept=pages.ACCEPT, headers=validators, max_bytes=max_bytes
-        )
-        before = previous.freshness.lifetime_s if answer.not_modified and previous else None
-        lifetime = lifetime_s(answer.headers, before=before)
-        freshness = Freshness(validated_at=self._clock(), lifetime_s=lifetime)
-        if answer.missing:
-            return _Kept(snapshot=None, freshness=freshness, validators={}, digest=b"")
-        if answer.not_modified:
-            if previous is None or previous.snapshot is None:
-                raise SourceInvalid(self.label, "status 304, though nothing was asked for again")
-            return _confirmed(previous, freshness)
-        digest = await _in_thread_if_large(answer, _digest)
-        kept_validators = _validators(answer)
-        if previous is not None and previous.digest == digest:
-            previous.validators = kept_validators
-            return _confirmed(previous, freshness)
-        snapshot = await self._read(answer, read)
-        snapshot = msgspec.structs.replace(snapshot, freshness=freshness)
-        return _Kept(
-            snapshot=snapshot, freshness=freshness, validators=kept_validators, digest=digest
-        )
-
-    async def _read(self, answer: Answer, read: Callable[[Answer], S]) -> S:
-        try:
-            return await _in_thread_if_large(answer, read)
-        except Malformed as error:
-            raise SourceInvalid(self.label, str(error)) from error
-
-    def _may_serve_stale(self, kept: _Kept[S]) -> bool:
-        age = self._clock() - kept.freshness.validated_at
-        return kept.snapshot is not None and age < _MAX_STALE_S
+    def _read_page(self, name: str, answer: Answer) -> ProjectPage:
+        content_type = answer.headers.get("Content-Type", "")
+        project = ProjectName(name)
+        found = pages.read_page(answer.body, content_type, project=project, base=answer.url)
+        if found.dropped:
+            count, example = len(found.dropped), found.dropped[0]
+            self._emit(
+                EntriesDropped(source=self.label, project=project, count=count, example=example)
+            )
+        return _without_signatures(found.page)
 
     def _note(self, failed_because: str | None) -> None:
         before, self._failed_because, self._asked = self._failed_because, failed_because, True
@@ -271,17 +185,8 @@ class HttpRepository(Repository):
             self._emit(SourceRecovered(source=self.label))
 
 
-async def _in_thread_if_large(answer: Answer, work: Callable[[Answer], R]) -> R:
-    if len(answer.body) <= _READ_HERE_BYTES:
-        return work(answer)
-    return await asyncio.to_thread(work, answer)
-
-
-def _digest(answer: Answer) -> bytes:
-    """The body and where it came from, as relative links depend on that."""
-    hasher = hashlib.sha256(answer.url.encode())
-    hasher.update(answer.body)
-    return hasher.digest()
+def _read_list(_: str, answer: Answer) -> ProjectList:
+    return pages.read_list(answer.body, answer.headers.get("Content-Type", ""))
 
 
 def _without_signatures(page: ProjectPage) -> ProjectPage:
@@ -290,17 +195,3 @@ def _without_signatures(page: ProjectPage) -> ProjectPage:
         return page
     files = tuple(msgspec.structs.replace(file, gpg_sig=None) for file in page.files)
     return msgspec.structs.replace(page, files=files)
-
-
-def _confirmed(kept: _Kept[S], freshness: Freshness) -> _Kept[S]:
-    """The same snapshot, whose own freshness now says what the new answer says."""
-    kept.freshness.validated_at = freshness.validated_at
-    kept.freshness.lifetime_s = freshness.lifetime_s
-    kept.freshness.stale_because = None
-    kept.retry_at = 0.0
-    return kept
-
-
-def _validators(answer: Answer) -> dict[str, str]:
-    names = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
-    return {names[name]: answer.headers[name] for name in names if name in answer.headers}

@@ -71,6 +71,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     #: Where it came from in the end.
     url: str
     body: bytes
+    #: The body as it came, in its content coding.
+    raw: bytes = b""
+    coding: str = ""
 
     @property
     def missing(self) -> bool:
@@ -153,13 +156,15 @@ class UpstreamClient:
                 return await self._get_once(url, {**headers, "Accept": "*/*"}, max_bytes)
             if response.status != _OK:
                 raise refusal(self.label, response.status, response.headers)
-            body = await self._read(response, max_bytes)
+            raw = await self._read(response, max_bytes)
         coding = response.headers.get("Content-Encoding", "")
         try:
-            body = await _decoded(body, coding, max_bytes)
+            body = await decoded(raw, coding, max_bytes)
         except Malformed as error:
             raise SourceInvalid(self.label, str(error)) from error
-        return Answer(status=_OK, headers=response.headers, url=final, body=body)
+        return Answer(
+            status=_OK, headers=response.headers, url=final, body=body, raw=raw, coding=coding
+        )
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         parts: list[bytes] = []
@@ -262,7 +267,8 @@ def _worth_retrying(error: Exception) -> bool | float:
     return float(error.retry_after_s) if error.retry_after_s <= _MAX_WAIT_S else False
 
 
-async def _decoded(body: bytes, coding: str, max_bytes: int) -> bytes:
+async def decoded(body: bytes, coding: str, max_bytes: int) -> bytes:
+    """The body without its content coding. Raises `Malformed`, also beyond `max_bytes`."""
     if len(body) <= _DECODE_HERE_BYTES and not coding:
         return body
     return await asyncio.to_thread(decode_body, body, coding, max_bytes=max_bytes)

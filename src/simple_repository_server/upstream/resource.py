@@ -13,7 +13,7 @@ from simple_repository_server.errors import (
     SourceUnavailable,
     TransferAborted,
 )
-from simple_repository_server.resource import Body, ByteRange, Resource, verified
+from simple_repository_server.resource import Body, ByteRange, Resource, Transfer, verified
 from simple_repository_server.upstream.client import UpstreamClient
 from simple_repository_server.upstream.failures import refusal
 
@@ -40,16 +40,19 @@ class RemoteResource(Resource):
         hashes: Mapping[str, str] | None = None,
         direct: bool = False,
         validator: str | None = None,
+        version: str | None = None,
     ) -> None:
         self._client = client
         self._url = url
         self._project = project
         self._filename = filename
-        self._hashes = hashes or {}
+        self.hashes = hashes or {}
+        self.identity = f"{client.label} {url}"
         self.size = size
-        self.sha256 = self._hashes.get("sha256")
+        self.sha256 = self.hashes.get("sha256")
         self.location = url if direct else None
         self.validator = validator
+        self.version = version
 
     @override
     @asynccontextmanager
@@ -65,6 +68,34 @@ class RemoteResource(Resource):
                 yield self._part(response, byte_range)
             else:
                 yield self._cut(response, byte_range)
+
+    @override
+    @asynccontextmanager
+    async def transfer(
+        self, start: int = 0, *, version: str | None = None
+    ) -> AsyncIterator[Transfer]:
+        headers = {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if version is not None:
+                headers["If-Range"] = version
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            self._check_status(response)
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if response.status != _PARTIAL:
+                begins, total = 0, response.content_length
+                self._check_coding(response)
+            elif start and found is not None and int(found[1]) == start:
+                begins, total = start, None if found[3] == "*" else int(found[3])
+            else:
+                raise SourceInvalid(self._client.label, "it sent another part than was asked for")
+            self._check_size(total)
+            yield Transfer(
+                chunks=self._client.chunks(response),
+                start=begins,
+                total=total,
+                version=_version(response),
+            )
 
     @override
     async def measured(self) -> Resource:
@@ -91,9 +122,10 @@ class RemoteResource(Resource):
             project=self._project,
             filename=self._filename,
             size=size,
-            hashes=self._hashes,
+            hashes=self.hashes,
             direct=self.location is not None,
             validator=_validator(response),
+            version=_version(response),
         )
 
     def _check_status(self, response: aiohttp.ClientResponse) -> None:
@@ -102,16 +134,23 @@ class RemoteResource(Resource):
         if response.status not in (_OK, _PARTIAL):
             raise refusal(self._client.label, response.status, response.headers)
 
+    def _check_size(self, length: int | None) -> None:
+        if self.size is not None and length is not None and length != self.size:
+            reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
+            raise SourceInvalid(self._client.label, reason)
+
+    def _check_coding(self, response: aiohttp.ClientResponse) -> None:
+        """A body that was coded all the same is only of use where a digest tells what it is."""
+        if not self.hashes and response.headers.get("Content-Encoding", "identity") != "identity":
+            raise SourceInvalid(self._client.label, f"it sent {self._filename} coded, without need")
+
     def _whole(self, response: aiohttp.ClientResponse) -> Body:
         length = response.content_length
         if response.status != _OK:
             raise SourceInvalid(self._client.label, "it sent a part where all was asked for")
-        if self.size is not None and length is not None and length != self.size:
-            reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
-            raise SourceInvalid(self._client.label, reason)
-        digest = next(iter(self._hashes.items()), None)
-        if digest is None and response.headers.get("Content-Encoding", "identity") != "identity":
-            raise SourceInvalid(self._client.label, f"it sent {self._filename} coded, without need")
+        self._check_size(length)
+        self._check_coding(response)
+        digest = next(iter(self.hashes.items()), None)
         size = self.size if self.size is not None else length
         chunks = verified(
             self._client.chunks(response), what=self._filename, size=size, digest=digest
@@ -144,6 +183,11 @@ class RemoteResource(Resource):
 def _validator(response: aiohttp.ClientResponse) -> str | None:
     etag = response.headers.get("ETag", "")
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
+
+
+def _version(response: aiohttp.ClientResponse) -> str | None:
+    """A validator for `If-Range`: a strong entity tag or a date (RFC 9110 §13.1.5)."""
+    return _validator(response) or response.headers.get("Last-Modified")
 
 
 async def _cut(chunks: AsyncIterator[bytes], wanted: ByteRange, what: str) -> AsyncIterator[bytes]:

@@ -25,6 +25,8 @@ class FilesMode(StrEnum):
     REDIRECT = "redirect"
     #: The file, through this server.
     STREAM = "stream"
+    #: The same; what came through once is kept.
+    CACHE = "cache"
 
 
 class FileEndpoint:

@@ -1,0 +1,192 @@
+"""The cache on disk: one folder that any number of processes and servers may share.
+
+    <folder>/files/      distribution files by their sha256
+             pages/      upstream pages and lists as they came, by source and project
+             metadata/   core metadata by project, file and digest
+             links/      which content an address without a sha256 had
+             served/     which projects have files here, for `--offline`
+             partial/    what is being written
+
+Everything in it appears complete or not at all (written aside, then renamed), says itself what it
+must be (a digest), and can be removed at any time. There is no index to get out of step: what is
+here is what lies here, and when it was last used is the access time of its file.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from simple_repository_server.observe.events import (
+    CacheFailed,
+    CachePruned,
+    CacheRecovered,
+    Emit,
+    ignore,
+)
+from simple_repository_server.storage import room
+from simple_repository_server.storage.blobs import BlobStore
+from simple_repository_server.storage.entries import EntryStore
+from simple_repository_server.storage.partial import remove_abandoned
+
+T = TypeVar("T")
+H = TypeVar("H")
+
+DEFAULT_MAX_BYTES = 10 * 1000**3
+KINDS = ("files", "pages", "metadata", "links")
+_SERVED, _PARTIAL, _LOCK, _TAG = "served", "partial", "lock", "CACHEDIR.TAG"
+_TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
+)
+_THREADS = 8
+#: For how long nothing is written after the disk refused it.
+_PAUSE_S = 10.0
+#: How often, at most and at least, it is looked whether there is too much.
+_PRUNE_EVERY_S, _PRUNE_PART = 300.0, 0.02
+
+
+class DiskCache:
+    """The cache in `folder`, kept below `max_bytes`; an asynchronous context manager.
+
+    When the disk is full or cannot be written, the service goes on without: `usable` is False for
+    a while, and `emit` is told once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        clock: Callable[[], float] = time.time,
+        emit: Emit = ignore,
+    ) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.clock = clock
+        self._emit = emit
+        self.files = BlobStore(folder / "files", folder / _PARTIAL)
+        self._executor: ThreadPoolExecutor | None = None
+        self._entered = 0
+        self._failed = False
+        self._retry_at = 0.0
+        self._written = 0
+        self._pruning: asyncio.Task[None] | None = None
+        self._prune_now = asyncio.Event()
+
+    def entries(self, kind: str, head: type[H]) -> EntryStore[H]:
+        """The entries of one kind (`pages`, `metadata`, `links`), whose heads are of that type."""
+        return EntryStore(self.folder / kind, self.folder / _PARTIAL, head)
+
+    @property
+    def served(self) -> Path:
+        """Where it is noted which projects have files here."""
+        return self.folder / _SERVED
+
+    @property
+    def usable(self) -> bool:
+        """Whether writing is worth trying."""
+        return time.monotonic() >= self._retry_at
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """What the blocking work returns, done in a thread for the cache. Raises what it raises."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+
+    async def write(self, work: Callable[..., int], *arguments: object) -> bool:
+        """Do work that writes, and returns how much; False if the disk does not let it."""
+        if not self.usable:
+            return False
+        try:
+            self.wrote(await self.run(work, *arguments))
+        except OSError as error:
+            self.failed(error)
+            return False
+        return True
+
+    def wrote(self, size: int) -> None:
+        """So many bytes came to lie here."""
+        if self._failed:
+            self._failed = False
+            self._emit(CacheRecovered(folder=str(self.folder)))
+        self._written += room.room_for(size)
+        if self._written > self.max_bytes * _PRUNE_PART:
+            self._prune_now.set()
+
+    def failed(self, error: OSError) -> None:
+        """The disk refused to take something: leave it alone for a while, and make room."""
+        self._retry_at = time.monotonic() + _PAUSE_S
+        self._prune_now.set()
+        if not self._failed:
+            self._failed = True
+            reason = error.strerror or str(error)
+            self._emit(CacheFailed(folder=str(self.folder), reason=reason))
+
+    async def __aenter__(self) -> "DiskCache":
+        self._entered += 1
+        if self._entered == 1:
+            await self.write(self._prepare)
+            self._pruning = asyncio.create_task(self._keep_room())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entered -= 1
+        if self._entered:
+            return
+        if self._pruning is not None:
+            self._pruning.cancel()
+            await asyncio.gather(self._pruning, return_exceptions=True)
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None
+
+    def _prepare(self) -> int:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tag = self.folder / _TAG
+        if not tag.exists():
+            tag.write_text(_TAG_TEXT)
+        return 0
+
+    async def _keep_room(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PRUNE_EVERY_S):
+                    await self._prune_now.wait()
+            self._prune_now.clear()
+            if self._written or self._failed:
+                self._written = 0
+                count, freed = await self.run(self.prune)
+                if count:
+                    self._emit(CachePruned(folder=str(self.folder), files=count, bytes=freed))
+            await asyncio.sleep(1)
+
+    def prune(self, max_bytes: int | None = None) -> tuple[int, int]:
+        """Remove what was not used for longest, down to the budget: how many files and bytes.
+
+        Blocks, and takes long for a large cache. While another process does it, it does nothing.
+        """
+        budget = self.max_bytes if max_bytes is None else max_bytes
+        now = self.clock()
+        with contextlib.suppress(OSError), self._alone():
+            abandoned = remove_abandoned(self.folder / _PARTIAL, now)
+            folders = [self.folder / kind for kind in KINDS]
+            used = room.used_by_time(room.walk(*folders))
+            limit = room.too_old(used, max_bytes=budget, now=now)
+            count, freed = room.remove(room.walk(*folders), limit)
+            return count, freed + abandoned
+        return 0, 0
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,247 @@
+"""One transfer of a file into the cache, and any number of readers of what has arrived.
+
+    origin ──chunks──▶ Download ──batches, in a thread──▶ file and digest
+                          │
+                          └──▶ readers: from memory at the front, from the file behind it
+
+Readers may have all but the end (`_HELD_BACK`) at once; that comes when size and digest are right.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
+from simple_repository_server.observe.events import Emit, TransferResumed, ignore
+from simple_repository_server.resource import CHUNK_BYTES, Resource, Transfer
+from simple_repository_server.storage.partial import PartialFile
+
+#: No reader gets the last bytes of a file before it has proved right.
+_HELD_BACK = 64 * 1024
+#: What readers at the front find in memory, and how far the disk may fall behind.
+_RECENT_BYTES, _UNWRITTEN_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+#: How often in a row a transfer that broke off is continued without getting anywhere.
+_RESUMES, _BACKOFF_S = 4, 0.2
+
+RunInThread = Callable[..., Awaitable[Any]]
+
+
+class DiskTrouble(Exception):
+    """The disk does not take the file, for this `reason`: who reads it has to do without."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Download:
+    """A transfer of `origin` into `file`. Run it as a task of its own: no reader owns it.
+
+    `what` is what errors call it. `in_thread` runs blocking work.
+    """
+
+    def __init__(
+        self,
+        origin: Resource,
+        file: PartialFile,
+        *,
+        what: str,
+        in_thread: RunInThread,
+        emit: Emit = ignore,
+    ) -> None:
+        self.origin = origin
+        self.what = what
+        #: How many bytes have arrived, and how many of them can be read from the file.
+        self.received = self.written = 0
+        #: How many there will be; None as long as nobody said.
+        self.total = origin.size
+        #: What the origin calls this version of the bytes, once it has answered.
+        self.version = origin.version
+        self.begun = False
+        self.complete = False
+        self.error: Exception | None = None
+        self._file = file
+        self._in_thread = in_thread
+        self._emit = emit
+        self._recent: deque[tuple[int, bytes]] = deque()
+        self._recent_bytes = 0
+        self._unwritten: list[bytes] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._holders = 0
+        self._closing: asyncio.Future[Any] | None = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the file open: it is closed when nobody holds it any more."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._closing = asyncio.ensure_future(self._in_thread(self._file.close))
+
+    async def run(self) -> str:
+        """Fetch all of it; the sha256 of what is in the file then, all right.
+
+        Raises `TransferAborted`, what opening the origin raises, or `DiskTrouble`.
+        """
+        try:
+            await self._fetch()
+            await self._all_written()
+            sha256 = await self._checked()
+            self.complete = True
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            if self._writing is not None:
+                # Not to be stopped: a thread is at work on the file.
+                await asyncio.wait([self._writing])
+            if self.error is None and not self.complete:
+                self.error = TransferAborted(f"The server stopped while it fetched {self.what}.")
+            self._tell()
+        return sha256
+
+    async def has_begun(self) -> bool:
+        """Wait until the origin has answered; False if the disk is no use.
+
+        Raises what `run` raises, if that was no file.
+        """
+        while not self.begun:
+            if isinstance(self.error, DiskTrouble):
+                return False
+            if self.error is not None:
+                raise self.error
+            await self._changed.wait()
+        return True
+
+    async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `stop` (None: the end), as they arrive.
+
+        Raises what `run` raises.
+        """
+        position = start
+        while stop is None or position < stop:
+            limit = self._readable() if stop is None else min(self._readable(), stop)
+            if position < limit:
+                chunk = await self._chunk(position, limit)
+                position += len(chunk)
+                yield chunk
+            elif self.complete:
+                return
+            elif self.error is not None:
+                raise self.error
+            else:
+                await self._changed.wait()
+
+    async def _fetch(self) -> None:
+        """Fetch it, going on where it breaks off, as long as that leads on."""
+        failures = 0
+        while True:
+            before = self.received
+            try:
+                async with self.origin.transfer(before, version=self.version) as transfer:
+                    return await self._take_all(transfer)
+            except (TransferAborted, SourceUnavailable) as error:
+                failures = 1 if self.received > before else failures + 1
+                if failures > _RESUMES or not self._can_resume(error):
+                    raise
+                text = str(error)
+            self._emit(TransferResumed(file=self.what, at=self.received, reason=text))
+            await asyncio.sleep(_BACKOFF_S * 2**failures * random.uniform(0.5, 1))  # noqa: S311
+
+    def _can_resume(self, error: Exception) -> bool:
+        """Whether going on is worth it, and sure to go on with the same bytes."""
+        if not self.received or isinstance(error, SourceInvalid | _Wrong):
+            return False
+        return bool(self.origin.hashes) or self.version is not None
+
+    async def _take_all(self, transfer: Transfer) -> None:
+        if transfer.total is not None:
+            if self.total is not None and self.total != transfer.total:
+                raise _Wrong(f"{self.what} has another size now than before.")
+            self.total = transfer.total
+        self.version = transfer.version or self.version
+        self.begun = True
+        self._tell()
+        skip = self.received - transfer.start
+        async for chunk in transfer.chunks:
+            if skip:
+                skip, chunk = max(0, skip - len(chunk)), chunk[skip:]  # noqa: PLW2901
+            if chunk:
+                await self._take(chunk)
+        if self.total is not None and self.received < self.total:
+            raise TransferAborted(f"{self.what} ended after {self.received} of {self.total} bytes.")
+
+    async def _take(self, chunk: bytes) -> None:
+        if self.total is not None and self.received + len(chunk) > self.total:
+            raise _Wrong(f"{self.what} is longer than the {self.total} bytes it should have.")
+        self._recent.append((self.received, chunk))
+        self._recent_bytes += len(chunk)
+        self.received += len(chunk)
+        self._unwritten.append(chunk)
+        self._tell()
+        if self._writing is None or self._writing.done():
+            if self._writing is not None:
+                self._writing.result()
+            self._writing = asyncio.create_task(self._write())
+        elif self.received - self.written > _UNWRITTEN_BYTES:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        while self._unwritten:
+            batch, self._unwritten = self._unwritten, []
+            try:
+                await self._in_thread(self._file.append, batch)
+            except OSError as error:
+                raise DiskTrouble(error) from error
+            self.written += sum(map(len, batch))
+            while self._recent_bytes > _RECENT_BYTES and self._recent[0][0] < self.written:
+                start, chunk = self._recent[0]
+                if start + len(chunk) > self.written:
+                    break
+                self._recent.popleft()
+                self._recent_bytes -= len(chunk)
+
+    async def _all_written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    async def _checked(self) -> str:
+        for name, expected in list(self.origin.hashes.items())[:1]:
+            if await self._in_thread(self._file.digest, name) != expected:
+                raise _Wrong(f"{self.what} does not have the {name} digest its index gives.")
+        digest: str = await self._in_thread(self._file.digest, "sha256")
+        return digest
+
+    def _readable(self) -> int:
+        """Up to where readers may have it."""
+        if self.complete:
+            return self.received
+        end = self.received if self.total is None else self.total
+        return max(0, min(self.received, end - _HELD_BACK))
+
+    async def _chunk(self, position: int, limit: int) -> bytes:
+        if self._recent and self._recent[0][0] <= position:
+            for start, chunk in self._recent:
+                if start + len(chunk) > position:
+                    return chunk[position - start : limit - start]
+        length = min(CHUNK_BYTES, limit - position)
+        part: bytes = await self._in_thread(self._file.read, position, length)
+        if not part:
+            raise TransferAborted(f"{self.what} cannot be read back from the cache.")
+        return part
+
+    def _tell(self) -> None:
+        """Wake everyone who waits for something to happen."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class _Wrong(TransferAborted):
+    """What arrived cannot be what it should be: trying to go on with it would not help."""

@@ -1,0 +1,281 @@
+"""Distribution files in the cache on disk: found, or fetched once for all who want them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import sha256
+from typing import Self
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.downloads import DiskTrouble, Download
+from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
+from simple_repository_server.resource import Body, ByteRange, PathResource, Resource
+from simple_repository_server.storage.blobs import FoundBlob
+from simple_repository_server.storage.partial import PartialFile
+
+#: For how long a file that was found is taken to be still there.
+_TRUST_S = 1.0
+#: How often it is asked whether a file without a digest is still the same.
+_CONFIRM_S = 60.0
+#: A range that begins so far ahead of a transfer is fetched by itself, and so is any smaller one.
+_AHEAD_BYTES, _SMALL_BYTES = 8 * 1024 * 1024, 8 * 1024 * 1024
+_KNOWN_BYTES, _KNOWN_WEIGHT = 16 * 1024 * 1024, 400
+
+
+class Link(msgspec.Struct, kw_only=True):
+    """The content an address had, for files whose index gives no sha256."""
+
+    sha256: str
+    size: int
+    #: What the origin said it was, and when it was last asked.
+    version: str | None
+    confirmed_at: float
+
+
+class _Known(msgspec.Struct):
+    blob: FoundBlob
+    #: By the monotonic clock.
+    looked_at: float
+
+
+class FileCache:
+    """The files of `disk`; an asynchronous context manager, which enters the disk, too."""
+
+    def __init__(self, disk: DiskCache, *, emit: Emit = ignore) -> None:
+        self._disk = disk
+        self._emit = emit
+        self._links = disk.entries("links", Link)
+        self._known: MemoryCache[str, _Known] = MemoryCache(_KNOWN_BYTES)
+        self._looking: SingleFlight[str, FoundBlob | None] = SingleFlight()
+        self._downloads: dict[str, Download] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._entered = 0
+
+    async def __aenter__(self) -> Self:
+        self._entered += 1
+        await self._disk.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entered -= 1
+        if not self._entered:
+            await self._stop()
+        await self._disk.__aexit__()
+
+    async def resource(self, origin: Resource, what: str) -> Resource:
+        """The file from the cache if it is there, else one whose reading brings it there."""
+        digest = origin.sha256 or await self._linked(origin)
+        if digest is not None and (found := await self.find(digest, origin.size)):
+            return found
+        return FetchedResource(self, origin, what)
+
+    async def find(self, digest: str, size: int | None = None) -> PathResource | None:
+        """The file of that sha256, checked since this process started, or None."""
+        known = self._known.get(digest)
+        if known is None or time.monotonic() - known.looked_at > _TRUST_S:
+            blob = await self._looking.run(digest, partial(self._look, digest, size))
+        else:
+            blob = known.blob
+        if blob is None:
+            return None
+        return PathResource(blob.path, size=blob.size, mtime_ns=blob.mtime_ns, sha256=digest)
+
+    async def _look(self, digest: str, size: int | None) -> FoundBlob | None:
+        files = self._disk.files
+        blob = await self._disk.run(files.find, digest, self._disk.clock())
+        known = self._known.get(digest)
+        if blob is None:
+            self._known.discard(digest)
+            return None
+        if known is None or known.blob != blob:
+            reason = ""
+            if size is not None and size != blob.size:
+                reason = f"it has {blob.size} bytes instead of {size}"
+            elif not await self._disk.run(files.is_intact, digest):
+                reason = "its content has changed"
+            if reason:
+                self._emit(CacheDamaged(file=str(blob.path), reason=reason))
+                await self._disk.run(files.discard, digest)
+                self._known.discard(digest)
+                return None
+        self._remember(digest, blob)
+        return blob
+
+    def _remember(self, digest: str, blob: FoundBlob) -> None:
+        self._known.put(digest, _Known(blob, time.monotonic()), _KNOWN_WEIGHT)
+
+    def running(self, origin: Resource) -> Download | None:
+        """The transfer of the file that is under way, if there is one."""
+        return self._downloads.get(_key(origin))
+
+    async def download(self, origin: Resource, what: str) -> Download | None:
+        """The transfer of the file, joined or begun; None if the cache takes no files now."""
+        key = _key(origin)
+        running = self._downloads.get(key)
+        if running is not None or not self._disk.usable:
+            return running
+        try:
+            file = await self._disk.run(self._disk.files.create)
+        except OSError as error:
+            self._disk.failed(error)
+            return None
+        if key in self._downloads:  # begun by another client in the meantime
+            file.close()
+            return self._downloads[key]
+        download = Download(origin, file, what=what, in_thread=self._disk.run, emit=self._emit)
+        self._downloads[key] = download
+        task = asyncio.create_task(self._run(key, download, file))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return download
+
+    async def _run(self, key: str, download: Download, file: PartialFile) -> None:
+        """Fetch the file and keep it. Errors of its origin are told by those who read it."""
+        with download.held():
+            try:
+                digest = await download.run()
+                blob = await self._disk.run(self._disk.files.keep, file, digest)
+            except DiskTrouble as error:
+                self._disk.failed(error.reason)
+            except OSError as error:
+                self._disk.failed(error)
+            except RepositoryError:
+                pass
+            else:
+                self._disk.wrote(blob.size)
+                self._remember(digest, blob)
+                await self._link(download, digest)
+            finally:
+                del self._downloads[key]
+
+    async def _stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._looking.cancel_all()
+
+    async def _linked(self, origin: Resource) -> str | None:
+        """The sha256 of what the address had when it was last asked, if it still has that."""
+        name = _link_name(origin)
+        link = await self._disk.run(self._links.load_head, *name)
+        if link is None or (origin.size is not None and origin.size != link.size):
+            return None
+        now = self._disk.clock()
+        if origin.hashes or 0 <= now - link.confirmed_at < _CONFIRM_S:
+            return link.sha256
+        try:
+            measured = await origin.measured()
+        except SourceUnavailable:
+            return link.sha256
+        if measured.size != link.size or measured.version != link.version:
+            return None
+        link.confirmed_at = now
+        await self._disk.write(self._links.save, link, b"", *name)
+        return link.sha256
+
+    async def _link(self, download: Download, digest: str) -> None:
+        origin = download.origin
+        if origin.sha256 is None:
+            link = Link(
+                sha256=digest,
+                size=download.received,
+                version=download.version,
+                confirmed_at=self._disk.clock(),
+            )
+            await self._disk.write(self._links.save, link, b"", *_link_name(origin))
+
+
+class FetchedResource(Resource):
+    """A file that was not in the cache: reading it brings it there, for all who read it."""
+
+    def __init__(self, cache: FileCache, origin: Resource, what: str) -> None:
+        self._cache = cache
+        self._origin = origin
+        self._what = what
+        self.size = origin.size
+        self.sha256 = origin.sha256
+        self.media_type = origin.media_type
+        self.validator = origin.validator
+        self.location = origin.location
+        self.hashes = origin.hashes
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        download = await self._download(byte_range)
+        if download is not None:
+            with download.held():
+                if await download.has_begun():
+                    yield self._body(download, byte_range)
+                    return
+        async with self._origin.open(byte_range) as body:
+            yield body
+
+    def _body(self, download: Download, wanted: ByteRange | None) -> Body:
+        start, stop = (wanted.start, wanted.stop) if wanted else (0, None)
+        version = download.version
+        return Body(
+            chunks=self._chunks(download, start, stop),
+            length=wanted.length if wanted else download.total,
+            total=download.total,
+            etag=version if version and version.startswith('"') else None,
+        )
+
+    @override
+    async def measured(self) -> Resource:
+        if self.size is not None:
+            return self
+        return FetchedResource(self._cache, await self._origin.measured(), self._what)
+
+    async def _download(self, wanted: ByteRange | None) -> Download | None:
+        if wanted is not None:
+            running = self._cache.running(self._origin)
+            if running is not None and wanted.start <= running.received + _AHEAD_BYTES:
+                return running
+            if running is not None or wanted.length < _SMALL_BYTES:
+                return None
+        return await self._cache.download(self._origin, self._what)
+
+    async def _chunks(
+        self, download: Download, start: int, stop: int | None
+    ) -> AsyncIterator[bytes]:
+        position = start
+        try:
+            async for chunk in download.read(start, stop):
+                position += len(chunk)
+                yield chunk
+        except DiskTrouble:
+            async for chunk in _beyond(self._origin, position, stop):
+                yield chunk
+
+
+async def _beyond(origin: Resource, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    """The bytes from `start` on out of a whole body, which is checked as such."""
+    position = 0
+    async with origin.open() as body:
+        async for chunk in body.chunks:
+            end = None if stop is None else max(0, stop - position)
+            part = chunk[max(0, start - position) : end]
+            position += len(chunk)
+            if part:
+                yield part
+
+
+def _key(origin: Resource) -> str:
+    return origin.sha256 or "\n".join(_link_name(origin))
+
+
+def _link_name(origin: Resource) -> tuple[str, str]:
+    """The name of the link: it changes with whatever the index says of the file."""
+    said = f"{origin.identity} {sorted(origin.hashes.items())}"
+    name = sha256(said.encode()).hexdigest()
+    return name[:2], name[2:]

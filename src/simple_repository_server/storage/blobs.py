@@ -1,0 +1,81 @@
+"""Files by the sha256 of their content: one name here is one sequence of bytes, for ever."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.storage.partial import PartialFile
+
+#: How exact the time of the last use is.
+_TOUCH_S = 10.0
+
+
+class FoundBlob(msgspec.Struct, frozen=True):
+    """A file as it lies there; with another inode, size or time of change it is another file."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class BlobStore:
+    """Files below `folder`, written by way of `scratch`, on the same file system.
+
+    Its methods block. The time of a file's last use is its access time, set by hand.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder = folder
+        self._scratch = scratch
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of that digest lies, if it is here."""
+        return self.folder / sha256[:2] / sha256[2:]
+
+    def find(self, sha256: str, now: float) -> FoundBlob | None:
+        """The file of that digest, which counts as used now, or None."""
+        path = self.path(sha256)
+        try:
+            stat = path.stat()
+            if abs(now - stat.st_atime) > _TOUCH_S:
+                os.utime(path, ns=(int(now * 1e9), stat.st_mtime_ns))
+        except PermissionError:
+            pass  # of a cache that can be read only: the files are as good
+        except OSError:
+            return None
+        return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    def create(self) -> PartialFile:
+        """A new file, to be kept once its digest is known."""
+        return PartialFile(self._scratch)
+
+    def keep(self, file: PartialFile, sha256: str) -> FoundBlob:
+        """Make the complete file one of the store's. Raises `OSError`."""
+        path = self.path(sha256)
+        stat = file.keep(path)
+        return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    def is_intact(self, sha256: str) -> bool:
+        """Whether the content is still that of the digest. Reads all of it."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+
+    def discard(self, sha256: str) -> None:
+        """Remove the file, if it is here."""
+        with contextlib.suppress(OSError):
+            self.path(sha256).unlink()
+
+    def digests(self) -> Iterator[str]:
+        """The digests by which files are here, in no order; other things there are passed over."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            for path in folder.iterdir():
+                if len(path.name) == 62:  # noqa: PLR2004
+                    yield folder.name + path.name

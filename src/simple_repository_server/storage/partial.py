@@ -1,0 +1,104 @@
+"""A file that is still being written: invisible until it is complete, gone if it never is.
+
+Its lock says that somebody is at work on it. The kernel gives that up with the process, however it
+ends, so what a crash leaves behind can be told from what another process writes right now.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_SUFFIX = ".partial"
+#: Young files are left alone: they may just not be locked yet.
+_YOUNG_S = 60.0
+
+
+class PartialFile:
+    """A new file in `folder`, written from front to end, and readable at any place meanwhile.
+
+    Not for several writing threads at once. Raises `OSError` as the disk does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._sha256 = hashlib.sha256()
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """Write the chunks at the end, all of them."""
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            self._sha256.update(chunk)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Up to `length` of the bytes written so far, from `start`."""
+        return os.pread(self._descriptor, length, start)
+
+    def digest(self, name: str) -> str:
+        """The digest of all that was written: of sha256 at once, of others by reading it again."""
+        if name == "sha256":
+            return self._sha256.hexdigest()
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(0)
+            return hashlib.file_digest(file, name).hexdigest()
+
+    def keep(self, path: Path, *, synced: bool = True) -> os.stat_result:
+        """Make it the file at `path`, in the place of any other; `synced`: a power cut or not."""
+        if synced:
+            os.fdatasync(self._descriptor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(path)
+        return os.fstat(self._descriptor)
+
+    def close(self) -> None:
+        """Close it; remove it if it was not kept."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def write_whole(path: Path, parts: Iterable[bytes], scratch: Path) -> int:
+    """Write a small file at once: whoever reads it meanwhile finds the old one or the new one.
+
+    Not for what could not be told from garbage after a power cut. Returns its size. Raises
+    `OSError`.
+    """
+    file = PartialFile(scratch)
+    try:
+        file.append(list(parts))
+        return file.keep(path, synced=False).st_size
+    finally:
+        file.close()
+
+
+def remove_abandoned(folder: Path, now: float) -> int:
+    """Remove what crashed processes left in `folder`; how many bytes that was."""
+    freed = 0
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                stat = entry.stat()
+                if now - stat.st_mtime < _YOUNG_S or _is_locked(entry.path):
+                    continue
+                Path(entry.path).unlink()
+                freed += stat.st_size
+    return freed
+
+
+def _is_locked(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
