@@ -5,6 +5,7 @@ The order of the wrappers, outermost first: metadata → priority → files on d
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.metadata import MetadataStore
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
 from simple_repository_server.observe.events import Emit
@@ -43,11 +44,18 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
     for source in settings.sources:
         if isinstance(source, IndexSource):
             index: Repository = _index(source, settings, of_source, disk, emit)
-            sources.append(FileCacheRepository(index, files) if files else index)
+            if files:
+                index = FileCacheRepository(index, files, only_kept=settings.offline)
+            sources.append(index)
         else:
             sources.append(_directory(source, settings, of_source, emit))
     combined = sources[0] if len(sources) == 1 else PrioritySelectedProjectsRepository(sources)
-    return MetadataInjectorRepository(combined, memory_bytes=settings.memory_bytes // 12, emit=emit)
+    return MetadataInjectorRepository(
+        combined,
+        memory_bytes=settings.memory_bytes // 12,
+        store=MetadataStore(disk) if disk else None,
+        emit=emit,
+    )
 
 
 def _index(

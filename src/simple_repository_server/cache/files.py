@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
@@ -14,6 +14,7 @@ from typing_extensions import override
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.downloads import DiskTrouble, Download
 from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import RepositoryError, SourceUnavailable
 from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
@@ -55,6 +56,8 @@ class FileCache:
         self._links = disk.entries("links", Link)
         self._known: MemoryCache[str, _Known] = MemoryCache(_KNOWN_BYTES)
         self._looking: SingleFlight[str, FoundBlob | None] = SingleFlight()
+        self._notes = ServedNotes(disk.served)
+        self._noted: MemoryCache[str, str] = MemoryCache(_KNOWN_BYTES // 4)
         self._downloads: dict[str, Download] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered = 0
@@ -70,12 +73,44 @@ class FileCache:
             await self._stop()
         await self._disk.__aexit__()
 
-    async def resource(self, origin: Resource, what: str) -> Resource:
+    async def resource(self, origin: Resource, project: str, filename: str) -> Resource:
         """The file from the cache if it is there, else one whose reading brings it there."""
+        found = await self.kept(origin)
+        if found is None:
+            return FetchedResource(self, origin, project, filename)
+        await self._note_served(project, found.sha256 or "")
+        return found
+
+    async def kept(self, origin: Resource) -> PathResource | None:
+        """The file from the cache, if it is there."""
         digest = origin.sha256 or await self._linked(origin)
-        if digest is not None and (found := await self.find(digest, origin.size)):
-            return found
-        return FetchedResource(self, origin, what)
+        return None if digest is None else await self.find(digest, origin.size)
+
+    async def present(self, digests: Iterable[str]) -> frozenset[str]:
+        """Those of the digests whose files are in the cache."""
+        return await self._disk.run(self._present, list(digests))
+
+    async def served(self, projects: Iterable[str]) -> frozenset[str]:
+        """Those of the projects of which a file that came through here is still in the cache."""
+        return await self._disk.run(self._served, list(projects))
+
+    def _present(self, digests: Iterable[str]) -> frozenset[str]:
+        path = self._disk.files.path
+        return frozenset(digest for digest in digests if path(digest).exists())
+
+    def _served(self, projects: Iterable[str]) -> frozenset[str]:
+        path = self._disk.files.path
+        return frozenset(
+            project
+            for project, digests in self._notes.projects(projects)
+            if any(path(digest).exists() for digest in digests)
+        )
+
+    async def _note_served(self, project: str, digest: str) -> None:
+        """Note it for `served`, once in the life of this process."""
+        if self._noted.get(digest) != project:
+            self._noted.put(digest, project, _KNOWN_WEIGHT)
+            await self._disk.write(self._notes.add, project, digest)
 
     async def find(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256, checked since this process started, or None."""
@@ -116,7 +151,7 @@ class FileCache:
         """The transfer of the file that is under way, if there is one."""
         return self._downloads.get(_key(origin))
 
-    async def download(self, origin: Resource, what: str) -> Download | None:
+    async def download(self, origin: Resource, project: str, filename: str) -> Download | None:
         """The transfer of the file, joined or begun; None if the cache takes no files now."""
         key = _key(origin)
         running = self._downloads.get(key)
@@ -130,14 +165,14 @@ class FileCache:
         if key in self._downloads:  # begun by another client in the meantime
             file.close()
             return self._downloads[key]
-        download = Download(origin, file, what=what, in_thread=self._disk.run, emit=self._emit)
+        download = Download(origin, file, what=filename, in_thread=self._disk.run, emit=self._emit)
         self._downloads[key] = download
-        task = asyncio.create_task(self._run(key, download, file))
+        task = asyncio.create_task(self._run(key, project, download, file))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return download
 
-    async def _run(self, key: str, download: Download, file: PartialFile) -> None:
+    async def _run(self, key: str, project: str, download: Download, file: PartialFile) -> None:
         """Fetch the file and keep it. Errors of its origin are told by those who read it."""
         with download.held():
             try:
@@ -153,6 +188,7 @@ class FileCache:
                 self._disk.wrote(blob.size)
                 self._remember(digest, blob)
                 await self._link(download, digest)
+                await self._note_served(project, digest)
             finally:
                 del self._downloads[key]
 
@@ -197,10 +233,11 @@ class FileCache:
 class FetchedResource(Resource):
     """A file that was not in the cache: reading it brings it there, for all who read it."""
 
-    def __init__(self, cache: FileCache, origin: Resource, what: str) -> None:
+    def __init__(self, cache: FileCache, origin: Resource, project: str, filename: str) -> None:
         self._cache = cache
         self._origin = origin
-        self._what = what
+        self._project = project
+        self._filename = filename
         self.size = origin.size
         self.sha256 = origin.sha256
         self.media_type = origin.media_type
@@ -234,7 +271,8 @@ class FetchedResource(Resource):
     async def measured(self) -> Resource:
         if self.size is not None:
             return self
-        return FetchedResource(self._cache, await self._origin.measured(), self._what)
+        measured = await self._origin.measured()
+        return FetchedResource(self._cache, measured, self._project, self._filename)
 
     async def _download(self, wanted: ByteRange | None) -> Download | None:
         if wanted is not None:
@@ -243,7 +281,7 @@ class FetchedResource(Resource):
                 return running
             if running is not None or wanted.length < _SMALL_BYTES:
                 return None
-        return await self._cache.download(self._origin, self._what)
+        return await self._cache.download(self._origin, self._project, self._filename)
 
     async def _chunks(
         self, download: Download, start: int, stop: int | None

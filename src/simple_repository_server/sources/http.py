@@ -73,6 +73,7 @@ class HttpRepository(Repository):
             credentials=self._credentials,
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
+            offline=self._rules.offline,
         )
         self._emit = emit
         self._failed_because: str | None = None

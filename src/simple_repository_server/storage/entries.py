@@ -43,11 +43,17 @@ class EntryStore(Generic[H]):
 
     def load_head(self, *key: str) -> H | None:
         """The head alone, with the body unread and unchecked, or None."""
+        found = self.describe(*key)
+        return None if found is None else found[0]
+
+    def describe(self, *key: str) -> tuple[H, str] | None:
+        """The head, and the sha256 of the body, which is unread and unchecked; or None."""
         try:
             with self.folder.joinpath(*key).open("rb") as file:
-                return self._decode(file.readline(_MAX_HEAD)).head
+                line = self._decode(file.readline(_MAX_HEAD))
         except (OSError, msgspec.MsgspecError):
             return None
+        return line.head, line.sha256
 
     def save(self, head: H, body: bytes, *key: str) -> int:
         """Keep it under the key, in the place of another. How many bytes that takes."""

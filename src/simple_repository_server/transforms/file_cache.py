@@ -1,33 +1,86 @@
 """Files of a source kept on disk, so that nothing is fetched twice."""
 
+import time
+from collections.abc import Hashable
+from weakref import WeakKeyDictionary
+
+import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.files import FileCache
-from simple_repository_server.model import NO_CONTEXT, RequestContext
+from simple_repository_server.cache.files import FetchedResource, FileCache
+from simple_repository_server.errors import ResourceNotFound
+from simple_repository_server.model import (
+    NO_CONTEXT,
+    File,
+    ProjectList,
+    ProjectPage,
+    RequestContext,
+)
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
+
+#: How often it is looked what is there, for those who are offered nothing else.
+_LOOK_S = 2.0
+
+
+class _Offer(msgspec.Struct):
+    """What was there, when that was looked for, and what is offered for it."""
+
+    looked_at: float
+    there: Hashable
+    #: None: all of it.
+    page: ProjectPage | None
 
 
 class FileCacheRepository(RepositoryContainer):
     """Keeps the files of `source` that are read through here in `cache`.
 
     What is offered remains the source's decision: a file its page does not show is not served,
-    though it may lie in the cache.
+    though it may lie in the cache. With `only_kept` no more is offered than what can be served
+    without asking for any file: the files in the cache, and projects that have some.
     """
 
-    def __init__(self, source: Repository, cache: FileCache) -> None:
+    def __init__(self, source: Repository, cache: FileCache, *, only_kept: bool = False) -> None:
         super().__init__(source)
         self._cache = cache
+        self._only_kept = only_kept
+        self._offers: WeakKeyDictionary[ProjectPage, _Offer] = WeakKeyDictionary()
+        self._list = ProjectList(names=())
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        found = await self.source.get_project_list(context=context)
+        if not self._only_kept:
+            return found
+        served = await self._cache.served(found.names)
+        names = tuple(name for name in found.names if name in served)
+        if names != self._list.names:
+            self._list = ProjectList(names=names)
+        return self._list
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        page = await self.source.get_project_page(project, context=context)
+        return await self._offered(page) if self._only_kept else page
 
     @override
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         resource = await self.source.get_resource(project, filename, context=context)
-        if filename.is_metadata or resource.identity is None:
+        if resource.identity is None:
             return resource
-        return await self._cache.resource(resource, filename)
+        if filename.is_metadata:
+            if self._only_kept:
+                raise ResourceNotFound(project, filename)
+            return resource
+        found = await self._cache.resource(resource, project, filename)
+        if self._only_kept and isinstance(found, FetchedResource):
+            raise ResourceNotFound(project, filename)
+        return found
 
     @override
     async def _open(self) -> None:
@@ -38,3 +91,30 @@ class FileCacheRepository(RepositoryContainer):
     async def _close(self) -> None:
         await super()._close()
         await self._cache.__aexit__()
+
+    async def _offered(self, page: ProjectPage) -> ProjectPage:
+        """The page with the files that are there; the same object while they are the same."""
+        known = self._offers.get(page)
+        if known is not None and time.monotonic() - known.looked_at < _LOOK_S:
+            return known.page or page
+        there = await self._there(page)
+        if known is None or known.there != there:
+            files = tuple(file for file in page.files if file.filename in there)
+            all_of_it = len(files) == len(page.files)
+            offered = None if all_of_it else msgspec.structs.replace(page, files=files)
+            known = self._offers[page] = _Offer(0.0, there, offered)
+        known.looked_at = time.monotonic()
+        return known.page or page
+
+    async def _there(self, page: ProjectPage) -> frozenset[str]:
+        digests = (file.hashes["sha256"] for file in page.files if "sha256" in file.hashes)
+        present = await self._cache.present(digests)
+        names = {file.filename for file in page.files if file.hashes.get("sha256") in present}
+        for file in page.files:
+            if "sha256" not in file.hashes and await self._is_kept(page.name, file):
+                names.add(file.filename)
+        return frozenset(names)
+
+    async def _is_kept(self, project: ProjectName, file: File) -> bool:
+        resource = await self.source.get_resource(project, file.filename)
+        return resource.identity is None or await self._cache.kept(resource) is not None

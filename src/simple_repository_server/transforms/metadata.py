@@ -9,6 +9,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.metadata import MetadataStore, note_of
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import (
     Malformed,
@@ -46,7 +47,8 @@ class MetadataInjectorRepository(RepositoryContainer):
     What the source announces is taken from there; else it is read out of the wheel, from a remote
     one by ranges. It is kept under the wheel's digest (within `memory_bytes`), and its own digest
     announced once known. A wheel whose metadata cannot be read is announced no longer. Where an
-    index does no ranges a wheel of up to `download_bytes` is downloaded for it.
+    index does no ranges a wheel of up to `download_bytes` is downloaded for it. With `store` what
+    was found out outlives the process.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class MetadataInjectorRepository(RepositoryContainer):
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         download_bytes: int = DOWNLOAD_BYTES,
+        store: MetadataStore | None = None,
         emit: Emit = ignore,
     ) -> None:
         super().__init__(source)
+        self._store = store
         self._emit = emit
         self._reader = MetadataReader(download_bytes)
         self._contents: MemoryCache[str, bytes] = MemoryCache(memory_bytes)
@@ -79,6 +83,9 @@ class MetadataInjectorRepository(RepositoryContainer):
         known = self._pages.get(page)
         if known is not None and known[0] == noted:
             return known[1] or page
+        if known is None and self._store is not None:
+            await self._recall(self._store, page)
+            noted = self._noted.get(project, 0)
         if len(page.files) > _ANNOUNCE_HERE_FILES:
             announced = await self._announcing.run((page, noted), partial(self._announced_of, page))
         else:
@@ -102,10 +109,18 @@ class MetadataInjectorRepository(RepositoryContainer):
         return BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
 
     @override
+    async def _open(self) -> None:
+        if self._store is not None:
+            await self._store.__aenter__()
+        await super()._open()
+
+    @override
     async def _close(self) -> None:
         await self._flight.cancel_all()
         await self._announcing.cancel_all()
         await super()._close()
+        if self._store is not None:
+            await self._store.__aexit__()
 
     async def _announced_of(self, page: ProjectPage) -> ProjectPage:
         return await asyncio.to_thread(self._announce, page)
@@ -139,21 +154,49 @@ class MetadataInjectorRepository(RepositoryContainer):
         return content
 
     async def _find(self, project: ProjectName, file: File, context: RequestContext) -> bytes:
-        content = await self._sibling(project, file, context)
-        if content is None:
-            resource = await self.source.get_resource(project, file.filename, context=context)
-            try:
-                content = await self._reader.read(resource, file.filename)
-            except Malformed as error:
-                self._note(project, file, _Unreadable(str(error)))
-                reason = str(error)
-                self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
-                raise ResourceNotFound(project, f"{file.filename}.metadata") from error
-            except TransferAborted as error:
-                raise SourceUnavailable(f"of {file.filename}", str(error)) from error
-        self._contents.put(_key(project, file), content, len(content) + _NOTE_BYTES)
+        key = _key(project, file)
+        kept = await self._store.load(project, key) if self._store else None
+        if kept is not None:
+            head, content = kept
+            unreadable = head.unreadable
+        else:
+            content, unreadable = await self._found(project, file, context)
+            if self._store is not None:
+                await self._store.save(project, key, content, unreadable=unreadable)
+        if unreadable:
+            self._note(project, file, _Unreadable(unreadable))
+            raise ResourceNotFound(project, f"{file.filename}.metadata")
+        self._contents.put(key, content, len(content) + _NOTE_BYTES)
         self._note(project, file, sha256(content).hexdigest())
         return content
+
+    async def _found(
+        self, project: ProjectName, file: File, context: RequestContext
+    ) -> tuple[bytes, str]:
+        """The metadata as the source has it or the wheel; or why it cannot be read."""
+        content = await self._sibling(project, file, context)
+        if content is not None:
+            return content, ""
+        resource = await self.source.get_resource(project, file.filename, context=context)
+        try:
+            return await self._reader.read(resource, file.filename), ""
+        except Malformed as error:
+            reason = str(error)
+            self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
+            return b"", reason or "it is malformed"
+        except TransferAborted as error:
+            raise SourceUnavailable(f"of {file.filename}", str(error)) from error
+
+    async def _recall(self, store: MetadataStore, page: ProjectPage) -> None:
+        """Note what is on disk about the wheels of a page that was not seen before."""
+        notes = await store.notes(page.name)
+        if not notes:
+            return
+        for file in page.files:
+            key = _key(page.name, file)
+            digest = notes.get(note_of(key)) if file.is_wheel else None
+            if digest is not None:
+                self._note(page.name, file, digest or _Unreadable("it was not, before"))
 
     async def _sibling(
         self, project: ProjectName, file: File, context: RequestContext

@@ -1,16 +1,17 @@
 """Reading the metadata out of a wheel, wherever that is, with as little traffic as possible."""
 
 import asyncio
+import os
 import tempfile
+from pathlib import Path
 from typing import BinaryIO
 
 from simple_repository_server.distributions.metadata import (
-    read_local_metadata,
     run_on_file,
     run_on_ranges,
     wheel_metadata,
 )
-from simple_repository_server.errors import Malformed, SourceInvalid
+from simple_repository_server.errors import Malformed, SourceInvalid, SourceUnavailable
 from simple_repository_server.resource import ByteRange, Resource
 
 #: Of a wheel at an index that does no ranges this much is downloaded for its metadata.
@@ -36,7 +37,7 @@ class MetadataReader:
         `ResourceNotFound` and `TransferAborted` as opening and reading the wheel do.
         """
         if wheel.path is not None:
-            return await asyncio.to_thread(read_local_metadata, wheel.path) or b""
+            return await asyncio.to_thread(_read_at, wheel.path, filename)
         wheel = await wheel.measured()
         if wheel.size is not None:
             try:
@@ -61,6 +62,16 @@ class MetadataReader:
                         )
                     await asyncio.to_thread(file.write, chunk)
             return await asyncio.to_thread(_read_from, file, filename, size)
+
+
+def _read_at(path: Path, filename: str) -> bytes:
+    """The metadata of the wheel at `path`, which need not be called as it is."""
+    try:
+        with path.open("rb") as file:
+            return run_on_file(wheel_metadata(filename, os.fstat(file.fileno()).st_size), file)
+    except OSError as error:
+        reason = f"{filename} cannot be read ({error.strerror})"
+        raise SourceUnavailable("file system", reason) from error
 
 
 def _read_from(file: BinaryIO, filename: str, size: int) -> bytes:

@@ -89,7 +89,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class UpstreamClient:
     """A client for one index at `url`, called `label` in errors; an asynchronous context manager.
 
-    `absent` are further statuses that mean "not there" (some indexes answer 403 for it).
+    `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
+    `offline` one sends nothing.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class UpstreamClient:
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         absent: frozenset[int] = frozenset(),
+        offline: bool = False,
     ) -> None:
         self.label = label
         self.limits = limits or Limits()
         self._absent = _MISSING | absent
+        self._offline = offline
         self._credentials = credentials
         self._host = origin_of(url)[1]
         self._session: aiohttp.ClientSession | None = None
@@ -230,6 +233,8 @@ class UpstreamClient:
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> tuple[aiohttp.ClientResponse, str]:
         """The answer after redirects, and the address it came from."""
+        if self._offline:
+            raise SourceUnavailable(self.label, "this server is offline, and asks no index")
         if self._session is None or self._resolver is None:
             raise RepositoryError(
                 f"The repository {self.label} is not open: use it in `async with`, or serve it."
