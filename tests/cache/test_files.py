@@ -1,0 +1,444 @@
+"""Files in the cache: one transfer for all, nothing wrong ever kept or completed."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.errors import (
+    RepositoryError,
+    ResourceNotFound,
+    SourceUnavailable,
+    TransferAborted,
+)
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import (
+    CacheDamaged,
+    CacheFailed,
+    CacheRecovered,
+    Event,
+    TransferResumed,
+    ignore,
+)
+from simple_repository_server.resource import ByteRange, Resource
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.testing.distributions import Built, build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Reply, Request, Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.upstream.client import Limits
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+SIZE = 700_000
+WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
+NAME = FileName(WHEEL.filename)
+PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+@asynccontextmanager
+async def _cached(
+    upstream: Upstream, folder: Path, emit: Callable[[Event], None] = ignore
+) -> AsyncIterator[FileCacheRepository]:
+    disk = DiskCache(folder, emit=emit)
+    files = FileCache(disk, emit=emit)
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository:
+        yield repository
+
+
+async def _read(
+    repository: FileCacheRepository, wanted: ByteRange | None = None, name: FileName = NAME
+) -> bytes:
+    resource = await repository.get_resource(FOO, name)
+    return await _content(resource, wanted)
+
+
+async def _content(resource: Resource, wanted: ByteRange | None = None) -> bytes:
+    async with resource.open(wanted) as body:
+        return b"".join([chunk async for chunk in body.chunks])
+
+
+async def _kept(repository: FileCacheRepository) -> Resource:
+    """The file, once it is in the cache."""
+    for _ in range(200):
+        resource = await repository.get_resource(FOO, NAME)
+        if resource.path is not None:
+            return resource
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to lie in the cache")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in (folder / "files").rglob("*") if path.is_file()]
+
+
+def _partials(folder: Path) -> list[Path]:
+    return list((folder / "partial").glob("*"))
+
+
+async def test_the_second_time_costs_the_upstream_nothing(upstream: Upstream, folder: Path) -> None:
+    """A file that came through once is served from the disk, by its path, after a restart too."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        assert resource.path is not None
+        assert resource.path.read_bytes() == WHEEL.content
+        assert await _content(resource) == WHEEL.content
+        assert await _read(repository, ByteRange(1000, 2000)) == WHEEL.content[1000:2000]
+    assert len(upstream.seen(PATH)) == 1
+    assert not _partials(folder)
+
+
+async def test_all_who_want_it_share_one_transfer(upstream: Upstream, folder: Path) -> None:
+    """Twenty-five clients, also such as come late or want the end, cost one transfer."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.03))
+
+    async def late(repository: FileCacheRepository, number: int) -> bytes:
+        await asyncio.sleep(number * 0.01)
+        if number % 5 == 4:
+            return await _read(repository, ByteRange(SIZE - 1000, SIZE))
+        return await _read(repository)
+
+    async with _cached(upstream, folder) as repository:
+        found = await asyncio.gather(*(late(repository, number) for number in range(25)))
+    for number, content in enumerate(found):
+        whole = number % 5 != 4
+        assert content == (WHEEL.content if whole else WHEEL.content[SIZE - 1000 : SIZE])
+    assert len(upstream.seen(PATH)) == 1
+
+
+async def test_it_streams_while_it_is_stored(upstream: Upstream, folder: Path) -> None:
+    """The first bytes are there long before the last ones have come."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.1))
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open() as body:
+            first = await anext(aiter(body.chunks))
+            assert WHEEL.content.startswith(first)
+            assert upstream.sent < SIZE // 2
+            assert body.length == len(WHEEL.content)
+
+
+async def test_a_client_that_leaves_does_not_stop_it(upstream: Upstream, folder: Path) -> None:
+    """The transfer goes on for the next one who asks."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.02))
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open() as body:
+            await anext(aiter(body.chunks))
+        assert await _content(await _kept(repository)) == WHEEL.content
+    assert len(upstream.seen(PATH)) == 1
+
+
+async def test_a_slow_reader_gets_all_of_it(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who falls behind what is in memory reads on from the disk."""
+    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 50_000)
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        parts = []
+        async with resource.open() as body:
+            async for chunk in body.chunks:
+                parts.append(chunk)
+                await asyncio.sleep(0.02)
+    assert b"".join(parts) == WHEEL.content
+
+
+@pytest.mark.parametrize("validator", [{"ETag": '"v1"'}, {}])
+async def test_a_broken_transfer_goes_on(
+    upstream: Upstream, folder: Path, validator: dict[str, str]
+) -> None:
+    """What has come is not fetched again, and nobody notices but the log."""
+    publish_json(upstream, [WHEEL])
+    broken = Reply(body=WHEEL.content, ranges=True, stop_after=300_000, headers=validator)
+    whole = Reply(body=WHEEL.content, ranges=True, headers=validator)
+    upstream.on(PATH, [broken, whole])
+    events: list[Event] = []
+    async with _cached(upstream, folder, events.append) as repository:
+        assert await _read(repository) == WHEEL.content
+    first, second = upstream.seen(PATH)
+    assert "range" not in first.headers
+    start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= 300_000
+    assert second.headers.get("if-range") == validator.get("ETag")
+    assert [type(event) for event in events] == [TransferResumed]
+
+
+async def test_an_origin_without_ranges_is_asked_for_all_again(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Going on with an origin that sends the whole passes over what is there already."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, [Reply(body=WHEEL.content, stop_after=300_000), Reply(body=WHEEL.content)])
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+
+
+WRONG = bytes(len(WHEEL.content))
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(body=WRONG), TransferAborted),
+        (Reply(body=WHEEL.content[:-1] + b"!"), TransferAborted),
+        (Reply(body=WHEEL.content[:-1], length=-1), TransferAborted),
+        (Reply(body=WHEEL.content + b"more", length=-1), TransferAborted),
+        (Reply(body=WHEEL.content, stop_after=300_000), TransferAborted),
+        (Reply(body=WHEEL.content + b"more"), SourceUnavailable),
+        (Reply(status=503), SourceUnavailable),
+        (Reply(status=404), ResourceNotFound),
+        (Reply(hang_up=True), SourceUnavailable),
+        (Reply(reset=True), SourceUnavailable),
+    ],
+    ids=["zeros", "last byte", "short", "long", "cut", "sizes", "503", "404", "hang up", "reset"],
+)  # fmt: skip
+async def test_what_is_wrong_is_neither_completed_nor_kept(
+    upstream: Upstream, folder: Path, reply: Reply, error: type[RepositoryError]
+) -> None:
+    """No client gets the end of a wrong file, the cache keeps nothing of it; a right one follows."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, reply)
+    async with _cached(upstream, folder) as repository:
+        got = b""
+        with pytest.raises(error):
+            async with (await repository.get_resource(FOO, NAME)).open() as body:
+                async for chunk in body.chunks:
+                    got += chunk
+        assert len(got) < len(WHEEL.content)
+        await asyncio.sleep(0.05)
+        assert not _files(folder)
+        assert not _partials(folder)
+        upstream.on(PATH, Reply(body=WHEEL.content))
+        assert await _read(repository) == WHEEL.content
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "longer", "empty", "gone"])
+async def test_damage_on_the_disk_is_found(upstream: Upstream, folder: Path, damage: str) -> None:
+    """After a restart a damaged file is noticed before any of it is sent, and fetched again."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        path = (await _kept(repository)).path
+    assert path is not None
+    content = {
+        "flipped": WHEEL.content[:1000] + b"\x00" + WHEEL.content[1001:],
+        "truncated": WHEEL.content[:-1],
+        "longer": WHEEL.content + b"!",
+        "empty": b"",
+        "gone": None,
+    }[damage]
+    path.unlink() if content is None else path.write_bytes(content)
+    events: list[Event] = []
+    async with _cached(upstream, folder, events.append) as repository:
+        assert await _read(repository) == WHEEL.content
+        assert await _content(await _kept(repository)) == WHEEL.content
+    assert [type(event) for event in events] == [CacheDamaged] * (damage != "gone")
+
+
+async def test_damage_while_it_runs_is_found_by_its_time(upstream: Upstream, folder: Path) -> None:
+    """A file that was touched since it was checked is checked again."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        path = (await _kept(repository)).path
+        assert path is not None
+        path.write_bytes(WRONG)
+        await asyncio.sleep(1.1)
+        assert await _read(repository) == WHEEL.content
+
+
+async def test_a_small_range_of_a_cold_file_is_just_that(upstream: Upstream, folder: Path) -> None:
+    """Who wants the directory of a wheel does not cause a transfer of all of it."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        assert (
+            await _read(repository, ByteRange(600_000, 600_100)) == WHEEL.content[600_000:600_100]
+        )
+    assert upstream.sent < 10_000
+    assert not _files(folder)
+
+
+async def test_one_file_of_two_indexes_is_stored_once(upstream: Upstream, folder: Path) -> None:
+    """The content says where it lies, and what is there is fetched from nobody."""
+    with Upstream() as other:
+        for one in (upstream, other):
+            publish_json(one, [WHEEL])
+        async with _cached(upstream, folder) as repository:
+            await _read(repository)
+            await _kept(repository)
+        async with _cached(other, folder) as repository:
+            assert await _read(repository) == WHEEL.content
+        assert not other.seen(PATH)
+    assert len(_files(folder)) == 1
+
+
+async def test_a_file_without_a_digest_is_asked_about(upstream: Upstream, folder: Path) -> None:
+    """It is served from the cache as long as its index says it is the same, and when that is down."""
+    publish_html(upstream, [WHEEL], hashes=False)
+    upstream.on(PATH, Reply(body=WHEEL.content, headers={"ETag": '"1"'}, ranges=True))
+    clock = Clock()
+    async with _cached_at(upstream, folder, clock) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+        fetched = len(upstream.seen(PATH))
+        assert await _read(repository) == WHEEL.content
+        assert len(upstream.seen(PATH)) == fetched
+        clock.now += 61
+        assert await _read(repository) == WHEEL.content
+        assert [r.method for r in upstream.seen(PATH)[fetched:]] == ["HEAD"]
+        clock.now += 61
+        other = build_wheel("foo", "1.0", files={"foo/data.bin": b"other"})
+        upstream.on(PATH, Reply(body=other.content, headers={"ETag": '"2"'}))
+        assert await _read(repository) == other.content
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def _cached_at(
+    upstream: Upstream, folder: Path, clock: Clock
+) -> AsyncIterator[FileCacheRepository]:
+    files = FileCache(DiskCache(folder, clock=clock))
+    async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
+        yield found
+
+
+async def test_a_hidden_file_is_not_served_from_the_cache(upstream: Upstream, folder: Path) -> None:
+    """What its page no longer shows is gone, though it still lies there."""
+    publish_json(upstream, [WHEEL], max_age=0)
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        await _kept(repository)
+        publish_json(upstream, [build_wheel("foo", "2.0")], max_age=0)
+        with pytest.raises(ResourceNotFound):
+            await repository.get_resource(FOO, NAME)
+
+
+class FullDisk(PartialFile):
+    """A file on a disk that is full after some bytes."""
+
+    room = 300_000
+
+    @override
+    def append(self, chunks: Sequence[bytes]) -> None:
+        type(self).room -= sum(map(len, chunks))
+        if type(self).room < 0:
+            raise OSError(28, "No space left on device")
+        super().append(chunks)
+
+
+async def test_a_full_disk_is_survived(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients get the file all the same, checked; it is said once; with room it is kept again."""
+    publish_json(upstream, [WHEEL])
+    events: list[Event] = []
+    monkeypatch.setattr("simple_repository_server.storage.blobs.PartialFile", FullDisk)
+    monkeypatch.setattr("simple_repository_server.cache.disk._PAUSE_S", 0.2)
+    monkeypatch.setattr(FullDisk, "room", 300_000)
+    async with _cached(upstream, folder, events.append) as repository:
+        contents = await asyncio.gather(*(_read(repository) for _ in range(5)))
+        assert all(content == WHEEL.content for content in contents)
+        assert await _read(repository) == WHEEL.content
+        assert not _files(folder)
+        monkeypatch.setattr(FullDisk, "room", 10_000_000)
+        await asyncio.sleep(0.3)
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+    kinds = [type(event) for event in events]
+    assert kinds == [CacheFailed, CacheRecovered]
+
+
+async def test_a_wrong_file_on_a_full_disk_is_not_completed(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the cache the digest counts as much as with it."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WRONG))
+    monkeypatch.setattr("simple_repository_server.storage.blobs.PartialFile", FullDisk)
+    monkeypatch.setattr(FullDisk, "room", 300_000)
+    async with _cached(upstream, folder) as repository:
+        with pytest.raises(TransferAborted):
+            await _read(repository)
+
+
+async def test_a_cache_deleted_under_it_is_made_again(upstream: Upstream, folder: Path) -> None:
+    """Somebody removes the folder: nothing fails, and files are kept again."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        await _kept(repository)
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        folder.rmdir()
+        await asyncio.sleep(1.1)
+        assert await _read(repository) == WHEEL.content
+        assert await _content(await _kept(repository)) == WHEEL.content
+
+
+async def test_what_is_under_way_at_the_end_leaves_nothing(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Closing stops transfers; their readers are told, and nothing half lies about."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.5))
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        reading = asyncio.create_task(_content(resource))
+        await asyncio.sleep(0.2)
+    with pytest.raises(TransferAborted):
+        await reading
+    assert not _files(folder)
+    await asyncio.sleep(0.1)
+    assert not _partials(folder)
+
+
+def _by_ranges(built: Built) -> Callable[[Request], Reply]:
+    def script(request: Request) -> Reply:
+        return Reply(body=built.content, ranges="range" in request.headers)
+
+    return script
+
+
+async def test_five_hundred_clients_at_once(upstream: Upstream, folder: Path) -> None:
+    """They all get the file, for one transfer."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, _by_ranges(WHEEL))
+    async with _cached(upstream, folder) as repository:
+        contents = await asyncio.gather(*(_read(repository) for _ in range(500)))
+    assert all(content == WHEEL.content for content in contents)
+    assert len(upstream.seen(PATH)) == 1
