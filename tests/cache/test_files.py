@@ -221,7 +221,7 @@ WRONG = bytes(len(WHEEL.content))
 async def test_what_is_wrong_is_neither_completed_nor_kept(
     upstream: Upstream, folder: Path, reply: Reply, error: type[RepositoryError]
 ) -> None:
-    """No client gets the end of a wrong file, the cache keeps nothing of it; a right one follows."""
+    """No client gets the end of a wrong file, nothing of it is kept, and a right one follows."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, reply)
     async with _cached(upstream, folder) as repository:
@@ -299,7 +299,7 @@ async def test_one_file_of_two_indexes_is_stored_once(upstream: Upstream, folder
 
 
 async def test_a_file_without_a_digest_is_asked_about(upstream: Upstream, folder: Path) -> None:
-    """It is served from the cache as long as its index says it is the same, and when that is down."""
+    """It is served from the cache as long as its index says that it is the same."""
     publish_html(upstream, [WHEEL], hashes=False)
     upstream.on(PATH, Reply(body=WHEEL.content, headers={"ETag": '"1"'}, ranges=True))
     clock = Clock()

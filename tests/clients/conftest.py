@@ -20,7 +20,7 @@ DISTRIBUTIONS = [
     build_sdist(LIBRARY, "1.0"),
     build_wheel(APPLICATION, "3.0", requires=[f"{LIBRARY}>=1.2"]),
 ]
-KINDS = ["directory", "json", "html", "html-streamed", "directory-and-json"]
+KINDS = ["directory", "json", "html", "html-streamed", "html-cached", "directory-and-json"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -46,6 +46,8 @@ def server(
             arguments.append(upstream.simple)
         if request.param == "html-streamed":
             arguments.append("--stream-http-resources")
+        if request.param == "html-cached":
+            arguments += ["--files", "cache"]
         environment = {"HOME": str(place)}
         with serving(place, *arguments, **environment) as running:
             yield running
