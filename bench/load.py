@@ -3,6 +3,7 @@
 import http.client
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import time
@@ -62,6 +63,39 @@ def wrk(
 def _latency(text: str, percentile: str) -> float:
     found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s|m)", text)
     return float(found[1]) * _UNITS_MS[found[2]] if found else 0.0
+
+
+class Download(msgspec.Struct, frozen=True):
+    """One file, fetched on a new connection."""
+
+    status: int
+    bytes: int
+    first_byte_ms: float
+    total_ms: float
+
+    @property
+    def mb_per_s(self) -> float:
+        """How fast it came."""
+        return self.bytes / 1000 / self.total_ms
+
+
+def download(url: str) -> Download:
+    """Fetch a file and throw it away, as cheaply as that can be done."""
+    parts = urlsplit(url)
+    host, _, port = parts.netloc.partition(":")
+    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+    buffer = bytearray(1024 * 1024)
+    with socket.create_connection((host, int(port)), timeout=120) as connection:
+        begun = time.perf_counter()
+        connection.sendall(request.encode())
+        count = connection.recv_into(buffer)
+        first = time.perf_counter()
+        head, _, body = bytes(buffer[:count]).partition(b"\r\n\r\n")
+        size = len(body)
+        while count := connection.recv_into(buffer):
+            size += count
+        done = time.perf_counter()
+    return Download(int(head.split()[1]), size, (first - begun) * 1000, (done - begun) * 1000)
 
 
 def median(loads: list[Load]) -> Load:

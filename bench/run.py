@@ -9,9 +9,21 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench import cache_scenarios
 from bench.fixtures import build
-from bench.scenarios import SCENARIOS, Bench, Row
+from bench.scenarios import SCENARIOS as INDEX_SCENARIOS
+from bench.scenarios import Bench, Row, Scenario
 from bench.servers import install_old_release, nginx
+
+SCENARIOS: dict[str, Scenario] = {
+    **INDEX_SCENARIOS,
+    "cached-file": cache_scenarios.files,
+    "join": cache_scenarios.join,
+    "restart": cache_scenarios.restart,
+    "many-pages": cache_scenarios.many_pages,
+    "mixed": cache_scenarios.mixed,
+    "install": cache_scenarios.install,
+}
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ Targets = Mapping[str, tuple[str, Mapping[str, str]]]
 Scenario = Callable[[Bench], Iterator[Row]]
 
 
-def _alternating(bench: Bench, targets: Targets, connections: int = 16) -> dict[str, Load]:
+def alternating(bench: Bench, targets: Targets, connections: int = 16) -> dict[str, Load]:
     """Load on each target in turn, round after round; the medians."""
     loads: dict[str, list[Load]] = {name: [] for name in targets}
     for _ in range(bench.rounds):
@@ -59,7 +59,8 @@ def _alternating(bench: Bench, targets: Targets, connections: int = 16) -> dict[
     return {name: median(found) for name, found in loads.items()}
 
 
-def _rows(name: str, loads: Mapping[str, Load], figure: str = "per_s") -> Row:
+def rows(name: str, loads: Mapping[str, Load], figure: str = "per_s") -> Row:
+    """The line for loads on several servers."""
     shown = {server: getattr(load, figure) for server, load in loads.items()}
     own = loads["ours"]
     note = f"p50 {own.p50_ms:.2f} ms, p99 {own.p99_ms:.2f} ms"
@@ -81,8 +82,8 @@ def warm_pages(bench: Bench) -> Iterator[Row]:
                     _publish(bench.static, form, size, coding, fetch(url, headers)[2])
                     static = f"{bench.static_url}/{form}/{size}/"
                     targets = {"nginx": (static, headers), "ours": (url, headers)}
-                    loads = _alternating(bench, targets)
-                    yield _rows(f"{size} page, {form}, {coding}", loads)
+                    loads = alternating(bench, targets)
+                    yield rows(f"{size} page, {form}, {coding}", loads)
         yield from _not_modified(bench, server)
         yield Row("memory after these pages", "MB", server.memory_mb(), more_is_better=False)
     if bench.old is not None:
@@ -111,7 +112,7 @@ def _not_modified(bench: Bench, server: Running) -> Iterator[Row]:
             if status != 304:
                 raise RuntimeError(f"{name} answered {status} to a conditional request")
             targets[name] = (url, headers)
-        yield _rows(f"304 for the {size} page", _alternating(bench, targets))
+        yield rows(f"304 for the {size} page", alternating(bench, targets))
 
 
 def _old_pages(bench: Bench, index: str) -> Iterator[Row]:
@@ -124,7 +125,7 @@ def _old_pages(bench: Bench, index: str) -> Iterator[Row]:
                 "ours": (f"{server.url}/simple/{size}/", headers),
                 "old": (f"{old.url}/simple/{size}/", headers),
             }
-            yield _rows(f"{size} page, json, against the old release", _alternating(bench, targets))
+            yield rows(f"{size} page, json, against the old release", alternating(bench, targets))
 
 
 def local_file(bench: Bench) -> Iterator[Row]:
@@ -139,10 +140,10 @@ def local_file(bench: Bench) -> Iterator[Row]:
             "nginx": (f"{bench.static_url}/{name}", {}),
             "ours": (f"{server.url}{target}", {}),
         }
-        yield _rows("17 MB local file, 8 clients", _alternating(bench, targets, 8), "mb_per_s")
+        yield rows("17 MB local file, 8 clients", alternating(bench, targets, 8), "mb_per_s")
         part = {"Range": "bytes=1000000-17000000"}
         targets = {server: (url, part) for server, (url, _) in targets.items()}
-        yield _rows("16 MB range of it, 8 clients", _alternating(bench, targets, 8), "mb_per_s")
+        yield rows("16 MB range of it, 8 clients", alternating(bench, targets, 8), "mb_per_s")
         yield Row("memory after that", "MB", server.memory_mb(), more_is_better=False)
     if bench.old is not None:
         packages = str(_by_project(bench))
@@ -152,7 +153,7 @@ def local_file(bench: Bench) -> Iterator[Row]:
                 "old": (f"{old.url}{target}", {}),
             }
             name = "17 MB local file, 8 clients, against the old release"
-            yield _rows(name, _alternating(bench, both, 8), "mb_per_s")
+            yield rows(name, alternating(bench, both, 8), "mb_per_s")
 
 
 def _by_project(bench: Bench) -> Path:

@@ -121,6 +121,7 @@ http {{
         location /html/ {{ index index.html; types {{ }} default_type text/html; }} }}
     server {{ listen 127.0.0.1:{ports[1]}; root {upstream}; access_log {log} bytes;
         add_header Cache-Control max-age=600;
+        location /slow/ {{ alias {upstream}/files/; limit_rate 10m; }}
         location /json/ {{ index index.json; types {{ }} default_type {JSON_TYPE}; }}
         location /html/ {{ index index.html; types {{ }} default_type text/html; }} }}
 }}
@@ -129,6 +130,38 @@ http {{
     command = [_nginx(), "-c", str(root / "nginx.conf")]
     with running(command, f"{static_url}/", root / "nginx.out"):
         yield static_url, upstream_url, log
+
+
+@contextmanager
+def nginx_proxy(root: Path, upstream_url: str) -> Iterator[str]:
+    """One nginx worker that passes `/pass/…` on, and keeps what comes through `/cache/…`."""
+    port = free_port()
+    place = root / f"proxy-{port}"
+    place.mkdir()
+    temporary = "".join(
+        f"{kind}_temp_path {place}/temp-{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (place / "nginx.conf").write_text(f"""
+worker_processes 1; daemon off; pid {place}/nginx.pid; error_log {place}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    keepalive_requests 10000000; sendfile on; tcp_nopush on; access_log {place}/access.log;
+    {temporary}
+    proxy_cache_path {place}/cache levels=1:2 keys_zone=files:10m max_size=10g inactive=1d;
+    proxy_http_version 1.1; proxy_set_header Connection "";
+    upstream origin {{ server {upstream_url.removeprefix("http://")}; keepalive 64; }}
+    server {{ listen 127.0.0.1:{port};
+        location = / {{ return 204; }}
+        location /pass/ {{ proxy_pass http://origin/; }}
+        location /cache/ {{ proxy_pass http://origin/; proxy_cache files; proxy_cache_lock on;
+            proxy_cache_valid 200 1d; }} }}
+}}
+""")
+    place.chmod(0o777)
+    url = f"http://127.0.0.1:{port}"
+    with running([_nginx(), "-c", str(place / "nginx.conf")], f"{url}/", place / "nginx.out"):
+        yield url
 
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
@@ -142,12 +175,16 @@ def _nginx() -> str:
 
 
 @contextmanager
-def ours(root: Path, *arguments: str) -> Iterator[Running]:
-    """The command of this checkout, one worker, with its logs in a file as nginx has them."""
+def ours(root: Path, *arguments: str, cache: Path | None = None) -> Iterator[Running]:
+    """The command of this checkout, one worker, with its logs in a file as nginx has them.
+
+    With an empty cache folder of its own, unless one is given.
+    """
     port = free_port()
+    cache = cache or root / f"cache-{port}"
     command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), *arguments]
     url = f"http://127.0.0.1:{port}/healthz"
-    with running(command, url, root / "ours.log", XDG_CACHE_HOME=str(root / "cache")) as server:
+    with running(command, url, root / "ours.log", XDG_CACHE_HOME=str(cache)) as server:
         server.url = f"http://127.0.0.1:{port}"
         yield server
 
