@@ -69,6 +69,8 @@ def _packages(tmp_path: Path) -> Path:
         (["--forbidden-means-absent", "https://other.example/", "."], "other.example"),
         (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
         (["--host", "not a host", "--port", "0", "."], "not a host"),
+        (["--host", "", "--port", "0", "."], "''"),
+        (["--host", "host..example", "--port", "0", "."], "host..example"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
@@ -137,6 +139,14 @@ def test_bound_wider_it_warns(tmp_path: Path) -> None:
     """A server others can reach says so, and how clients are made to trust it."""
     with serving(tmp_path, "--host", "0.0.0.0", _packages(tmp_path)) as server:
         assert server.banner.splitlines()[-1].startswith("  uv pip install")
+        assert _get(server, "/healthz")[0] == 200
+
+
+def test_the_host_may_be_a_name(tmp_path: Path) -> None:
+    """`--host localhost` listens on the address of that name."""
+    with serving(tmp_path, "--host", "localhost", _packages(tmp_path)) as server:
+        assert "http://localhost:" in server.banner
+        assert "--trusted-host" not in server.banner
         assert _get(server, "/healthz")[0] == 200
 
 

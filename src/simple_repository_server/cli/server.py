@@ -1,6 +1,7 @@
 """Running the application under Granian: ports, worker processes, signals, logs."""
 
 import asyncio
+import errno
 import gc
 import logging
 import multiprocessing
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.synchronize import Event
+from typing import Any
 
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
@@ -36,10 +38,10 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> None:
     before anything has begun.
     """
     with _reserved(settings.host, settings.port) as reservation:
-        port = reservation.getsockname()[1]
+        address, port = reservation.getsockname()[:2]
         server = Granian(
             "simple-repository-server",
-            address=settings.host,
+            address=address,
             port=port,
             interface=Interfaces.ASGI,
             loop=Loops.uvloop,
@@ -49,11 +51,11 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> None:
             workers_kill_timeout=_STOP_S,
         )
         ready = multiprocessing.Event()
-        load = partial(_load, settings, port, announcement(port), ready)
+        load = partial(_load, settings, (address, port), announcement(port), ready)
         server.serve(target_loader=load, wrap_loader=False)
 
 
-def _load(settings: Settings, port: int, announcement: str, ready: Event) -> AsgiApp:
+def _load(settings: Settings, address: tuple[str, int], announcement: str, ready: Event) -> AsgiApp:
     """The application, in its worker process."""
     from simple_repository_server.wiring import build_app
 
@@ -66,7 +68,7 @@ def _load(settings: Settings, port: int, announcement: str, ready: Event) -> Asg
 
     async def with_announcement(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            task = asyncio.create_task(_announce(settings.host, port, announcement, ready))
+            task = asyncio.create_task(_announce(*address, announcement, ready))
             await app(scope, receive, send)
             task.cancel()
             write.close()
@@ -92,24 +94,36 @@ async def _announce(host: str, port: int, announcement: str, ready: Event) -> No
 
 def _reserved(host: str, port: int) -> socket.socket:
     """A socket that holds the port without listening, so that workers can bind it too."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        family, address = _resolved(host, port)
         if port:
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
+                probe.bind(address)
                 probe.listen()
         reservation = socket.socket(family)
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind((host, port))
+        reservation.bind(address)
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise PortTaken(
-            f"cannot listen on {host} port {port} ({reason}). Choose another with --host or "
-            "--port (0 picks a free one)."
+            f"cannot listen on {host or repr(host)} port {port} ({reason}). Choose another with "
+            "--host or --port (0 picks a free one)."
         ) from error
     return reservation
+
+
+def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """The address of a host that may be a name; IPv4 where it has both. Raises `OSError`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if host else []
+    except UnicodeError:
+        found = []
+    if not found:
+        raise OSError(errno.EINVAL, "no address")
+    family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address
 
 
 class _Quiet(logging.Filter):
