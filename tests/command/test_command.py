@@ -98,6 +98,23 @@ def test_two_servers_do_not_share_a_port(tmp_path: Path) -> None:
     assert result.returncode == 2
 
 
+def test_two_servers_started_at_once_do_not_share_a_port() -> None:
+    """Of two servers started on one port in the same moment, one serves and one is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), "."]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    with both[0], both[1]:
+        # Empty for the one that ends without having served.
+        served = [process.stdout.readline() != b"" for process in both if process.stdout]
+        for process in both:
+            process.terminate()
+    assert sorted(served) == [False, True]
+
+
 def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
     """Which file, which line, what to do; nothing of what is in it."""
     path = tmp_path / "netrc"

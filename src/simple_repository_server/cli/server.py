@@ -93,18 +93,21 @@ async def _announce(host: str, port: int, announcement: str, ready: Event) -> No
 
 
 def _reserved(host: str, port: int) -> socket.socket:
-    """A socket that holds the port without listening, so that workers can bind it too."""
+    """A socket that holds the port without listening: our workers can bind it too, others not."""
     try:
         family, address = _resolved(host, port)
-        if port:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                probe.listen()
-        reservation = socket.socket(family)
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind(address)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+            # There is no moment between the two at which somebody else could have it.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reservation = socket.socket(family)
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reservation.bind(probe.getsockname())
+            # From here on it is in the way of everyone without the other option.
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise PortTaken(
