@@ -193,6 +193,34 @@ def test_running_transfers_are_finished(tmp_path: Path, upstream: Upstream) -> N
     assert results == [(200, wheel.content)]
 
 
+@pytest.mark.parametrize("delay_s", [0.3, 0.4, 0.5])
+def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float) -> None:
+    """Told to stop before it serves, it is not waited for until the time for transfers is over."""
+    command = [sys.executable, "-m", "simple_repository_server", "--port", "0", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        time.sleep(delay_s)
+        process.terminate()
+        process.wait(10)
+
+
+def test_told_twice_it_does_not_wait(tmp_path: Path, upstream: Upstream) -> None:
+    """A second signal ends a server that still waits for its transfers."""
+    publish_json(upstream, [WHEEL])
+    place = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+    upstream.on(place, Reply(body=WHEEL.content, piece=100, piece_delay_s=5))
+    with (
+        serving(tmp_path, "--stream-http-resources", upstream.simple) as server,
+        closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection,
+    ):
+        connection.request("GET", f"/resources/foo/{WHEEL.filename}")
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+
+
 # --- what it logs --------------------------------------------------------------------------------
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
-from granian.server import Server as Granian
 from typing_extensions import override
 
+from simple_repository_server.cli.processes import Server
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.observe.logs import LogWriter, StandardLogging
@@ -39,7 +39,7 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> None:
     """
     with _reserved(settings.host, settings.port) as reservation:
         address, port = reservation.getsockname()[:2]
-        server = Granian(
+        server = Server(
             "simple-repository-server",
             address=address,
             port=port,

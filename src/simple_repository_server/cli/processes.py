@@ -1,0 +1,29 @@
+"""The process that was started and the worker that serves: neither outlives or waits for the other.
+
+Signals are handled by the first one; what it has Granian do is added to where that leaves a gap.
+"""
+
+import os
+import signal
+from typing import Any
+
+from granian.server import Server as Granian
+from typing_extensions import override
+
+
+class Server(Granian):  # type: ignore[misc, valid-type, unused-ignore]
+    """Granian that can be stopped while its worker still starts, and at once when told twice."""
+
+    @override
+    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
+        """SIGINT or SIGTERM: stop; the second time, without waiting for what runs."""
+        if os.getpid() != self.pid:
+            # A worker that is still starting has this handler, too: nothing runs in it yet, and
+            # what comes from the keyboard goes to both, of which the first one is to act.
+            if args[:1] == (signal.SIGTERM,):
+                os._exit(0)
+            return
+        if self.interrupt_signal:
+            for worker in self.wrks:
+                worker.kill()
+        super().signal_handler_interrupt(*args, **kwargs)
