@@ -221,6 +221,18 @@ def test_told_twice_it_does_not_wait(tmp_path: Path, upstream: Upstream) -> None
         assert server.process.wait(10) == 0
 
 
+def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
+    """Killed without a chance to stop its worker, it leaves nobody who listens."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 10
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < deadline:
+                _get(server, "/healthz")
+                time.sleep(0.1)
+
+
 # --- what it logs --------------------------------------------------------------------------------
 
 

@@ -3,8 +3,11 @@
 Signals are handled by the first one; what it has Granian do is added to where that leaves a gap.
 """
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from typing import Any
 
 from granian.server import Server as Granian
@@ -27,3 +30,18 @@ class Server(Granian):  # type: ignore[misc, valid-type, unused-ignore]
             for worker in self.wrks:
                 worker.kill()
         super().signal_handler_interrupt(*args, **kwargs)
+
+
+def stop_with_parent(stop_s: float) -> None:
+    """Have this process stop when its parent is gone, however that came, after `stop_s` at most."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(stop_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -16,7 +16,7 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from typing_extensions import override
 
-from simple_repository_server.cli.processes import Server
+from simple_repository_server.cli.processes import Server, stop_with_parent
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.observe.logs import LogWriter, StandardLogging
@@ -59,6 +59,7 @@ def _load(settings: Settings, address: tuple[str, int], announcement: str, ready
     """The application, in its worker process."""
     from simple_repository_server.wiring import build_app
 
+    stop_with_parent(_STOP_S)
     write = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(write)], level=logging.WARNING, force=True)
     app = build_app(settings, write)
