@@ -233,6 +233,21 @@ def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
                 time.sleep(0.1)
 
 
+def test_it_runs_with_closed_streams(tmp_path: Path) -> None:
+    """Started with stdin and stderr closed it serves, and writes no log into a connection."""
+    command = f'exec "{sys.executable}" -m simple_repository_server --port 0 . <&- 2>&-'
+    shell = ["/bin/sh", "-c", command]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().rpartition("/simple/")[0].rpartition(":")[2]
+        with closing(http.client.HTTPConnection("127.0.0.1", int(port or 1))) as connection:
+            for _ in range(3):
+                connection.request("GET", "/healthz")
+                assert b"alive" in connection.getresponse().read()
+        process.terminate()
+        assert process.wait(10) == 0
+
+
 # --- what it logs --------------------------------------------------------------------------------
 
 

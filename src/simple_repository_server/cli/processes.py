@@ -6,8 +6,10 @@ Signals are handled by the first one; what it has Granian do is added to where t
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from granian.server import Server as Granian
@@ -45,3 +47,14 @@ def stop_with_parent(stop_s: float) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def open_streams() -> None:
+    """Put nothing in the place of standard streams that were closed (`2>&-`).
+
+    Otherwise the next connection would get their number, and what is written for people with it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            setattr(sys, name, stream)

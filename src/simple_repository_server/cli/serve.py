@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from simple_repository_server.cli.banner import banner
+from simple_repository_server.cli.processes import open_streams
 from simple_repository_server.cli.server import PortTaken, serve
 from simple_repository_server.config.load import BadSetting, digests_file, load_sources
 from simple_repository_server.config.settings import DEFAULT_MEMORY_BYTES, Settings
@@ -79,4 +80,5 @@ def _refuse(text: str) -> NoReturn:
 
 def main() -> None:
     """The entry point of the command."""
+    open_streams()
     command(prog_name="simple-repository-server")
