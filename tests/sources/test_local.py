@@ -16,7 +16,13 @@ import pytest
 from simple_repository_server import FileName, LocalRepository, ProjectName
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.model import ProjectPage
-from simple_repository_server.observe.events import Event, FileSkipped, Inspecting
+from simple_repository_server.observe.events import (
+    Event,
+    FileSkipped,
+    Inspecting,
+    SourceFailed,
+    SourceRecovered,
+)
 from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.testing.distributions import (
     Built,
@@ -254,6 +260,25 @@ async def test_changes_are_seen_within_a_second(folder: Path) -> None:
         await _soon(removed)
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
+
+
+async def test_a_vanished_directory_is_told_of_once(folder: Path) -> None:
+    """The log says when the directory went and when it came back, not with every request."""
+    events: list[Event] = []
+    _put(folder, WHEEL)
+    now = 1e9
+    async with _served(folder, clock=lambda: now, emit=events.append) as repository:
+        await repository.get_project_list()
+        away = folder.rename(folder.with_name("away"))
+        for _ in range(2):
+            now += 1
+            with pytest.raises(SourceUnavailable):
+                await repository.get_project_list()
+        away.rename(folder)
+        now += 1
+        await repository.get_project_list()
+    told = [event for event in events if isinstance(event, SourceFailed | SourceRecovered)]
+    assert [type(event) for event in told] == [SourceFailed, SourceRecovered]
 
 
 async def test_a_vanished_directory_fails_closed(folder: Path) -> None:
