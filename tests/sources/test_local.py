@@ -188,8 +188,24 @@ async def test_a_symlink_out_of_the_tree_is_not_served(folder: Path, tmp_path: P
         assert len((await repository.get_project_page(FOO)).files) == 2
     assert {Path(e.file).name for e in events if isinstance(e, FileSkipped)} == {
         "secret-1.0-py3-none-any.whl",
+        "linked",
         "dangling-1.0.tar.gz",
     }
+
+
+async def test_a_link_to_a_folder_is_told_of(folder: Path, tmp_path: Path) -> None:
+    """A linked project folder is not followed, which its owner is told."""
+    events: list[Event] = []
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    _put(outside, WHEEL)
+    (folder / "foo").symlink_to(outside)
+    (folder / "gone-1.0.tar.gz").symlink_to(folder / "nothing")
+    async with _served(folder, emit=events.append) as repository:
+        assert (await repository.get_project_list()).names == ()
+    told = {Path(e.file).name: e.reason for e in events if isinstance(e, FileSkipped)}
+    assert "is not followed" in told["foo"]
+    assert "leads nowhere" in told["gone-1.0.tar.gz"]
 
 
 async def test_a_link_to_the_tree_itself_may_be_switched(tmp_path: Path) -> None:
