@@ -281,6 +281,17 @@ def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
     assert second["status"] == 404
 
 
+def test_a_source_that_is_down_is_one_line(tmp_path: Path, upstream: Upstream) -> None:
+    """That a source cannot be reached is told once, and not by those who try again."""
+    upstream.refuse()
+    with serving(tmp_path, "--log-level", "warning", upstream.simple) as server:
+        for _ in range(2):
+            assert _get(server, "/simple/foo/")[0] == 503
+        assert server.stop() == 0
+        assert len(server.log.splitlines()) == 1
+        assert f"source {upstream.simple} failed" in server.log
+
+
 def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:
     """What happened just before the end is in the log."""
     with serving(tmp_path, _packages(tmp_path)) as server:

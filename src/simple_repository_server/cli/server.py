@@ -62,6 +62,8 @@ def _load(settings: Settings, address: tuple[str, int], announcement: str, ready
     stop_with_parent(_STOP_S)
     write = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(write)], level=logging.WARNING, force=True)
+    # It tells of each attempt again; what comes of it in the end we tell ourselves.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     app = build_app(settings, write)
     # What is there by now stays for good: the collector need not look at it, time and again.
     gc.collect()
