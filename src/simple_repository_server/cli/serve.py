@@ -74,7 +74,8 @@ def command(source: tuple[str, ...], **options: Any) -> None:
 
 
 def _refuse(text: str) -> NoReturn:
-    click.echo(f"Error: {text}", err=True)
+    # One line, and nothing that a terminal would act on, whatever the user's words were.
+    click.echo(f"Error: {''.join(c if c.isprintable() else '�' for c in text)}", err=True)
     sys.exit(2)
 
 
