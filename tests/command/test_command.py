@@ -286,6 +286,20 @@ def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
     assert second["status"] == 404
 
 
+def test_a_worker_that_dies_ends_the_server(tmp_path: Path) -> None:
+    """It is told of in the form of the log, and by the status, so that a supervisor sees it."""
+    with serving(tmp_path, "--log-format", "json", _packages(tmp_path)) as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        if not tasks.exists():
+            pytest.skip("the worker's number is read from /proc")
+        worker = next(path.read_text() for path in tasks.glob("*/children") if path.read_text())
+        os.kill(int(worker), signal.SIGKILL)
+        assert server.process.wait(10) == 1
+        line = json.loads(server.log)
+    assert (line["level"], line["event"]) == ("error", "trouble")
+    assert "worker" in line["what"]
+
+
 def test_a_source_that_is_down_is_one_line(tmp_path: Path, upstream: Upstream) -> None:
     """That a source cannot be reached is told once, and not by those who try again."""
     upstream.refuse()

@@ -19,7 +19,7 @@ from typing_extensions import override
 from simple_repository_server.cli.processes import Server, stop_with_parent
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.errors import TransferAborted
-from simple_repository_server.observe.logs import LogWriter, StandardLogging
+from simple_repository_server.observe.logs import LogWriter, ServerLines, StandardLogging
 from simple_repository_server.web.exchange import AsgiApp, Receive, Scope, Send
 
 #: How long running requests may take to finish once the server was told to stop.
@@ -47,7 +47,7 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> None:
             loop=Loops.uvloop,
             websockets=False,
             log_level=LogLevels.error,
-            log_dictconfig=_GRANIAN_LOGS,
+            log_dictconfig=_server_logs(settings.log_format),
             workers_kill_timeout=_STOP_S,
         )
         ready = multiprocessing.Event()
@@ -141,18 +141,19 @@ class _Quiet(logging.Filter):
         return TransferAborted.__name__ not in record.getMessage()
 
 
-_GRANIAN_LOGS = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"quiet": {"()": _Quiet}},
-    "formatters": {"line": {"format": "%(message)s"}},
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "stream": "ext://sys.stderr",
-            "formatter": "line",
-            "filters": ["quiet"],
-        }
-    },
-    "loggers": {"_granian": {"handlers": ["stderr"], "propagate": False}},
-}
+def _server_logs(form: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"quiet": {"()": _Quiet}},
+        "formatters": {"line": {"()": ServerLines, "form": form}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr",
+                "formatter": "line",
+                "filters": ["quiet"],
+            }
+        },
+        "loggers": {"_granian": {"handlers": ["stderr"], "propagate": False}},
+    }
