@@ -63,12 +63,19 @@ def _packages(tmp_path: Path) -> Path:
         (["no/such/directory"], "no/such/directory"),
         (["pyproject.toml"], "is no directory"),
         (["http://"], "http://"),
+        ([""], "empty"),
+        (["https://ho st.example/simple/"], "ho st.example"),
+        (["https://user:secret#1@host.example/simple/"], "%23"),
+        (["https://user:secret?1@host.example/simple/"], "%3F"),
+        (["no\nsuch\x1b[31m"], "no�such"),
         (["https://user:secret@[broken/simple/"], "address"),
         (["ftp://host.example/simple/"], "ftp"),
         (["https://host.example/simple/?x=1"], "'?'"),
         (["--forbidden-means-absent", "https://other.example/", "."], "other.example"),
         (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
         (["--host", "not a host", "--port", "0", "."], "not a host"),
+        (["--host", "", "--port", "0", "."], "''"),
+        (["--host", "host..example", "--port", "0", "."], "host..example"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
@@ -94,6 +101,23 @@ def test_two_servers_do_not_share_a_port(tmp_path: Path) -> None:
     with serving(tmp_path, _packages(tmp_path)) as server:
         result = _run("--port", server.url.rstrip("/").rpartition(":")[2], ".")
     assert result.returncode == 2
+
+
+def test_two_servers_started_at_once_do_not_share_a_port() -> None:
+    """Of two servers started on one port in the same moment, one serves and one is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), "."]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    with both[0], both[1]:
+        # Empty for the one that ends without having served.
+        served = [process.stdout.readline() != b"" for process in both if process.stdout]
+        for process in both:
+            process.terminate()
+    assert sorted(served) == [False, True]
 
 
 def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
@@ -140,6 +164,14 @@ def test_bound_wider_it_warns(tmp_path: Path) -> None:
         assert _get(server, "/healthz")[0] == 200
 
 
+def test_the_host_may_be_a_name(tmp_path: Path) -> None:
+    """`--host localhost` listens on the address of that name."""
+    with serving(tmp_path, "--host", "localhost", _packages(tmp_path)) as server:
+        assert "http://localhost:" in server.banner
+        assert "--trusted-host" not in server.banner
+        assert _get(server, "/healthz")[0] == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """A signal stops it with status 0, without a word too much."""
@@ -164,6 +196,61 @@ def test_running_transfers_are_finished(tmp_path: Path, upstream: Upstream) -> N
         assert server.stop() == 0
         client.join()
     assert results == [(200, wheel.content)]
+
+
+@pytest.mark.parametrize("delay_s", [0.3, 0.4, 0.5])
+def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float) -> None:
+    """Told to stop before it serves, it is not waited for until the time for transfers is over."""
+    command = [sys.executable, "-m", "simple_repository_server", "--port", "0", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        time.sleep(delay_s)
+        process.terminate()
+        process.wait(10)
+
+
+def test_told_twice_it_does_not_wait(tmp_path: Path, upstream: Upstream) -> None:
+    """A second signal ends a server that still waits for its transfers."""
+    publish_json(upstream, [WHEEL])
+    place = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+    upstream.on(place, Reply(body=WHEEL.content, piece=100, piece_delay_s=5))
+    with (
+        serving(tmp_path, "--stream-http-resources", upstream.simple) as server,
+        closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection,
+    ):
+        connection.request("GET", f"/resources/foo/{WHEEL.filename}")
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+
+
+def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
+    """Killed without a chance to stop its worker, it leaves nobody who listens."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 10
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < deadline:
+                _get(server, "/healthz")
+                time.sleep(0.1)
+
+
+def test_it_runs_with_closed_streams(tmp_path: Path) -> None:
+    """Started with stdin and stderr closed it serves, and writes no log into a connection."""
+    command = f'exec "{sys.executable}" -m simple_repository_server --port 0 . <&- 2>&-'
+    shell = ["/bin/sh", "-c", command]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().rpartition("/simple/")[0].rpartition(":")[2]
+        with closing(http.client.HTTPConnection("127.0.0.1", int(port or 1))) as connection:
+            for _ in range(3):
+                connection.request("GET", "/healthz")
+                assert b"alive" in connection.getresponse().read()
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 # --- what it logs --------------------------------------------------------------------------------
@@ -197,6 +284,31 @@ def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
     assert (first["event"], first["status"], first["path"]) == ("request", 200, "/simple/foo/")
     assert first["duration_ms"] > 0
     assert second["status"] == 404
+
+
+def test_a_worker_that_dies_ends_the_server(tmp_path: Path) -> None:
+    """It is told of in the form of the log, and by the status, so that a supervisor sees it."""
+    with serving(tmp_path, "--log-format", "json", _packages(tmp_path)) as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        if not tasks.exists():
+            pytest.skip("the worker's number is read from /proc")
+        worker = next(path.read_text() for path in tasks.glob("*/children") if path.read_text())
+        os.kill(int(worker), signal.SIGKILL)
+        assert server.process.wait(10) == 1
+        line = json.loads(server.log)
+    assert (line["level"], line["event"]) == ("error", "trouble")
+    assert "worker" in line["what"]
+
+
+def test_a_source_that_is_down_is_one_line(tmp_path: Path, upstream: Upstream) -> None:
+    """That a source cannot be reached is told once, and not by those who try again."""
+    upstream.refuse()
+    with serving(tmp_path, "--log-level", "warning", upstream.simple) as server:
+        for _ in range(2):
+            assert _get(server, "/simple/foo/")[0] == 503
+        assert server.stop() == 0
+        assert len(server.log.splitlines()) == 1
+        assert f"source {upstream.simple} failed" in server.log
 
 
 def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:

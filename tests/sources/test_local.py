@@ -16,7 +16,13 @@ import pytest
 from simple_repository_server import FileName, LocalRepository, ProjectName
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.model import ProjectPage
-from simple_repository_server.observe.events import Event, FileSkipped, Inspecting
+from simple_repository_server.observe.events import (
+    Event,
+    FileSkipped,
+    Inspecting,
+    SourceFailed,
+    SourceRecovered,
+)
 from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.testing.distributions import (
     Built,
@@ -182,8 +188,24 @@ async def test_a_symlink_out_of_the_tree_is_not_served(folder: Path, tmp_path: P
         assert len((await repository.get_project_page(FOO)).files) == 2
     assert {Path(e.file).name for e in events if isinstance(e, FileSkipped)} == {
         "secret-1.0-py3-none-any.whl",
+        "linked",
         "dangling-1.0.tar.gz",
     }
+
+
+async def test_a_link_to_a_folder_is_told_of(folder: Path, tmp_path: Path) -> None:
+    """A linked project folder is not followed, which its owner is told."""
+    events: list[Event] = []
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    _put(outside, WHEEL)
+    (folder / "foo").symlink_to(outside)
+    (folder / "gone-1.0.tar.gz").symlink_to(folder / "nothing")
+    async with _served(folder, emit=events.append) as repository:
+        assert (await repository.get_project_list()).names == ()
+    told = {Path(e.file).name: e.reason for e in events if isinstance(e, FileSkipped)}
+    assert "is not followed" in told["foo"]
+    assert "leads nowhere" in told["gone-1.0.tar.gz"]
 
 
 async def test_a_link_to_the_tree_itself_may_be_switched(tmp_path: Path) -> None:
@@ -254,6 +276,25 @@ async def test_changes_are_seen_within_a_second(folder: Path) -> None:
         await _soon(removed)
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
+
+
+async def test_a_vanished_directory_is_told_of_once(folder: Path) -> None:
+    """The log says when the directory went and when it came back, not with every request."""
+    events: list[Event] = []
+    _put(folder, WHEEL)
+    now = 1e9
+    async with _served(folder, clock=lambda: now, emit=events.append) as repository:
+        await repository.get_project_list()
+        away = folder.rename(folder.with_name("away"))
+        for _ in range(2):
+            now += 1
+            with pytest.raises(SourceUnavailable):
+                await repository.get_project_list()
+        away.rename(folder)
+        now += 1
+        await repository.get_project_list()
+    told = [event for event in events if isinstance(event, SourceFailed | SourceRecovered)]
+    assert [type(event) for event in told] == [SourceFailed, SourceRecovered]
 
 
 async def test_a_vanished_directory_fails_closed(folder: Path) -> None:

@@ -34,6 +34,24 @@ async def test_home_tells_how_to_use_it(upstream: Upstream, tmp_path: Any) -> No
         assert [source["kind"] for source in facts["sources"]] == ["directory", "remote index"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "url"),
+    [
+        ({"X-Forwarded-Proto": "https"}, "https://index.example/simple/"),
+        ({"X-Forwarded-Prefix": "/py/pi/"}, "http://index.example/py/pi/simple/"),
+        ({"X-Forwarded-Host": "public.example, inner"}, "http://public.example/simple/"),
+        ({"X-Forwarded-Proto": "javascript"}, "http://index.example/simple/"),
+        ({"X-Forwarded-Prefix": "//evil.example"}, "http://index.example/simple/"),
+        ({"X-Forwarded-Prefix": "/<b>"}, "http://index.example/simple/"),
+    ],
+)
+async def test_home_behind_a_proxy(headers: dict[str, str], url: str) -> None:
+    """The lines to copy have the address the proxy has, if it says so."""
+    app = create_app(LocalRepository("."))
+    page = (await ask(app, "/", headers={"Host": "index.example", **headers})).text
+    assert f"pip install --index-url {url} PROJECT" in page
+
+
 async def test_a_hostile_host_header_is_not_shown() -> None:
     """Markup in a Host header does not get into the page."""
     app = create_app(LocalRepository("."))

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from simple_repository_server.cli.banner import banner
+from simple_repository_server.cli.processes import open_streams
 from simple_repository_server.cli.server import PortTaken, serve
 from simple_repository_server.config.load import (
     BadSetting,
@@ -152,10 +153,12 @@ def _cache(options: dict[str, Any]) -> Path | None:
 
 
 def _refuse(text: str) -> NoReturn:
-    click.echo(f"Error: {text}", err=True)
+    # One line, and nothing that a terminal would act on, whatever the user's words were.
+    click.echo(f"Error: {''.join(c if c.isprintable() else '�' for c in text)}", err=True)
     sys.exit(2)
 
 
 def main() -> None:
     """The entry point of the command."""
+    open_streams()
     command(prog_name="simple-repository-server")

@@ -19,6 +19,7 @@ from simple_repository_server.upstream.credentials import (
 
 PYPI = "pypi"
 APP = "simple-repository-server"
+_NO_HOST = re.compile(r"[\s<>\"\\^`{|}%]")
 
 
 class BadSetting(Exception):
@@ -64,6 +65,8 @@ def load_source(text: str) -> Source:
         return IndexSource(url=pypi_url())
     if "://" in text or text.lower().startswith(("http:", "https:")):
         return _index(text)
+    if not text:
+        raise BadSetting("A SOURCE is empty. Leave it out, or give '.' for this directory.")
     path = Path(text)
     try:
         mode = path.stat().st_mode
@@ -83,12 +86,20 @@ def _index(text: str) -> IndexSource:
     try:
         url, credentials = split_credentials(text)
         parts = urlsplit(url)
+        _check_host(text, parts.netloc)
     except ValueError as error:
         shown = text.rpartition("@")[2]
         raise BadSetting(f"{shown} is no http(s) address of a simple index ({error}).") from error
     if parts.query or parts.fragment:
         raise BadSetting(f"{url}: the address of an index has no '?' or '#' in it.")
     return _with(IndexSource(url=url), credentials)
+
+
+def _check_host(text: str, netloc: str) -> None:
+    if _NO_HOST.search(netloc):
+        raise ValueError("there are characters in its host that no host has")
+    if urlsplit(text).netloc.rpartition("@")[2] != netloc:
+        raise ValueError("'#' and '?' in a password must be written as %23 and %3F")
 
 
 def _with(source: IndexSource, credentials: Credentials | None) -> IndexSource:

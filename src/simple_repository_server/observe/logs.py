@@ -127,6 +127,22 @@ def _json_line(event: Event, now: float) -> str:
     ).decode()
 
 
+class ServerLines(logging.Formatter):
+    """What the HTTP server writes by itself, in the form of all other lines."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._line = _json_line if form == "json" else _text_line
+        self._details = form != "json"
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's first line; for machines with the rest in it, for people above the rest."""
+        what, _, detail = record.getMessage().partition("\n")
+        line = self._line(Trouble(what=what, detail=detail), time.time())
+        return f"{line}\n{detail}" if detail and self._details else line
+
+
 class StandardLogging(logging.Handler):
     """Passes what libraries log (the HTTP server, the HTTP client) on to a `LogWriter`."""
 

@@ -31,7 +31,13 @@ from simple_repository_server.model import (
     SourceState,
 )
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
-from simple_repository_server.observe.events import Emit, FileSkipped, ignore
+from simple_repository_server.observe.events import (
+    Emit,
+    FileSkipped,
+    SourceFailed,
+    SourceRecovered,
+    ignore,
+)
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import METADATA_TYPE, BytesResource, PathResource, Resource
 from simple_repository_server.sources.local_inspector import Inspector, identities
@@ -172,8 +178,12 @@ class LocalRepository(Repository):
             listing = await asyncio.to_thread(self._tree.look)
         except OSError as error:
             reason = f"the directory cannot be read ({(error.strerror or 'error').lower()})"
+            if self._problem is None:
+                self._emit(SourceFailed(source=self.label, reason=reason))
             self._problem = SourceUnavailable(self.label, reason)
         else:
+            if self._problem is not None:
+                self._emit(SourceRecovered(source=self.label))
             self._problem = None
             if listing is not self._listing:
                 self._tell_skipped(listing)

@@ -148,6 +148,10 @@ def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
         elif name not in _SYSTEM_FOLDERS:
             folder.subfolders.append(entry.path)
         return
+    is_link = entry.is_symlink()
+    if is_link and entry.is_dir():
+        folder.skipped.append((entry.path, "a link to a folder is not followed"))
+        return
     distribution = parse_distribution(name, folder=os.path.basename(os.path.dirname(entry.path)))  # noqa: PTH119, PTH120
     if distribution is None:
         return
@@ -156,8 +160,8 @@ def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
     except InvalidName as error:
         folder.skipped.append((entry.path, str(error)))
         return
-    if entry.is_symlink() and not _leads_inside(entry.path, root):
-        folder.skipped.append((entry.path, "the symlink leads out of the directory"))
+    if is_link and (reason := _leads_astray(entry.path, root)):
+        folder.skipped.append((entry.path, reason))
         return
     folder.found.append((distribution.project, Found(filename, entry.path)))
 
@@ -167,9 +171,11 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _leads_inside(path: str, root: str) -> bool:
+def _leads_astray(path: str, root: str) -> str:
+    """What is wrong with the target of a symlink; "" if it lies below the root."""
     try:
         target = os.path.realpath(path, strict=True)
     except OSError:
-        return False
-    return target.startswith(root.rstrip("/") + "/")
+        return "the symlink leads nowhere"
+    inside = target.startswith(root.rstrip("/") + "/")
+    return "" if inside else "the symlink leads out of the directory"

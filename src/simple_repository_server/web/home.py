@@ -24,19 +24,37 @@ td, th { text-align: left; padding: .3rem .8rem .3rem 0; vertical-align: top; }
 footer { margin-top: 3rem; opacity: .7; font-size: .9rem; }
 """
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,20}/?")
 
 
 async def home(exchange: Exchange, repository: Repository) -> None:
     """What this index is and how to use it: HTML for people, JSON on request."""
     states = repository.source_states()
-    host = exchange.header(b"host")
-    base = f"{exchange.scope.get('scheme', 'http')}://{host}" if _HOST.fullmatch(host) else ""
     if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
         facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
         await _reply_json(exchange, 200, {**facts, "sources": _described(states)})
     else:
-        body = _page(f"{base}{exchange.scope.get('root_path', '')}/simple/", states).encode()
+        body = _page(f"{_base(exchange)}/simple/", states).encode()
         await exchange.reply(200, _headers("text/html; charset=utf-8", body), body)
+
+
+def _base(exchange: Exchange) -> str:
+    """Where clients find the root, as far as it can be known.
+
+    Behind a proxy that is what the proxy says. Anyone can say it, but it is shown to none but them.
+    """
+
+    def said(name: bytes) -> str:
+        return exchange.header(name).partition(",")[0].strip()
+
+    scheme = said(b"x-forwarded-proto")
+    if scheme not in {"http", "https"}:
+        scheme = exchange.scope.get("scheme", "http")
+    host = said(b"x-forwarded-host") or exchange.header(b"host")
+    origin = f"{scheme}://{host}" if _HOST.fullmatch(host) else ""
+    prefix = said(b"x-forwarded-prefix")
+    prefix = prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else ""
+    return f"{origin}{prefix}{exchange.scope.get('root_path', '')}"
 
 
 async def healthz(exchange: Exchange, repository: Repository) -> None:
