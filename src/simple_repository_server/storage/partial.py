@@ -42,10 +42,13 @@ class PartialFile:
         """Up to `length` of the bytes written so far, from `start`."""
         return os.pread(self._descriptor, length, start)
 
+    @property
+    def sha256(self) -> str:
+        """The digest of all that was written."""
+        return self._sha256.hexdigest()
+
     def digest(self, name: str) -> str:
-        """The digest of all that was written: of sha256 at once, of others by reading it again."""
-        if name == "sha256":
-            return self._sha256.hexdigest()
+        """Another digest of it, by reading it again."""
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             file.seek(0)
             return hashlib.file_digest(file, name).hexdigest()
