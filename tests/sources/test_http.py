@@ -154,6 +154,19 @@ async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
     assert [event.count for event in dropped] == [6]
 
 
+@pytest.mark.parametrize("size", ["9" * 19, "9" * 25, "9" * 5000])
+@pytest.mark.parametrize("form", ["html", "json"])
+async def test_a_size_no_file_has_is_none(upstream: Upstream, size: str, form: str) -> None:
+    """A size that clients (or Python) refuse to read is left out; the page is served."""
+    name = "foo-1.0.tar.gz"
+    if form == "html":
+        reply = Reply(headers=HTML, body=f'<a href="{name}" data-size="{size}">x</a>'.encode())
+    else:
+        files = [{"filename": name, "url": name, "size": int(size[:25])}]
+        reply = _json(files)
+    assert [(f.filename, f.size) for f in (await _ask(upstream, reply)).files] == [(name, None)]
+
+
 async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
     """A quarantined project keeps its status and offers nothing, direct addresses included."""
     status = {"status": "quarantined", "reason": "malware <b>"}
@@ -549,6 +562,16 @@ async def test_a_file_that_cannot_be_had_fails_early(
     async with _index(upstream) as repository:
         with pytest.raises(kind):
             await _download(repository)
+
+
+async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
+    """A part of a file with more bytes than there can be is nonsense, no mistake of ours."""
+    publish_json(upstream, [WHEEL])
+    absurd = {"Content-Range": f"bytes 5-49/{'9' * 5000}"}
+    upstream.on(_file(upstream), Reply(status=206, body=b"x" * 45, headers=absurd))
+    async with _index(upstream) as repository:
+        with pytest.raises(SourceInvalid):
+            await _download(repository, ByteRange(5, 50))
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -19,7 +19,8 @@ from simple_repository_server.upstream.failures import refusal
 
 _OK, _PARTIAL, _MISSING = 200, 206, (404, 410)
 _FIRST_BYTE = {"Range": "bytes=0-0"}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# Longer numbers are no position in any file.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
 class RemoteResource(Resource):
