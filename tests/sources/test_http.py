@@ -167,6 +167,15 @@ async def test_a_size_no_file_has_is_none(upstream: Upstream, size: str, form: s
     assert [(f.filename, f.size) for f in (await _ask(upstream, reply)).files] == [(name, None)]
 
 
+@pytest.mark.parametrize("charset", ["idna", "undefined", "unicode_escape", "zlib", "nonsense"])
+async def test_an_odd_charset_does_not_cost_the_page(upstream: Upstream, charset: str) -> None:
+    """What is no charset of pages is taken as UTF-8."""
+    body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
+    headers = {"Content-Type": f"text/html; charset={charset}"}
+    page = await _ask(upstream, Reply(headers=headers, body=body))
+    assert [file.filename for file in page.files] == ["foo-1.0.tar.gz"]
+
+
 async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
     """A quarantined project keeps its status and offers nothing, direct addresses included."""
     status = {"status": "quarantined", "reason": "malware <b>"}
@@ -572,6 +581,17 @@ async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
     async with _index(upstream) as repository:
         with pytest.raises(SourceInvalid):
             await _download(repository, ByteRange(5, 50))
+
+
+@pytest.mark.parametrize("user", ["", "alice:secret@"])
+async def test_an_address_without_a_possible_port_is_refused(upstream: Upstream, user: str) -> None:
+    """A file at a port that does not exist is nonsense, with and without credentials."""
+    url = "http://127.0.0.1:99999/foo-1.0.tar.gz"
+    upstream.on(PAGE, _json([{"filename": "foo-1.0.tar.gz", "url": url}]))
+    source = upstream.simple.replace("//", f"//{user}")
+    async with HttpRepository(source, limits=QUICK) as repository:
+        with pytest.raises(SourceInvalid):
+            await _download(repository)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
