@@ -1,5 +1,6 @@
 """The core metadata inside a distribution file, local or remote."""
 
+import asyncio
 import bz2
 import email
 import gzip
@@ -71,10 +72,19 @@ def run_on_file(reading: Reading, file: BinaryIO) -> bytes:
 
 async def run_on_ranges(reading: Reading, fetch: Callable[[ByteRange], Awaitable[bytes]]) -> bytes:
     """Run a reading on whatever `fetch` fetches ranges of. Raises what either of them raises."""
+    wanted = next(reading)
+    while True:
+        content = _exactly(await fetch(wanted), wanted)
+        # In a thread, as a directory of megabytes may be gone through.
+        step = await asyncio.to_thread(_advance, reading, content)
+        if isinstance(step, bytes):
+            return step
+        wanted = step
+
+
+def _advance(reading: Reading, content: bytes) -> ByteRange | bytes:
     try:
-        wanted = next(reading)
-        while True:
-            wanted = reading.send(_exactly(await fetch(wanted), wanted))
+        return reading.send(content)
     except StopIteration as done:
         return bytes(done.value)
 
