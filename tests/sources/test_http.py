@@ -595,6 +595,18 @@ async def test_an_address_without_a_possible_port_is_refused(upstream: Upstream,
 
 
 @pytest.mark.parametrize("ranges", [True, False])
+async def test_an_empty_answer_to_head_is_no_size(upstream: Upstream, ranges: bool) -> None:
+    """An index that says 0 to every HEAD is asked with GET: its files are not taken as empty."""
+    publish_html(upstream, [WHEEL])
+    whole = Reply(body=WHEEL.content, ranges=ranges)
+    upstream.on(_file(upstream), lambda asked: Reply() if asked.method == "HEAD" else whole)
+    async with _index(upstream) as repository:
+        page = await repository.get_project_page(FOO)
+        resource = await repository.get_resource(FOO, page.files[0].filename)
+        assert (await resource.measured()).size == len(WHEEL.content)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
 async def test_parts_of_files(upstream: Upstream, ranges: bool) -> None:
     """A part is that part, whether the index does ranges or sends the whole."""
     publish_html(upstream, [WHEEL], ranges=ranges)

@@ -73,7 +73,8 @@ class RemoteResource(Resource):
             return self
         try:
             async with self._client.stream("HEAD", self._url) as response:
-                if response.status == _OK and response.content_length is not None:
+                # Some say 0 to every HEAD, as they have no body for it.
+                if response.status == _OK and response.content_length:
                     return self._with_size(response.content_length, response)
         except SourceUnavailable:
             pass  # some indexes fail at HEAD alone
