@@ -109,6 +109,15 @@ def test_decoding_in_steps_refuses_what_json_refuses(text: bytes) -> None:
         json.read_page(b"[" + text, project=ProjectName("foo"), base=BASE)
 
 
+@pytest.mark.usefixtures("_always_in_steps")
+@pytest.mark.parametrize("key", ["filename", "requires-python", "yanked", "x"])
+def test_half_a_surrogate_pair_is_refused_in_steps_too(key: str) -> None:
+    """A page with what is no text is refused however large it is; no answer could hold it."""
+    text = b'{"files":[{"filename":"foo-1.0.zip","url":"a","%b":"\\ud800"}]}' % key.encode()
+    with pytest.raises(Malformed):
+        json.read_page(text, project=ProjectName("foo"), base=BASE)
+
+
 @given(st.binary(max_size=200))
 def test_reading_noise_as_json_raises_only_malformed(noise: bytes) -> None:
     """No bytes make reading JSON raise anything else."""

@@ -154,6 +154,28 @@ async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
     assert [event.count for event in dropped] == [6]
 
 
+@pytest.mark.parametrize("size", ["9" * 19, "9" * 25, "9" * 5000])
+@pytest.mark.parametrize("form", ["html", "json"])
+async def test_a_size_no_file_has_is_none(upstream: Upstream, size: str, form: str) -> None:
+    """A size that clients (or Python) refuse to read is left out; the page is served."""
+    name = "foo-1.0.tar.gz"
+    if form == "html":
+        reply = Reply(headers=HTML, body=f'<a href="{name}" data-size="{size}">x</a>'.encode())
+    else:
+        files = [{"filename": name, "url": name, "size": int(size[:25])}]
+        reply = _json(files)
+    assert [(f.filename, f.size) for f in (await _ask(upstream, reply)).files] == [(name, None)]
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "unicode_escape", "zlib", "nonsense"])
+async def test_an_odd_charset_does_not_cost_the_page(upstream: Upstream, charset: str) -> None:
+    """What is no charset of pages is taken as UTF-8."""
+    body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
+    headers = {"Content-Type": f"text/html; charset={charset}"}
+    page = await _ask(upstream, Reply(headers=headers, body=body))
+    assert [file.filename for file in page.files] == ["foo-1.0.tar.gz"]
+
+
 async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
     """A quarantined project keeps its status and offers nothing, direct addresses included."""
     status = {"status": "quarantined", "reason": "malware <b>"}
@@ -549,6 +571,39 @@ async def test_a_file_that_cannot_be_had_fails_early(
     async with _index(upstream) as repository:
         with pytest.raises(kind):
             await _download(repository)
+
+
+async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
+    """A part of a file with more bytes than there can be is nonsense, no mistake of ours."""
+    publish_json(upstream, [WHEEL])
+    absurd = {"Content-Range": f"bytes 5-49/{'9' * 5000}"}
+    upstream.on(_file(upstream), Reply(status=206, body=b"x" * 45, headers=absurd))
+    async with _index(upstream) as repository:
+        with pytest.raises(SourceInvalid):
+            await _download(repository, ByteRange(5, 50))
+
+
+@pytest.mark.parametrize("user", ["", "alice:secret@"])
+async def test_an_address_without_a_possible_port_is_refused(upstream: Upstream, user: str) -> None:
+    """A file at a port that does not exist is nonsense, with and without credentials."""
+    url = "http://127.0.0.1:99999/foo-1.0.tar.gz"
+    upstream.on(PAGE, _json([{"filename": "foo-1.0.tar.gz", "url": url}]))
+    source = upstream.simple.replace("//", f"//{user}")
+    async with HttpRepository(source, limits=QUICK) as repository:
+        with pytest.raises(SourceInvalid):
+            await _download(repository)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_an_empty_answer_to_head_is_no_size(upstream: Upstream, ranges: bool) -> None:
+    """An index that says 0 to every HEAD is asked with GET: its files are not taken as empty."""
+    publish_html(upstream, [WHEEL])
+    whole = Reply(body=WHEEL.content, ranges=ranges)
+    upstream.on(_file(upstream), lambda asked: Reply() if asked.method == "HEAD" else whole)
+    async with _index(upstream) as repository:
+        page = await repository.get_project_page(FOO)
+        resource = await repository.get_resource(FOO, page.files[0].filename)
+        assert (await resource.measured()).size == len(WHEEL.content)
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -1,6 +1,7 @@
 """Content codings of pages: undone within a limit, or refused."""
 
 import gzip
+import time
 import zlib
 from collections.abc import Callable
 
@@ -42,6 +43,16 @@ def test_bombs_are_refused(coding: str) -> None:
     assert len(bomb) < 300_000
     with pytest.raises(Malformed, match="larger than"):
         decode_body(bomb, coding, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_in_absurdly_many_parts_is_refused_soon(coding: str) -> None:
+    """Parts that unfold to nothing are counted, so that no limit in bytes is needed to stop."""
+    body = _CODERS[coding](b"") * 100_000
+    started = time.process_time()
+    with pytest.raises(Malformed, match="absurdly many parts"):
+        decode_body(body, coding, max_bytes=10**6)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

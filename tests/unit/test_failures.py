@@ -16,6 +16,7 @@ from simple_repository_server.upstream.failures import failure, refusal
         (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SourceUnavailable, True, None),
         (500, {}, SourceUnavailable, True, None),
         (503, {"Retry-After": "99999"}, SourceUnavailable, True, 60),
+        (503, {"Retry-After": "9" * 5000}, SourceUnavailable, True, 60),
         (400, {}, SourceInvalid, False, None),
         (206, {}, SourceInvalid, False, None),
     ],

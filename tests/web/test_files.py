@@ -80,6 +80,14 @@ async def test_an_sdist_is_not_taken_for_coded(served: Any) -> None:
     assert response.headers["content-type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize("part", ["bytes=2-4", "bytes=99999999-"])
+async def test_head_knows_no_ranges(served: Any, part: str) -> None:
+    """A range in a HEAD request is ignored (RFC 9110 §14.2)."""
+    head = await served(method="HEAD", headers={"Range": part})
+    assert head.status == 200
+    assert head.headers == (await served(method="HEAD")).headers
+
+
 async def test_head(served: Any) -> None:
     """HEAD has the headers of GET."""
     get = await served()

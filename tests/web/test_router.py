@@ -1,6 +1,7 @@
 """The building kit: routers in other people's applications."""
 
 from typing import Annotated, Any
+from urllib.parse import quote, urljoin
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -139,3 +140,16 @@ async def test_the_applications_own_routes_come_first() -> None:
         return {"mine": "yes"}
 
     assert (await ask(app, "/mine")).json() == {"mine": "yes"}
+
+
+@pytest.mark.parametrize("text", ["https:evil.example", "1\r\nSet-Cookie: a=b", "日本", "a b"])
+async def test_a_parameter_stays_a_path_in_redirects(text: str) -> None:
+    """The list's address without its slash leads to the list, whatever the parameter holds."""
+    app = FastAPI()
+    router = build_router(prefix="/at/{version}/", repository_factory=lambda: _with("1.0"))
+    app.include_router(router)
+    async with running(app):
+        response = await ask(app, f"/at/{text}")
+        assert response.status == 301
+        target = urljoin("http://index.example/at/x", response.headers["location"])
+        assert target == f"http://index.example/at/{quote(text, safe='')}/"

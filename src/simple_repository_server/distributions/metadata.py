@@ -1,12 +1,19 @@
 """The core metadata inside a distribution file, local or remote."""
 
+import asyncio
+import bz2
 import email
+import gzip
+import io
+import lzma
 import os
 import tarfile
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
+
+from typing_extensions import override
 
 from simple_repository_server.distributions.zip_member import MAX_MEMBER_BYTES, Reading, read_member
 from simple_repository_server.errors import InvalidName, Malformed
@@ -15,6 +22,15 @@ from simple_repository_server.resource import ByteRange
 
 #: How far into an sdist its PKG-INFO is looked for.
 _MAX_SDIST_BYTES = 100 * 1024 * 1024
+_UNREADABLE = (
+    Malformed, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError
+)  # fmt: skip
+_COMPRESSIONS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"]\0\0": lzma.open,
+}
 
 
 def wheel_metadata(filename: str, size: int) -> Reading:
@@ -56,10 +72,19 @@ def run_on_file(reading: Reading, file: BinaryIO) -> bytes:
 
 async def run_on_ranges(reading: Reading, fetch: Callable[[ByteRange], Awaitable[bytes]]) -> bytes:
     """Run a reading on whatever `fetch` fetches ranges of. Raises what either of them raises."""
+    wanted = next(reading)
+    while True:
+        content = _exactly(await fetch(wanted), wanted)
+        # In a thread, as a directory of megabytes may be gone through.
+        step = await asyncio.to_thread(_advance, reading, content)
+        if isinstance(step, bytes):
+            return step
+        wanted = step
+
+
+def _advance(reading: Reading, content: bytes) -> ByteRange | bytes:
     try:
-        wanted = next(reading)
-        while True:
-            wanted = reading.send(_exactly(await fetch(wanted), wanted))
+        return reading.send(content)
     except StopIteration as done:
         return bytes(done.value)
 
@@ -90,7 +115,7 @@ def read_local_metadata(path: Path) -> bytes | None:
             if path.name.endswith((".egg", ".zip")):
                 return run_on_file(read_member(size, _choose_pkg_info), file)
             return _pkg_info_in_tar(file)
-        except (Malformed, tarfile.TarError, EOFError, OSError, zlib.error, ValueError):
+        except _UNREADABLE:
             return None
 
 
@@ -100,11 +125,39 @@ def _choose_pkg_info(names: Sequence[str]) -> str | None:
 
 
 def _pkg_info_in_tar(file: BinaryIO) -> bytes | None:
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
+    with tarfile.open(fileobj=_Bounded(_unpacked(file)), mode="r|") as archive:
         for member in archive:
-            if member.offset > _MAX_SDIST_BYTES:
-                return None
             if member.isfile() and _choose_pkg_info([member.name.removeprefix("./")]):
                 content = archive.extractfile(member) if member.size <= MAX_MEMBER_BYTES else None
                 return content.read() if content else None
     return None
+
+
+def _unpacked(file: BinaryIO) -> IO[bytes]:
+    """The archive without its compression, whatever its name says."""
+    start = file.read(max(map(len, _COMPRESSIONS)))
+    file.seek(0)
+    for sign, open_ in _COMPRESSIONS.items():
+        if start.startswith(sign):
+            unpacked: IO[bytes] = open_(file)
+            return unpacked
+    return file
+
+
+class _Bounded(io.RawIOBase):
+    """The beginning of a stream: raises `Malformed` where too much of it is read.
+
+    Not only members can be large: the headers of a tar archive, which are read into memory, too.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._room = _MAX_SDIST_BYTES
+
+    @override
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self._room -= len(content)
+        if self._room < 0:
+            raise Malformed("what is looked for is not near the beginning")
+        return content

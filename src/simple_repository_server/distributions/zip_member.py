@@ -152,7 +152,11 @@ def _parse_entries(directory: bytes, position: int) -> list[Entry]:
         if position > len(directory):
             raise Malformed("its directory is damaged")
         entries.append(
-            _entry(fields, directory[name_at:extra_at], directory[extra_at:][:extra_length])
+            _entry(
+                fields,
+                directory[name_at:extra_at],
+                directory[extra_at : extra_at + extra_length],
+            )
         )
     return entries
 

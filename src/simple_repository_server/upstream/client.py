@@ -241,8 +241,8 @@ class UpstreamClient:
             )
         credentials = self._credentials
         for _ in range(self.limits.redirects + 1):
-            own = credentials.header_for(url) if credentials else {}
             try:
+                own = credentials.header_for(url) if credentials else {}
                 await self._resolver.check_literal(origin_of(url)[1])
                 response = await self._session.request(
                     method,

@@ -12,6 +12,9 @@ _GZIP_OR_ZLIB = 47
 _MAX_WINDOW = 2**27
 #: zstd has no limit for its output; a slice of this size unfolds to 32 MB at most.
 _SLICE = 1024
+_GZIP_SLICE = 64 * 1024
+#: How many gzip members or zstd frames a body may have: millions of empty ones cost hours.
+_MAX_MEMBERS = 10_000
 
 
 def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
@@ -34,35 +37,42 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
 def _unzip(body: bytes, max_bytes: int) -> bytes:
     parts: list[bytes] = []
     room = max_bytes + 1
-    while body and room > 0:
+    position = 0
+    for _ in range(_MAX_MEMBERS):
+        if position == len(body) or room <= 0:
+            return b"".join(parts)
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            part = member.decompress(body, room)
-        except zlib.error as error:
-            raise Malformed("its compressed form is broken") from error
-        parts.append(part)
-        room -= len(part)
-        if not member.eof and room > 0:
-            raise Malformed("its compressed form is cut off")
-        body = member.unused_data
-    return b"".join(parts)
+        while not member.eof and room > 0:
+            part_in = body[position : position + _GZIP_SLICE]
+            if not part_in:
+                raise Malformed("its compressed form is cut off")
+            try:
+                part = member.decompress(part_in, room)
+            except zlib.error as error:
+                raise Malformed("its compressed form is broken") from error
+            parts.append(part)
+            room -= len(part)
+            position += len(part_in) - len(member.unused_data)
+    raise Malformed("its compressed form is in absurdly many parts")
 
 
 def _unzstd(body: bytes, max_bytes: int) -> bytes:
     parts: list[bytes] = []
     room = max_bytes
-    while body and room >= 0:
+    position = 0
+    for _ in range(_MAX_MEMBERS):
+        if position == len(body) or room < 0:
+            return b"".join(parts)
         frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
-        for start in range(0, len(body), _SLICE):
+        while not frame.eof and room >= 0:
+            part_in = body[position : position + _SLICE]
+            if not part_in:
+                raise Malformed("its compressed form is cut off")
             try:
-                part = frame.decompress(body[start : start + _SLICE])
+                part = frame.decompress(part_in)
             except zstandard.ZstdError as error:
                 raise Malformed("its compressed form is broken") from error
             parts.append(part)
             room -= len(part)
-            if frame.eof or room < 0:
-                break
-        if not frame.eof and room >= 0:
-            raise Malformed("its compressed form is cut off")
-        body = frame.unused_data + body[start + _SLICE :] if frame.eof else b""
-    return b"".join(parts)
+            position += len(part_in) - len(frame.unused_data)
+    raise Malformed("its compressed form is in absurdly many parts")

@@ -30,7 +30,10 @@ def refusal(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavai
 def retry_after_s(headers: Mapping[str, str]) -> int | None:
     """The seconds of a `Retry-After` header, within reason; None if it has none (or a date)."""
     text = headers.get("Retry-After", "")
-    return min(int(text), _MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None
+    if not text.isascii() or not text.isdigit():
+        return None
+    # By way of a float, as `int` refuses texts of some thousand digits.
+    return int(min(float(text), _MAX_RETRY_AFTER_S))
 
 
 def failure(label: str, error: BaseException) -> SourceUnavailable:

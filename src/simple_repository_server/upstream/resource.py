@@ -19,7 +19,8 @@ from simple_repository_server.upstream.failures import refusal
 
 _OK, _PARTIAL, _MISSING = 200, 206, (404, 410)
 _FIRST_BYTE = {"Range": "bytes=0-0"}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# Longer numbers are no position in any file.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
 class RemoteResource(Resource):
@@ -103,7 +104,8 @@ class RemoteResource(Resource):
             return self
         try:
             async with self._client.stream("HEAD", self._url) as response:
-                if response.status == _OK and response.content_length is not None:
+                # Some say 0 to every HEAD, as they have no body for it.
+                if response.status == _OK and response.content_length:
                     return self._with_size(response.content_length, response)
         except SourceUnavailable:
             pass  # some indexes fail at HEAD alone

@@ -46,7 +46,8 @@ class FileEndpoint:
         if self._redirects and resource.location is not None:
             await _send_away(exchange, resource.location)
             return
-        asks_for_part = b"range" in exchange.headers
+        # Ranges are for GET alone (RFC 9110 §14.2).
+        asks_for_part = b"range" in exchange.headers and not exchange.head
         if resource.size is None and (exchange.head or asks_for_part):
             resource = await resource.measured()
             if await _not_modified(exchange, resource):

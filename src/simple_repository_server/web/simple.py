@@ -9,6 +9,7 @@ from simple_repository_server.repository import Repository
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.exchange import Exchange
 from simple_repository_server.web.render import Renderer, Snapshot, choose_variant
+from simple_repository_server.wire.urls import segment
 
 
 class SimpleEndpoints:
@@ -34,7 +35,9 @@ class SimpleEndpoints:
     async def list_without_slash(self, exchange: Exchange, repository: Repository) -> None:
         """The list's address without the slash at its end."""
         del repository
-        await redirect(exchange, f"{exchange.scope['path'].rpartition('/')[2]}/")
+        # Of a prefix with path parameters it is the client's text, which could otherwise end the
+        # header, or lead to another host (`https:`).
+        await redirect(exchange, f"{segment(exchange.scope['path'].rpartition('/')[2])}/")
 
     async def page_without_slash(
         self, exchange: Exchange, repository: Repository, text: str

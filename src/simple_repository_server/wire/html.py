@@ -16,6 +16,7 @@ from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPa
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
 from simple_repository_server.wire.reading import (
     HASH_NAMES,
+    MAX_SIZE_DIGITS,
     Read,
     assemble,
     check_version,
@@ -152,7 +153,9 @@ def _announced(value: str | None) -> bool | dict[str, str]:
 
 
 def _size(value: str | None) -> int | None:
-    return int(value) if value and value.isascii() and value.isdigit() else None
+    if not value or not value.isascii() or not value.isdigit() or len(value) > MAX_SIZE_DIGITS:
+        return None
+    return int(value)
 
 
 def _time(value: str | None) -> datetime | None:

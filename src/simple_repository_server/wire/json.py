@@ -18,6 +18,7 @@ from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPa
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
 from simple_repository_server.wire.json_steps import is_large, split_array
 from simple_repository_server.wire.reading import (
+    MAX_SIZE_DIGITS,
     Read,
     assemble,
     check_project,
@@ -137,7 +138,7 @@ def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
         filename=filename,
         url=url,
         hashes=clean_hashes(entry.hashes) if entry.hashes else NO_HASHES,
-        size=entry.size if entry.size is None or entry.size >= 0 else None,
+        size=_size(entry.size),
         upload_time=clean_time(entry.upload_time),
         requires_python=entry.requires_python or None,
         core_metadata=_announced(announced),
@@ -148,6 +149,10 @@ def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
 
 
 NO_HASHES: Mapping[str, str] = {}
+
+
+def _size(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value < 10**MAX_SIZE_DIGITS else None
 
 
 def _announced(value: bool | dict[str, str | None] | None) -> bool | Mapping[str, str]:

@@ -54,7 +54,14 @@ def _decode_in_steps(
 
     Raises `ValueError`.
     """
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+    raw_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+
+    def decode(text: str, position: int) -> tuple[Any, int]:
+        value, position = raw_decode(text, position)
+        # Refuses half a surrogate pair, which decoding at once refuses, too: it is no text.
+        msgspec.json.encode(value)
+        return value, position
+
     whole: dict[str, Any] = {}
     found: list[T] | None = None
     position = _expect(text, 0, "{")

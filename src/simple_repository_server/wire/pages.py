@@ -46,5 +46,5 @@ def _decoded(body: bytes, media_type: str, charset: str) -> str:
         raise Malformed(f"it is of type {media_type[:60]!r}, not a page of an index")
     try:
         return body.decode(charset, "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):  # no such charset, or one that is not for pages
         return body.decode("utf-8", "replace")

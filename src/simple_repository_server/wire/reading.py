@@ -18,6 +18,8 @@ from simple_repository_server.names import ProjectName
 
 # Digests clients can check; of the variable-length ones no client knows which length is meant.
 HASH_NAMES = frozenset(n for n in hashlib.algorithms_guaranteed if not n.startswith("shake"))
+#: A size with more digits is none, and some clients refuse a page with such a number as a whole.
+MAX_SIZE_DIGITS = 18
 _HEX = re.compile(r"[0-9a-f]+")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _MAJOR = re.compile(r"\s*(\d+)\.\d+\s*")
