@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 from simple_repository_server.version import __version__
 
 if TYPE_CHECKING:
+    from simple_repository_server.cache.disk import DiskCache
+    from simple_repository_server.cache.files import FileCache
+    from simple_repository_server.cache.metadata import MetadataStore
     from simple_repository_server.combine.merged import MergedRepository
     from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
     from simple_repository_server.names import FileName, ProjectName
     from simple_repository_server.repository import Repository, RepositoryContainer
     from simple_repository_server.sources.http import HttpRepository
+    from simple_repository_server.sources.http_documents import Rules
     from simple_repository_server.sources.local import LocalRepository
     from simple_repository_server.sources.memory import MemoryRepository
+    from simple_repository_server.transforms.file_cache import FileCacheRepository
     from simple_repository_server.transforms.filter import AllowListRepository, DenyListRepository
     from simple_repository_server.transforms.metadata import MetadataInjectorRepository
     from simple_repository_server.web.app import create_app
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowListRepository",
     "DenyListRepository",
+    "DiskCache",
+    "FileCache",
+    "FileCacheRepository",
     "FileName",
     "FilesMode",
     "HttpRepository",
@@ -33,10 +41,12 @@ __all__ = [
     "MemoryRepository",
     "MergedRepository",
     "MetadataInjectorRepository",
+    "MetadataStore",
     "PrioritySelectedProjectsRepository",
     "ProjectName",
     "Repository",
     "RepositoryContainer",
+    "Rules",
     "__version__",
     "build_router",
     "create_app",
@@ -45,6 +55,9 @@ __all__ = [
 _HOMES = {
     "AllowListRepository": "transforms.filter",
     "DenyListRepository": "transforms.filter",
+    "DiskCache": "cache.disk",
+    "FileCache": "cache.files",
+    "FileCacheRepository": "transforms.file_cache",
     "FileName": "names",
     "FilesMode": "web.files",
     "HttpRepository": "sources.http",
@@ -52,10 +65,12 @@ _HOMES = {
     "MemoryRepository": "sources.memory",
     "MergedRepository": "combine.merged",
     "MetadataInjectorRepository": "transforms.metadata",
+    "MetadataStore": "cache.metadata",
     "PrioritySelectedProjectsRepository": "combine.priority",
     "ProjectName": "names",
     "Repository": "repository",
     "RepositoryContainer": "repository",
+    "Rules": "sources.http_documents",
     "build_router": "web.router",
     "create_app": "web.app",
 }

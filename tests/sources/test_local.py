@@ -401,3 +401,13 @@ async def test_a_tree_of_many_projects(folder: Path) -> None:
         pages = await asyncio.gather(*(repository.get_project_page(name) for name in names))
         assert all(len(page.files) == 1 for page in pages)
     shutil.rmtree(folder)
+
+
+async def test_a_wheel_with_an_odd_name_is_told_of(folder: Path) -> None:
+    """A file that is meant to be in the index, but cannot, is not passed over in silence."""
+    events: list[Event] = []
+    (folder / "acme-private.whl").write_bytes(WHEEL.content)
+    _put(folder, WHEEL)
+    async with LocalRepository(folder, emit=events.append) as repository:
+        assert len((await repository.get_project_list()).names) == 1
+    assert [Path(e.file).name for e in events if isinstance(e, FileSkipped)] == ["acme-private.whl"]

@@ -138,6 +138,10 @@ def _same(one: _Folder, other: _Folder) -> bool:
     )
 
 
+#: Whoever puts such a file here expects to find it in the index.
+_MEANT_TO_BE = (".whl", ".tar.gz", ".egg")
+
+
 def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
     name = entry.name
     if name.startswith(".") or name.endswith(_PASSED_OVER):
@@ -154,6 +158,8 @@ def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
         return
     distribution = parse_distribution(name, folder=os.path.basename(os.path.dirname(entry.path)))  # noqa: PTH119, PTH120
     if distribution is None:
+        if name.endswith(_MEANT_TO_BE):
+            folder.skipped.append((entry.path, "its name does not tell a project and a version"))
         return
     try:
         filename = FileName(name)
