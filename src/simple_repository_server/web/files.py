@@ -103,15 +103,15 @@ async def _stream(
 ) -> None:
     chunks = aiter(body.chunks)
     # The first chunk before the status: what fails until then is still answered properly.
-    content = await anext(chunks, b"")
+    content: bytes | None = await anext(chunks, None)
     await exchange.start(*_head(resource, wanted, body.length, resource.etag or body.etag))
     async with _watching(exchange) as gone:
-        async for following in chunks:
+        while content is not None and exchange.sent + len(content) != body.length:
             await _hand_over(exchange, content, more=True)
-            content = following
             if gone.done():
                 return
-        await _hand_over(exchange, content, more=False)
+            content = await anext(chunks, None)
+        await _hand_over(exchange, content or b"", more=False)
 
 
 async def _hand_over(exchange: Exchange, content: bytes, *, more: bool) -> None:
