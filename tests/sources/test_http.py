@@ -31,6 +31,7 @@ from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import JSON_TYPE, publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.upstream.client import Limits
+from tests.waiting import until_asked_again
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,9 @@ FOO = ProjectName("foo")
 WHEEL = build_wheel("foo", "1.0")
 PAGE = "/simple/foo/"
 HTML = {"Content-Type": "text/html"}
-QUICK = Limits(connect_s=0.5, idle_s=0.4, page_s=1.5, attempts=3, backoff_s=0.01)
+QUICK = Limits(
+    connect_s=0.5, idle_s=0.4, page_s=1.5, attempts=3, backoff_s=0.01, probe_first_s=0.05
+)
 
 
 class Clock:
@@ -428,6 +431,7 @@ async def test_a_stale_page_is_served_when_the_index_is_down(upstream: Upstream)
         assert upstream.simple in (warning or "")
         assert repository.source_states()[0].available is False
         upstream.refuse(refusing=False)
+        await until_asked_again(repository)
         clock.now += 10
         assert await repository.get_project_page(FOO) is page
         assert page.freshness.told(clock.now)[2] is None

@@ -20,12 +20,15 @@ from simple_repository_server.testing.distributions import Built, build_sdist, b
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.upstream.client import Limits
+from tests.waiting import until_asked_again
 
 pytestmark = pytest.mark.anyio
 
 FOO = ProjectName("foo")
 WHEEL = build_wheel("foo", "1.0", requires=["bar>=2"])
-QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=2, backoff_s=0.01)
+QUICK = Limits(
+    connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=2, backoff_s=0.01, probe_first_s=0.05
+)
 
 
 @asynccontextmanager
@@ -190,6 +193,7 @@ async def test_a_passing_failure_is_not_remembered(upstream: Upstream, trouble: 
             await _metadata(repository, WHEEL.filename)
         assert await _announced(repository, WHEEL.filename) is True
         upstream.on(_place(WHEEL), Reply(body=WHEEL.content, ranges=True))
+        await until_asked_again(repository)
         assert await _metadata(repository, WHEEL.filename) == WHEEL.metadata
 
 

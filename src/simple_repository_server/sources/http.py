@@ -74,6 +74,7 @@ class HttpRepository(Repository):
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
             offline=self._rules.offline,
+            on_change=self._note_origin,
         )
         self._emit = emit
         self._failed_because: str | None = None
@@ -141,7 +142,7 @@ class HttpRepository(Repository):
     @override
     def source_states(self) -> tuple[SourceState, ...]:
         available = self._failed_because is None if self._asked else None
-        detail = self._failed_because or ""
+        detail = self._client.not_asked or self._failed_because or ""
         if self._rules.offline:
             available, detail = None, "offline: what is in the cache is served"
         return (
@@ -184,6 +185,15 @@ class HttpRepository(Repository):
             self._emit(SourceFailed(source=self.label, reason=failed_because))
         elif failed_because is None and before is not None:
             self._emit(SourceRecovered(source=self.label))
+
+    def _note_origin(self, place: str, failed_because: str | None) -> None:
+        """Of the index itself, or of another host it sends us to: not asked, or asked again."""
+        if place != self.label and failed_because is not None:
+            self._emit(SourceFailed(source=place, reason=failed_because))
+        elif place != self.label:
+            self._emit(SourceRecovered(source=place))
+        if place == self.label or (failed_because is None and not self._client.not_asked):
+            self._note(failed_because)
 
 
 def _read_list(_: str, answer: Answer) -> ProjectList:

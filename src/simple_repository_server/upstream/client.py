@@ -1,7 +1,8 @@
 """The one way to other indexes: bounded in time, size, redirects and connections.
 
 Every request goes through `_send`: it follows redirects by hand, so that credentials stay at their
-origin and a public index cannot lead us into the private network.
+origin and a public index cannot lead us into the private network. An origin that fails is not
+asked any more until a probe found it back (`origins.py`).
 """
 
 import asyncio
@@ -25,9 +26,11 @@ from simple_repository_server.errors import (
     TransferAborted,
 )
 from simple_repository_server.upstream.addresses import GuardedResolver
+from simple_repository_server.upstream.breaker import Breaker
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.decoding import ACCEPT_ENCODING, decode_body
 from simple_repository_server.upstream.failures import failure, refusal
+from simple_repository_server.upstream.origins import OnChange, Origins
 from simple_repository_server.version import __version__
 from simple_repository_server.wire.urls import legal_reference, origin_of
 
@@ -41,6 +44,9 @@ _READ_BYTES = 256 * 1024
 _MAX_WAIT_S = 10
 #: Larger bodies are decoded in a thread.
 _DECODE_HERE_BYTES = 16 * 1024
+#: A probe wants an answer, but nothing of it.
+_PROBE = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": "bytes=0-0"}
+_DOUBLINGS = 10
 _ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
@@ -61,6 +67,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 100
     attempts: int = 3
     backoff_s: float = 0.2
+    #: An origin is not asked any more after so many requests in a row without any answer, or
+    #: different addresses with a status of 5xx.
+    failures: int = 3
+    #: How long until it is probed then: doubled each time that fails, up to the longest.
+    probe_first_s: float = 1.0
+    probe_longest_s: float = 30.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +102,8 @@ class UpstreamClient:
     """A client for one index at `url`, called `label` in errors; an asynchronous context manager.
 
     `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
-    `offline` one sends nothing.
+    `offline` one sends nothing. `on_change` is told when an origin is not asked any more, and when
+    it is again.
     """
 
     def __init__(
@@ -102,9 +115,21 @@ class UpstreamClient:
         limits: Limits | None = None,
         absent: frozenset[int] = frozenset(),
         offline: bool = False,
+        on_change: OnChange = lambda _place, _reason: None,
     ) -> None:
         self.label = label
         self.limits = limits or Limits()
+        self._origins = Origins(
+            url,
+            label=label,
+            pristine=Breaker(
+                open_after=self.limits.failures,
+                first_s=self.limits.probe_first_s,
+                longest_s=self.limits.probe_longest_s,
+            ),
+            probe=self._probe,
+            on_change=on_change,
+        )
         self._absent = _MISSING | absent
         self._offline = offline
         self._credentials = credentials
@@ -114,6 +139,7 @@ class UpstreamClient:
 
     async def open(self) -> None:
         """Make ready to send requests."""
+        self._origins.open()
         self._resolver = GuardedResolver(self._host)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -129,10 +155,16 @@ class UpstreamClient:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Stop probing and close all connections."""
+        await self._origins.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    @property
+    def not_asked(self) -> str:
+        """Who is not asked at present, until when and why; empty if everyone is."""
+        return self._origins.not_asked
 
     async def get(
         self, url: str, *, accept: str, headers: Mapping[str, str], max_bytes: int
@@ -235,23 +267,9 @@ class UpstreamClient:
         """The answer after redirects, and the address it came from."""
         if self._offline:
             raise SourceUnavailable(self.label, "this server is offline, and asks no index")
-        if self._session is None or self._resolver is None:
-            raise RepositoryError(
-                f"The repository {self.label} is not open: use it in `async with`, or serve it."
-            )
         credentials = self._credentials
         for _ in range(self.limits.redirects + 1):
-            try:
-                own = credentials.header_for(url) if credentials else {}
-                await self._resolver.check_literal(origin_of(url)[1])
-                response = await self._session.request(
-                    method,
-                    URL(url, encoded=True),
-                    headers={**headers, **own},
-                    allow_redirects=False,
-                )
-            except _ERRORS as error:
-                raise failure(self.label, error) from error
+            response = await self._exchange(method, url, headers, credentials)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location:
                 return response, url
@@ -262,6 +280,52 @@ class UpstreamClient:
                 raise SourceInvalid(self.label, "it redirects to no http(s) address") from error
             credentials = in_location or self._credentials
         raise SourceInvalid(self.label, f"more than {self.limits.redirects} redirects")
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], credentials: Credentials | None
+    ) -> aiohttp.ClientResponse:
+        """One answer of an origin that is asked at present, and counted for it or against it."""
+        try:
+            self._origins.check(url)
+            response = await self._request(method, url, headers, credentials)
+        except _ERRORS as error:
+            told = failure(self.label, error)
+            self._origins.failed(url, told)
+            raise told from error
+        self._origins.answered(url, response.status)
+        return response
+
+    async def _probe(self, url: str, in_vain: int) -> int:
+        """The status of an answer, whose body is not read.
+
+        It may take as long as a connection, twice that after each one in vain, in the end as long
+        as any answer: an index that is slow would never be found to be back otherwise.
+        """
+        connect_s, idle_s = self.limits.connect_s, self.limits.idle_s
+        wait_s = max(connect_s, min(idle_s, connect_s * 2 ** min(in_vain, _DOUBLINGS)))
+        try:
+            async with asyncio.timeout(wait_s):
+                response = await self._request("GET", url, _PROBE, self._credentials)
+        except TimeoutError as error:
+            raise SourceTimeout(self.label, f"no answer within {wait_s:g} s") from error
+        except _ERRORS as error:
+            raise failure(self.label, error) from error
+        response.close()
+        return response.status
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], credentials: Credentials | None
+    ) -> aiohttp.ClientResponse:
+        """The answer of one request, whatever it is. Raises one of `_ERRORS` without any."""
+        if self._session is None or self._resolver is None:
+            raise RepositoryError(
+                f"The repository {self.label} is not open: use it in `async with`, or serve it."
+            )
+        own = credentials.header_for(url) if credentials else {}
+        await self._resolver.check_literal(origin_of(url)[1])
+        return await self._session.request(
+            method, URL(url, encoded=True), headers={**headers, **own}, allow_redirects=False
+        )
 
 
 def _worth_retrying(error: Exception) -> bool | float:

@@ -4,6 +4,7 @@ The texts name no address, as an address may hold a signature; the label of the 
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 import aiohttp
@@ -59,7 +60,8 @@ def _no_connection(label: str, error: aiohttp.ClientConnectorError) -> SourceUna
         return _private(label, cause)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return SourceUnavailable(label, "its host name cannot be resolved", transient=True)
-    reason = (cause.strerror or "connection failed").lower()
+    # Not the text of the error: that holds the address, of a host inside a network perhaps.
+    reason = os.strerror(cause.errno).lower() if cause.errno else "connection failed"
     return SourceUnavailable(label, f"no connection ({reason})", transient=True)
 
 

@@ -1,0 +1,329 @@
+"""A source that is down: it costs next to nothing, and comes back by itself."""
+
+import asyncio
+import socket
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from simple_repository_server import HttpRepository, ProjectName, create_app
+from simple_repository_server.errors import ProjectNotFound, SourceTimeout, SourceUnavailable
+from simple_repository_server.observe.events import Event, SourceFailed, SourceRecovered
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.upstream import Reply, Request, Upstream
+from simple_repository_server.upstream.client import Limits, UpstreamClient
+from tests.asgi import JSON, ask, running
+from tests.waiting import until_asked_again
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+WHEEL = build_wheel("foo", "1.0")
+LIMITS = Limits(
+    connect_s=0.3,
+    idle_s=0.3,
+    page_s=2,
+    attempts=3,
+    backoff_s=0.001,
+    probe_first_s=0.2,
+    probe_longest_s=0.4,
+)
+#: Probes that are never due within a test.
+RARELY = msgspec.structs.replace(LIMITS, probe_first_s=60, probe_longest_s=60)
+#: What an error may cost that needs no request.
+FAST_S = 0.02
+
+
+@asynccontextmanager
+async def _index(url: str, **options: Any) -> AsyncIterator[HttpRepository]:
+    options.setdefault("limits", LIMITS)
+    async with HttpRepository(url, **options) as repository:
+        yield repository
+
+
+async def _asked(repository: HttpRepository, project: str) -> tuple[SourceUnavailable, float]:
+    """The error for a project of a source that is down, and the seconds until it came."""
+    began = time.perf_counter()
+    with pytest.raises(SourceUnavailable) as caught:
+        await repository.get_project_page(ProjectName(project))
+    return caught.value, time.perf_counter() - began
+
+
+async def _cost_s(repository: HttpRepository, project: str) -> float:
+    """The seconds until such an error comes, as a rule: this machine may be busy."""
+    return statistics.median([(await _asked(repository, project))[1] for _ in range(9)])
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of loopback that refuses connections."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+async def test_a_refused_source_fails_at_once(closed_port: int) -> None:
+    """After one request with its attempts the others are answered without asking, with a time."""
+    async with _index(f"http://127.0.0.1:{closed_port}/simple/", limits=RARELY) as repository:
+        first, _ = await _asked(repository, "a")
+        assert first.reason == "no connection (connection refused)"
+        assert await _cost_s(repository, "b") < FAST_S
+        error, _ = await _asked(repository, "c")
+        assert type(error) is SourceUnavailable
+        assert "is not asked until" in error.reason
+        assert error.reason.endswith(first.reason)
+        assert error.retry_after_s is not None
+        assert 30 <= error.retry_after_s <= 60
+        state = repository.source_states()[0]
+        assert state.available is False
+        assert "is not asked until" in state.detail
+
+
+async def test_attempts_count(upstream: Upstream) -> None:
+    """Three attempts in vain are enough, and no request of a client goes out after them."""
+    upstream.refuse()
+    async with _index(upstream.simple, limits=RARELY) as repository:
+        await _asked(repository, "foo")
+        # A request whose connection breaks off is sent once more below us, on a new one.
+        assert 3 <= len(upstream.requests) <= 6
+        upstream.forget()
+        for _ in range(5):
+            await _asked(repository, "foo")
+    assert upstream.requests == []
+
+
+async def test_it_comes_back_by_itself(upstream: Upstream) -> None:
+    """Few probes, base and page in turns, find out; that is told, and nobody has to ask first."""
+    publish_json(upstream, [WHEEL])
+    events: list[Event] = []
+    upstream.refuse()
+    async with _index(upstream.simple, emit=events.append) as repository:
+        await _asked(repository, "foo")
+        upstream.forget()
+        began = time.perf_counter()
+        while time.perf_counter() - began < 1.0:
+            assert await _cost_s(repository, "foo") < FAST_S
+            await asyncio.sleep(0.005)
+        probes = [request.target for request in upstream.requests]
+        # Each twice, at intervals from 0.1, 0.2, 0.2, … to 0.2, 0.4, 0.4, … s.
+        assert 4 <= len(probes) <= 12
+        assert list(dict.fromkeys(probes)) == ["/simple/", "/simple/foo/"]
+        upstream.refuse(refusing=False)
+        await until_asked_again(repository, within_s=1)
+        assert repository.source_states()[0].available is True
+        assert [type(event) for event in events] == [SourceFailed, SourceRecovered]
+        assert (await repository.get_project_page(FOO)).files
+        upstream.forget()
+        await asyncio.sleep(0.5)
+        assert upstream.requests == [], "a source that is back is probed no more"
+
+
+async def test_what_was_seen_is_served_on_at_once(upstream: Upstream) -> None:
+    """A stale page of a source that is not asked costs no time, and is marked."""
+    publish_json(upstream, [WHEEL], max_age=0)
+    async with _index(upstream.simple, limits=RARELY) as repository:
+        page = await repository.get_project_page(FOO)
+        upstream.refuse()
+        await _asked(repository, "other")
+        upstream.forget()
+        assert await repository.get_project_page(FOO) is page
+        assert upstream.requests == []
+        assert "is not asked until" in (page.freshness.told(time.time())[2] or "")
+
+
+async def test_one_broken_page_is_one_broken_page(upstream: Upstream) -> None:
+    """However often it fails with 5xx, the others are asked for; a list that works closes it."""
+    upstream.on("/simple/broken/", Reply(status=500))
+    async with _index(upstream.simple, limits=RARELY) as repository:
+        for _ in range(5):
+            error, _ = await _asked(repository, "broken")
+            assert "status 500" in error.reason
+            assert "not asked" not in error.reason
+        assert repository.source_states()[0].detail == "it answers with status 500"
+        publish_json(upstream, [WHEEL])
+        assert (await repository.get_project_page(FOO)).files
+
+
+async def test_three_broken_pages_are_a_broken_source(upstream: Upstream) -> None:
+    """503 for three different projects: it is left alone until a probe gets something better."""
+    broken = Reply(status=503)
+    for target in ("/simple/", "/simple/a/", "/simple/b/", "/simple/c/"):
+        upstream.on(target, broken)
+    async with _index(upstream.simple) as repository:
+        for project in "abc":
+            await _asked(repository, project)
+            assert upstream.seen(f"/simple/{project}/")
+        upstream.forget()
+        error, _ = await _asked(repository, "d")
+        assert "is not asked until" in error.reason
+        assert not upstream.seen("/simple/d/")
+        await asyncio.sleep(0.5)
+        assert repository.source_states()[0].available is False
+        upstream.on("/simple/", Reply(status=404))
+        await until_asked_again(repository)
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(ProjectName("d"))
+
+
+async def test_too_many_requests_is_no_failure_of_it(upstream: Upstream) -> None:
+    """A source that wants us slower goes on being asked: it answers."""
+    for project in "abcd":
+        upstream.on(f"/simple/{project}/", Reply(status=429, headers={"Retry-After": "60"}))
+    async with _index(upstream.simple, limits=RARELY) as repository:
+        for project in "abcd":
+            error, _ = await _asked(repository, project)
+            assert "status 429" in error.reason
+
+
+async def test_timeouts_stay_timeouts(upstream: Upstream) -> None:
+    """A source that hangs costs three waits, then none; what clients are told stays "in time"."""
+
+    def hang(request: Request) -> Reply:
+        return Reply(delay_s=5)
+
+    for target in ("/simple/", *(f"/simple/p{number}/" for number in range(9))):
+        upstream.on(target, hang)
+    async with _index(upstream.simple) as repository:
+        for number in range(3):
+            error, _ = await _asked(repository, f"p{number}")
+            assert type(error) is SourceTimeout
+        await asyncio.sleep(0.6)  # a probe has hung by now, too
+        assert await _cost_s(repository, "p4") < FAST_S
+        error, _ = await _asked(repository, "p5")
+        assert type(error) is SourceTimeout
+        assert not upstream.seen("/simple/p5/")
+
+
+async def test_a_slow_source_is_found_too(upstream: Upstream) -> None:
+    """An index that takes longer than a connection to answer is found back, with more patience."""
+    publish_json(upstream, [WHEEL])
+    upstream.on("/simple/", Reply(delay_s=0.5))
+    upstream.on("/simple/slow/", Reply(status=404, delay_s=0.5))
+    upstream.refuse()
+    limits = msgspec.structs.replace(LIMITS, connect_s=0.1, idle_s=2.0, probe_first_s=0.05)
+    async with _index(upstream.simple, limits=limits) as repository:
+        await _asked(repository, "slow")
+        upstream.refuse(refusing=False)
+        await until_asked_again(repository)
+        assert (await repository.get_project_page(FOO)).files
+
+
+async def test_each_origin_for_itself(upstream: Upstream) -> None:
+    """A host of files that is down is left alone, told by its own name; pages go on."""
+    events: list[Event] = []
+    with Upstream() as elsewhere:
+        publish_json(elsewhere, [WHEEL])
+        location = f"{elsewhere.simple}foo/"
+        upstream.on("/simple/foo/", Reply(status=302, headers={"Location": location}))
+        elsewhere.refuse()
+        async with _index(upstream.simple, emit=events.append) as repository:
+            await _asked(repository, "foo")
+            assert await _cost_s(repository, "foo") < FAST_S
+            error, _ = await _asked(repository, "foo")
+            assert "another host" in error.reason
+            assert elsewhere.url not in error.reason
+            with pytest.raises(ProjectNotFound):
+                await repository.get_project_page(ProjectName("bar"))
+            assert "another host" in repository.source_states()[0].detail
+            elsewhere.refuse(refusing=False)
+            await until_asked_again(repository)
+            assert (await repository.get_project_page(FOO)).files
+    told = [event for event in events if isinstance(event, SourceFailed | SourceRecovered)]
+    assert [type(e) for e in told if e.source == elsewhere.url] == [SourceFailed, SourceRecovered]
+
+
+async def test_probes_keep_credentials_at_home(upstream: Upstream) -> None:
+    """A probe of the source's own origin has them, one of another origin does not."""
+    with Upstream() as elsewhere:
+        elsewhere.refuse()
+        upstream.on("/simple/foo/", Reply(status=302, headers={"Location": f"{elsewhere.url}/f/"}))
+        url = upstream.simple.replace("//", "//me:secret@")
+        async with _index(url) as repository:
+            await _asked(repository, "foo")
+            upstream.refuse()
+            await _asked(repository, "bar")
+            upstream.forget()
+            elsewhere.forget()
+            await asyncio.sleep(0.5)
+        assert upstream.requests
+        assert all("authorization" in request.headers for request in upstream.requests)
+        assert elsewhere.requests
+        assert all("authorization" not in request.headers for request in elsewhere.requests)
+
+
+async def test_what_is_under_way_comes_to_its_end(upstream: Upstream) -> None:
+    """A transfer that has begun is not cut when its source stops answering others."""
+    publish_json(upstream, [WHEEL])
+    target = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+    upstream.on(target, Reply(body=WHEEL.content, piece=200, piece_delay_s=0.05))
+    async with _index(upstream.simple, limits=RARELY) as repository:
+        page = await repository.get_project_page(FOO)
+        resource = await repository.get_resource(FOO, page.files[0].filename)
+        async with resource.open() as body:
+            chunks = aiter(body.chunks)
+            received = await anext(chunks)
+            upstream.refuse()
+            await _asked(repository, "other")
+            assert "not asked" in (await _asked(repository, "other"))[0].reason
+            received += b"".join([chunk async for chunk in chunks])
+    assert received == WHEEL.content
+
+
+async def test_no_probe_outlives_its_source(upstream: Upstream) -> None:
+    """A source that is closed asks nobody, and one that is opened again begins anew."""
+    upstream.refuse()
+    repository = HttpRepository(upstream.simple, limits=LIMITS)
+    tasks = asyncio.all_tasks()
+    async with repository:
+        await _asked(repository, "foo")
+    upstream.forget()
+    await asyncio.sleep(0.4)
+    assert upstream.requests == []
+    assert asyncio.all_tasks() == tasks
+    publish_json(upstream, [WHEEL])
+    upstream.refuse(refusing=False)
+    async with repository:
+        assert (await repository.get_project_page(FOO)).files
+
+
+async def test_what_breaks_off_at_the_end_starts_no_probe(upstream: Upstream) -> None:
+    """Requests that are cut by closing the client are no failures of the source."""
+    upstream.on("/simple/", Reply(delay_s=5))
+    client = UpstreamClient(upstream.simple, label="x", limits=Limits(attempts=1))
+    tasks = asyncio.all_tasks()
+
+    async def request() -> None:
+        async with client.stream("GET", upstream.simple):
+            pass
+
+    await client.open()
+    requests = [asyncio.create_task(request()) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    await client.close()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert all(isinstance(result, SourceUnavailable) for result in results)
+    assert client.not_asked == ""
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_clients_are_told(upstream: Upstream) -> None:
+    """503 with a whole number of seconds at once; `/readyz` says who is asked when, and is back."""
+    upstream.refuse()
+    repository = HttpRepository(upstream.simple, limits=LIMITS)
+    async with running(create_app(repository)) as app:
+        await ask(app, "/simple/foo/", headers={"Accept": JSON})
+        answer = await ask(app, "/simple/foo/", headers={"Accept": JSON})
+        assert answer.status == 503
+        assert answer.headers["retry-after"] == "1"
+        ready = await ask(app, "/readyz")
+        assert ready.status == 503
+        assert "is not asked until" in ready.json()["sources"][0]["detail"]
+        upstream.refuse(refusing=False)
+        await until_asked_again(repository)
+        assert (await ask(app, "/readyz")).status == 200

@@ -1,0 +1,12 @@
+"""Waiting for what happens in the background."""
+
+import asyncio
+
+from simple_repository_server.repository import Repository
+
+
+async def until_asked_again(repository: Repository, within_s: float = 5.0) -> None:
+    """Wait until all sources are asked again after a failure; `TimeoutError` if that is late."""
+    async with asyncio.timeout(within_s):
+        while any(state.detail for state in repository.source_states()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
