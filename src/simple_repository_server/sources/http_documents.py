@@ -94,6 +94,8 @@ class Documents(Generic[S]):
         self._kept: MemoryCache[str, Kept[S]] = MemoryCache(memory_bytes)
         self._flight: SingleFlight[str, Kept[S]] = SingleFlight()
         self._background: set[asyncio.Task[Any]] = set()
+        #: The last one for each name that writes, for the next to wait for.
+        self._writing: dict[str, asyncio.Task[Any]] = {}
 
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
@@ -135,7 +137,7 @@ class Documents(Generic[S]):
         now = self._clock()
         return is_fresh(validated_at=kept.freshness.validated_at, lifetime=lifetime, now=now)
 
-    def _later(self, work: Coroutine[Any, Any, object]) -> None:
+    def _later(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
         async def run() -> None:
             with contextlib.suppress(SourceUnavailable):  # noted where it was raised
                 await work
@@ -143,6 +145,7 @@ class Documents(Generic[S]):
         task = asyncio.create_task(run())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def _first(self, name: str, context: RequestContext) -> Kept[S]:
         """What is on disk, to be used or to be confirmed; else what the index says."""
@@ -197,7 +200,7 @@ class Documents(Generic[S]):
         now = self._clock()
         if answer.missing:
             if self._store is not None:
-                self._later(self._store.discard(name))
+                self._write_later(name, self._store.discard(name))
             return Kept(snapshot=None, freshness=Freshness(validated_at=now))
         if answer.not_modified:
             if previous is None or known is None:
@@ -243,7 +246,22 @@ class Documents(Generic[S]):
 
     def _save_later(self, name: str, head: PageHead, raw: bytes | None) -> None:
         if self._store is not None:
-            self._later(self._save(self._store, name, head, raw))
+            self._write_later(name, self._save(self._store, name, head, raw))
+
+    def _write_later(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        before = self._writing.get(name)
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await work
+
+        task = self._writing[name] = self._later(in_turn())
+        task.add_done_callback(lambda done: self._written(name, done))
+
+    def _written(self, name: str, task: asyncio.Task[Any]) -> None:
+        if self._writing.get(name) is task:
+            del self._writing[name]
 
     async def _save(self, store: PageStore, name: str, head: PageHead, raw: bytes | None) -> None:
         if raw is None:
