@@ -236,6 +236,15 @@ async def test_a_fresh_page_is_not_asked_for_again(upstream: Upstream) -> None:
     assert len(upstream.requests) == 1
 
 
+async def test_a_page_that_is_never_fresh_is_asked_for_once_a_request(upstream: Upstream) -> None:
+    """An index that wants each page confirmed each time is asked once each time, and no more."""
+    publish_json(upstream, [WHEEL], max_age=0)
+    async with _index(upstream) as repository:
+        for count in (1, 2, 3):
+            await repository.get_project_page(FOO)
+            assert len(upstream.requests) == count
+
+
 async def test_a_stale_page_is_confirmed_once_for_all(upstream: Upstream) -> None:
     """However many clients wait, one conditional request; confirmed, it is the same object."""
     publish_json(upstream, [WHEEL], max_age=100)

@@ -100,14 +100,15 @@ class Documents(Generic[S]):
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
         kept = self._kept.get(name)
+        asked = kept is None
         if kept is None:
             kept = await self._flight.run(name, partial(self._first, name, context))
         if self._usable(kept, context):
             return kept.snapshot
         if self._may_wait(kept, context):
             self._later(self._flight.run(name, partial(self._refresh, name)))
-            return kept.snapshot
-        kept = await self._flight.run(name, partial(self._refresh, name))
+        elif not asked:
+            kept = await self._flight.run(name, partial(self._refresh, name))
         return kept.snapshot
 
     async def close(self) -> None:
