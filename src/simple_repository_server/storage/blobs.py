@@ -11,7 +11,7 @@ import msgspec
 from simple_repository_server.storage.partial import PartialFile
 
 #: How exact the time of the last use is.
-_TOUCH_S = 10.0
+_TOUCH_S = 2.0
 
 
 class FoundBlob(msgspec.Struct, frozen=True):

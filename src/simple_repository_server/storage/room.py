@@ -11,7 +11,7 @@ import msgspec
 #: What the smallest file takes.
 _BLOCK_BYTES = 4096
 #: How exactly the last use counts, and for how long a file may be in use without saying so.
-_SLOT_S, _IN_USE_S = 10.0, 30.0
+_SLOT_S, _IN_USE_S = 10.0, 6.0
 #: How far down it goes, once it is too much.
 _LOW = 0.9
 #: After so many files others get their turn: walking through millions must not hold anybody up.
