@@ -23,6 +23,8 @@ from simple_repository_server.web.exchange import AsgiApp, Receive, Scope, Send
 #: How long running requests may take to finish once the server was told to stop.
 _STOP_S = 20
 _TRY_AGAIN_S = 0.02
+#: How long work in a thread keeps the event loop waiting each time it wants to go on.
+_SWITCH_S = 0.001
 
 
 class PortTaken(Exception):
@@ -62,6 +64,7 @@ def _load(settings: Settings, port: int, announcement: str, ready: Event) -> Asg
     write = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(write)], level=logging.WARNING, force=True)
     app = build_app(settings, write)
+    sys.setswitchinterval(_SWITCH_S)
     # What is there by now stays for good: the collector need not look at it, time and again.
     gc.collect()
     gc.freeze()

@@ -1,6 +1,10 @@
 """Undoing the content coding of a page, within a limit: a few bytes can unfold to gigabytes."""
 
 import zlib
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from typing import Protocol
 
 import zstandard
 
@@ -10,7 +14,7 @@ from simple_repository_server.errors import Malformed
 ACCEPT_ENCODING = "gzip, zstd"
 _GZIP_OR_ZLIB = 47
 _MAX_WINDOW = 2**27
-#: zstd has no limit for its output; a slice of this size unfolds to 32 MB at most.
+#: There is no limit for the output of a step; a slice of this size unfolds to 32 MB at most.
 _SLICE = 1024
 
 
@@ -21,9 +25,10 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
     """
     for coding in reversed([part.strip().lower() for part in content_encoding.split(",")]):
         if coding in ("gzip", "x-gzip", "deflate"):
-            body = _unzip(body, max_bytes)
+            body = _unfolded(body, partial(zlib.decompressobj, _GZIP_OR_ZLIB), max_bytes)
         elif coding == "zstd":
-            body = _unzstd(body, max_bytes)
+            frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj
+            body = _unfolded(body, frame, max_bytes)
         elif coding not in ("", "identity"):
             raise Malformed(f"it is coded as {coding[:20]!r}, which nobody asked for")
     if len(body) > max_bytes:
@@ -31,38 +36,29 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
     return body
 
 
-def _unzip(body: bytes, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    room = max_bytes + 1
-    while body and room > 0:
-        member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            part = member.decompress(body, room)
-        except zlib.error as error:
-            raise Malformed("its compressed form is broken") from error
-        parts.append(part)
-        room -= len(part)
-        if not member.eof and room > 0:
-            raise Malformed("its compressed form is cut off")
-        body = member.unused_data
-    return b"".join(parts)
+class _Decoder(Protocol):
+    """A decompressor of the kind that zlib and zstandard have."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _unzstd(body: bytes, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    room = max_bytes
-    while body and room >= 0:
-        frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
+def _unfolded(body: bytes, decoder_of_next: Callable[[], _Decoder], max_bytes: int) -> bytes:
+    """All members (or frames) of the body, put together; a little more than `max_bytes` at most."""
+    unfolded = BytesIO()  # what was written to it is taken out without a copy
+    while body and unfolded.tell() <= max_bytes:
+        decoder = decoder_of_next()
         for start in range(0, len(body), _SLICE):
             try:
-                part = frame.decompress(body[start : start + _SLICE])
-            except zstandard.ZstdError as error:
+                unfolded.write(decoder.decompress(body[start : start + _SLICE]))
+            except (zlib.error, zstandard.ZstdError) as error:
                 raise Malformed("its compressed form is broken") from error
-            parts.append(part)
-            room -= len(part)
-            if frame.eof or room < 0:
+            if decoder.eof or unfolded.tell() > max_bytes:
                 break
-        if not frame.eof and room >= 0:
+        if not decoder.eof and unfolded.tell() <= max_bytes:
             raise Malformed("its compressed form is cut off")
-        body = frame.unused_data + body[start + _SLICE :] if frame.eof else b""
-    return b"".join(parts)
+        body = decoder.unused_data + body[start + _SLICE :]
+    return unfolded.getvalue()
