@@ -34,7 +34,7 @@ class Running:
 
     def memory_mb(self) -> float:
         """The proportional set size of the whole process tree, in MB."""
-        return sum(_pss_kb(pid) for pid in _tree(self.process.pid)) / 1024
+        return sum(_pss_kb(pid) for pid in process_tree(self.process.pid)) / 1024
 
 
 @contextmanager
@@ -76,7 +76,8 @@ def _wait(alive: Callable[[], bool], url: str) -> None:
     raise RuntimeError(f"{url} did not answer")
 
 
-def _tree(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):

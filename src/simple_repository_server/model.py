@@ -8,7 +8,7 @@ snapshot is its `Freshness`, which its source keeps up to date.
 Reading, in order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from types import MappingProxyType
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import FileName, PackedNames, ProjectName
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -149,7 +149,8 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     """A snapshot of the names of all projects: normalised, sorted, unique."""
 
-    names: tuple[ProjectName, ...]
+    #: Of many names, `names.PackedNames`.
+    names: Sequence[ProjectName]
     serial: int | None = None
     private: Mapping[str, object] = NOTHING
     #: What is missing: one sentence for each source that could not be asked.
@@ -159,6 +160,8 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     @property
     def weight(self) -> int:
         """About how many bytes of memory the list holds."""
+        if isinstance(self.names, PackedNames):
+            return 500 + 2 * self.names.size
         return 500 + 120 * len(self.names)
 
 

@@ -6,11 +6,16 @@ them, so no component checks (or forgets to check) a name a second time.
 
 import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Self
+from itertools import chain, groupby, islice
+from typing import Self, TypeVar, overload
+
+from typing_extensions import override
 
 from simple_repository_server.errors import InvalidName
+
+T = TypeVar("T")
 
 # Names and normalisation: PyPA "Names and normalization"; ASCII only, \Z and not $.
 _VALID = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
@@ -22,7 +27,8 @@ _UNSAFE_IN_FILES = re.compile(
 )
 
 MAX_NAME = 255
-_SORTED_AT_ONCE = 20_000
+_SORTED_AT_ONCE = 5_000
+_BLOCK = 500
 _REMEMBERED = 4096
 METADATA_SUFFIX = ".metadata"
 
@@ -76,14 +82,70 @@ class FileName(str):
         return FileName(self.removesuffix(METADATA_SUFFIX)) if self.is_metadata else self
 
 
-def sorted_unique(names: Iterable[ProjectName]) -> tuple[ProjectName, ...]:
-    """The names sorted and unique, in steps that let other threads run in between.
+class PackedNames(Sequence[ProjectName]):
+    """Many names in a tenth of the memory that a tuple of them takes; made anew when looked at."""
 
-    A public index has close to a million of them; sorted at once they would hold up the event loop.
+    __slots__ = ("_blocks", "_length")
+
+    def __init__(self, names: Iterable[ProjectName]) -> None:
+        self._blocks: list[str] = []
+        self._length = 0
+        for block in in_steps(names, _BLOCK):
+            # No name has a line end in it.
+            self._blocks.append("\n".join(block))
+            self._length += len(block)
+
+    @override
+    def __len__(self) -> int:
+        return self._length
+
+    @override
+    def __iter__(self) -> Iterator[ProjectName]:
+        for block in self._blocks:
+            yield from map(_trusted, block.split("\n"))
+
+    @overload
+    def __getitem__(self, index: int) -> ProjectName: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ProjectName]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> ProjectName | Sequence[ProjectName]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        block, place = divmod(range(self._length)[index], _BLOCK)
+        return _trusted(self._blocks[block].split("\n")[place])
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory they take."""
+        return sum(map(len, self._blocks))
+
+
+def _trusted(text: str) -> ProjectName:
+    """The name that a text is known to be."""
+    return str.__new__(ProjectName, text)
+
+
+def sorted_unique(names: Iterable[ProjectName]) -> Sequence[ProjectName]:
+    """The names sorted and unique: a tuple of few, `PackedNames` of many.
+
+    A public index has close to a million of them: they are taken in steps that let other threads
+    run in between, and never are all there as objects.
     """
-    unique = list(set(names))
-    runs = (
-        sorted(unique[start : start + _SORTED_AT_ONCE])
-        for start in range(0, len(unique), _SORTED_AT_ONCE)
-    )
-    return tuple(heapq.merge(*runs))
+    steps = in_steps(names, _SORTED_AT_ONCE)
+    first = sorted(set(next(steps, ())))
+    return merged([first, *(PackedNames(sorted(set(step))) for step in steps)])
+
+
+def merged(lists: Iterable[Iterable[ProjectName]]) -> Sequence[ProjectName]:
+    """The names in any of the lists, each of which is sorted; as `sorted_unique` gives them."""
+    unique = (name for name, _ in groupby(heapq.merge(*lists)))
+    few = tuple(islice(unique, _SORTED_AT_ONCE))
+    return few if len(few) < _SORTED_AT_ONCE else PackedNames(chain(few, unique))
+
+
+def in_steps(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items, up to `size` of them at a time."""
+    source = iter(items)
+    while step := list(islice(source, size)):
+        yield step

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name, is_normalized_name
 
 from simple_repository_server.errors import InvalidName
-from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.names import FileName, PackedNames, ProjectName, merged, sorted_unique
+from tests.strategies import project_names
 
 
 @given(st.text(max_size=300))
@@ -82,3 +83,23 @@ def test_many_names_are_sorted_in_steps() -> None:
     """More names than are sorted at once come out sorted as well."""
     names = [ProjectName(f"p{number:x}") for number in range(50_000)]
     assert list(sorted_unique(reversed(names))) == sorted(names)
+
+
+@given(st.lists(st.sets(project_names, max_size=8).map(sorted), max_size=4))
+def test_sorted_lists_are_merged(lists: list[list[ProjectName]]) -> None:
+    """The union of sorted lists is sorted and has each name once."""
+    assert list(merged(lists)) == sorted(set().union(*lists))
+
+
+def test_packed_names_are_a_sequence_of_names() -> None:
+    """Many names are kept packed, and are there by number, by slice and by walking over them."""
+    names = [ProjectName(f"p{number:06}") for number in range(12_345)]
+    packed = sorted_unique(names)
+    assert isinstance(packed, PackedNames)
+    assert (len(packed), list(packed)) == (len(names), names)
+    assert (packed[0], packed[777], packed[-1]) == (names[0], names[777], names[-1])
+    assert list(packed[499:501]) == names[499:501]
+    assert isinstance(packed[777], ProjectName)
+    with pytest.raises(IndexError):
+        packed[len(names)]
+    assert packed.size < 10 * len(names)

@@ -13,7 +13,7 @@ from typing_extensions import override
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
-from simple_repository_server.wire import html, json, json_steps
+from simple_repository_server.wire import html, html_pieces, json, json_steps
 from simple_repository_server.wire.reading import Read
 from tests.strategies import pages, project_names
 
@@ -131,7 +131,7 @@ def test_reading_noise_as_json_raises_only_malformed(noise: bytes) -> None:
 def test_reading_noise_as_html_never_raises(noise: str) -> None:
     """Any text is some HTML page, if one without files."""
     html.read_page(noise, project=ProjectName("foo"), base=BASE)
-    html.read_list(noise)
+    html.read_list(noise.encode())
 
 
 _anything = st.recursive(
@@ -173,7 +173,63 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
     """A list is read back from JSON and from HTML as it was."""
     projects = ProjectList(names=sorted_unique(names))
     assert json.read_list(json.write_list(projects)).names == projects.names
-    assert html.read_list(html.write_list(projects).decode()).names == projects.names
+    assert html.read_list(html.write_list(projects)).names == projects.names
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(project_names, max_size=20),
+    odd=st.lists(_anything, max_size=3),
+    piece=st.integers(1, 400),
+    spaces=st.sampled_from((None, 1)),
+    meta_last=st.booleans(),
+)
+@pytest.mark.usefixtures("_always_in_steps")
+def test_a_json_list_in_pieces_reads_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[ProjectName],
+    odd: list[object],
+    piece: int,
+    spaces: int | None,
+    meta_last: bool,
+) -> None:
+    """Wherever the pieces are cut and whatever stands among the names, all of them are read."""
+    monkeypatch.setattr(json_steps, "PIECE_BYTES", piece)
+    meta = {"meta": {"api-version": "1.4", "_last-serial": 7}}
+    entries = [{"_odd": [{"a": odd}, '"},{"'], "name": name} for name in names]
+    listed = {"projects": [*entries[:3], *odd, *entries[3:]]}
+    members = {**listed, **meta} if meta_last else {**meta, **listed}
+    read = json.read_list(stdlib_json.dumps(members, indent=spaces).encode())
+    assert set(read.names) >= set(names)
+    assert read.serial == 7
+    monkeypatch.setattr(json_steps, "AT_ONCE_BYTES", 10**9)
+    assert read.names == json.read_list(stdlib_json.dumps(members).encode()).names
+
+
+_markup = st.sampled_from((
+    '<a href="/simple/{0}/">{0}</a>', "<A HREF='{0}/'>{0}</A><br>", "<li><a\nhref={0}>{0}</a></li>",
+    "<!-- <a href=no>no-{0}</a> -->", "<script>'<a href=x>no-{0}</a>'</script>", "<p>é {0}</p>",
+    '<a href="{0}/"><b>{0}</b></a>', "<Title><a href=x>no</a></tiTle>",
+))  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(st.tuples(_markup, project_names), max_size=15),
+    noise=st.text("<>!-/aA \n", max_size=20),
+    piece=st.integers(1, 200),
+)
+def test_an_html_list_in_pieces_reads_the_same(
+    monkeypatch: pytest.MonkeyPatch, parts: list[tuple[str, str]], noise: str, piece: int
+) -> None:
+    """Wherever the pieces are cut, the list is that of the whole text."""
+    text = "\n".join([*(markup.format(name) for markup, name in parts), noise]).encode()
+    monkeypatch.setattr(html_pieces, "PIECE_BYTES", len(text))
+    whole = html.read_list(text)
+    monkeypatch.setattr(html_pieces, "PIECE_BYTES", piece)
+    assert b"".join(html_pieces.pieces(text)) == text
+    assert html.read_list(text).names == whole.names
+    assert not any(name.startswith("no-") for name in whole.names)
 
 
 def _assert_same(read: Read, page: ProjectPage) -> None:

@@ -25,6 +25,8 @@ from simple_repository_server.web.exchange import AsgiApp, Receive, Scope, Send
 #: How long running requests may take to finish once the server was told to stop.
 _STOP_S = 20
 _TRY_AGAIN_S = 0.02
+#: How long work in a thread keeps the event loop waiting each time it wants to go on.
+_SWITCH_S = 0.001
 
 
 class PortTaken(Exception):
@@ -67,6 +69,7 @@ def _load(settings: Settings, address: tuple[str, int], announcement: str, ready
     # It tells of each attempt again; what comes of it in the end we tell ourselves.
     logging.getLogger("stamina").setLevel(logging.ERROR)
     app = build_app(settings, write)
+    sys.setswitchinterval(_SWITCH_S)
     # What is there by now stays for good: the collector need not look at it, time and again.
     gc.collect()
     gc.freeze()

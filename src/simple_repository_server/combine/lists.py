@@ -2,20 +2,29 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
-from simple_repository_server.names import sorted_unique
+from simple_repository_server.names import merged
 from simple_repository_server.repository import Repository
 
 _AT_ONCE = 5_000
+#: How long a list is waited for. That of a public index takes longer when it is fetched first.
+WAIT_S = 3.0
 
 
 class UnionOfLists:
-    """Answers with the same list again as long as none of the lists it is made of changes."""
+    """Answers with the same list again as long as none of the lists it is made of changes.
+
+    Nobody waits longer than `WAIT_S` for one source: until its list is there, which goes on
+    being fetched, the union is incomplete.
+    """
 
     def __init__(self, sources: Sequence[Repository]) -> None:
         self._sources = sources
+        self._flight: SingleFlight[tuple[int, bool], ProjectList] = SingleFlight()
         self._made_of: tuple[ProjectList | str, ...] = ()
         self._union = ProjectList(names=())
         self._lock = asyncio.Lock()
@@ -23,7 +32,7 @@ class UnionOfLists:
     async def get(self, context: RequestContext) -> ProjectList:
         """The union now. Raises the first failure if no source answers at all."""
         answers = await asyncio.gather(
-            *(source.get_project_list(context=context) for source in self._sources),
+            *(self._of(number, context) for number in range(len(self._sources))),
             return_exceptions=True,
         )
         parts: list[ProjectList | str] = []
@@ -46,6 +55,21 @@ class UnionOfLists:
                 self._made_of = tuple(parts)
         return self._union
 
+    async def close(self) -> None:
+        """Wait for no list any more."""
+        await self._flight.cancel_all()
+
+    async def _of(self, number: int, context: RequestContext) -> ProjectList:
+        """The list of one source, if it is there in time; else it is there for the next one."""
+        source = self._sources[number]
+        work = partial(source.get_project_list, context=context)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await self._flight.run((number, context.revalidate), work)
+        except TimeoutError as error:
+            label = ", ".join(state.label for state in source.source_states())
+            raise SourceTimeout(label, "its list is still being fetched; ask again soon") from error
+
 
 def _same(one: Sequence[ProjectList | str], other: Sequence[ProjectList | str]) -> bool:
     return len(one) == len(other) and all(
@@ -55,11 +79,11 @@ def _same(one: Sequence[ProjectList | str], other: Sequence[ProjectList | str]) 
 
 async def _union(parts: Sequence[ProjectList | str]) -> ProjectList:
     lists = [part for part in parts if isinstance(part, ProjectList)]
-    names = (name for part in lists for name in part.names)
-    if sum(len(part.names) for part in lists) > _AT_ONCE:
-        union = await asyncio.to_thread(sorted_unique, names)
+    names = [part.names for part in lists]
+    if sum(map(len, names)) > _AT_ONCE:
+        union = await asyncio.to_thread(merged, names)
     else:
-        union = sorted_unique(names)
+        union = merged(names)
     failures = tuple(part for part in parts if isinstance(part, str))
     return ProjectList(
         names=union,

@@ -49,6 +49,11 @@ class MergedRepository(RepositoryGroup):
         return await self._lists.get(context)
 
     @override
+    async def _close(self) -> None:
+        await self._lists.close()
+        await super()._close()
+
+    @override
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:

@@ -313,4 +313,6 @@ async def _in_thread_if_large(answer: Answer, work: Callable[[Answer], R]) -> R:
 
 def _digest(answer: Answer) -> bytes:
     said = f"{answer.url}\n{answer.headers.get('Content-Type', '')}\n"
-    return hashlib.sha256(said.encode() + answer.body).digest()
+    digest = hashlib.sha256(said.encode())
+    digest.update(answer.body)
+    return digest.digest()

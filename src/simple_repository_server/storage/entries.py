@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -36,10 +37,14 @@ class EntryStore(Generic[H]):
         """Head and body, or None."""
         path = self.folder.joinpath(*key)
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                line = file.readline(_MAX_HEAD)
+                os.lseek(file.fileno(), len(line), os.SEEK_SET)
+                # Past the buffer: a large body is read to where it stays.
+                body = FileIO(file.fileno(), closefd=False).readall()
         except OSError:
             return None
-        return self._read(path, content)
+        return self._checked(path, line, body)
 
     def load_head(self, *key: str) -> H | None:
         """The head alone, with the body unread and unchecked, or None."""
@@ -78,8 +83,7 @@ class EntryStore(Generic[H]):
         """Whether the entry can be read; if it cannot it is removed."""
         return self.load(*key) is not None
 
-    def _read(self, path: Path, content: bytes) -> tuple[H, bytes] | None:
-        line, _, body = content.partition(b"\n")
+    def _checked(self, path: Path, line: bytes, body: bytes) -> tuple[H, bytes] | None:
         try:
             said = self._decode(line)
         except msgspec.MsgspecError:

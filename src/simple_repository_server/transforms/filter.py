@@ -8,7 +8,7 @@ from typing_extensions import override
 from simple_repository_server.cache.snapshots import PerSnapshot
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import FileName, ProjectName, merged
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
@@ -24,7 +24,7 @@ class _FilteredRepository(RepositoryContainer):
         raise NotImplementedError
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        names = tuple(name for name in projects.names if self._allows(name))
+        names = merged([filter(self._allows, projects.names)])
         return msgspec.structs.replace(projects, names=names)
 
     def _check(self, project: ProjectName) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import TypeVar
 from urllib.parse import urljoin
 
@@ -202,17 +203,17 @@ class UpstreamClient:
         )
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-        parts: list[bytes] = []
+        body = BytesIO()  # what was written to it is taken out without a copy
         room = max_bytes
         try:
             async for part in response.content.iter_any():
-                parts.append(part)
+                body.write(part)
                 room -= len(part)
                 if room < 0:
                     raise SourceInvalid(self.label, f"a page of more than {max_bytes} bytes")
         except _ERRORS as error:
             raise failure(self.label, error) from error
-        return b"".join(parts)
+        return body.getvalue()
 
     @asynccontextmanager
     async def stream(

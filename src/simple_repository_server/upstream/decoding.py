@@ -1,6 +1,10 @@
 """Undoing the content coding of a page, within a limit: a few bytes can unfold to gigabytes."""
 
 import zlib
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from typing import Protocol
 
 import zstandard
 
@@ -10,9 +14,8 @@ from simple_repository_server.errors import Malformed
 ACCEPT_ENCODING = "gzip, zstd"
 _GZIP_OR_ZLIB = 47
 _MAX_WINDOW = 2**27
-#: zstd has no limit for its output; a slice of this size unfolds to 32 MB at most.
+#: There is no limit for the output of a step; a slice of this size unfolds to 32 MB at most.
 _SLICE = 1024
-_GZIP_SLICE = 64 * 1024
 #: How many gzip members or zstd frames a body may have: millions of empty ones cost hours.
 _MAX_MEMBERS = 10_000
 
@@ -24,9 +27,10 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
     """
     for coding in reversed([part.strip().lower() for part in content_encoding.split(",")]):
         if coding in ("gzip", "x-gzip", "deflate"):
-            body = _unzip(body, max_bytes)
+            body = _unfolded(body, partial(zlib.decompressobj, _GZIP_OR_ZLIB), max_bytes)
         elif coding == "zstd":
-            body = _unzstd(body, max_bytes)
+            frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj
+            body = _unfolded(body, frame, max_bytes)
         elif coding not in ("", "identity"):
             raise Malformed(f"it is coded as {coding[:20]!r}, which nobody asked for")
     if len(body) > max_bytes:
@@ -34,45 +38,31 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
     return body
 
 
-def _unzip(body: bytes, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    room = max_bytes + 1
-    position = 0
-    for _ in range(_MAX_MEMBERS):
-        if position == len(body) or room <= 0:
-            return b"".join(parts)
-        member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        while not member.eof and room > 0:
-            part_in = body[position : position + _GZIP_SLICE]
-            if not part_in:
-                raise Malformed("its compressed form is cut off")
-            try:
-                part = member.decompress(part_in, room)
-            except zlib.error as error:
-                raise Malformed("its compressed form is broken") from error
-            parts.append(part)
-            room -= len(part)
-            position += len(part_in) - len(member.unused_data)
-    raise Malformed("its compressed form is in absurdly many parts")
+class _Decoder(Protocol):
+    """A decompressor of the kind that zlib and zstandard have."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _unzstd(body: bytes, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    room = max_bytes
+def _unfolded(body: bytes, decoder_of_next: Callable[[], _Decoder], max_bytes: int) -> bytes:
+    """All members (or frames) of the body, put together; a little more than `max_bytes` at most."""
+    unfolded = BytesIO()  # what was written to it is taken out without a copy
     position = 0
     for _ in range(_MAX_MEMBERS):
-        if position == len(body) or room < 0:
-            return b"".join(parts)
-        frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
-        while not frame.eof and room >= 0:
-            part_in = body[position : position + _SLICE]
-            if not part_in:
+        if position == len(body) or unfolded.tell() > max_bytes:
+            return unfolded.getvalue()
+        decoder = decoder_of_next()
+        while not decoder.eof and unfolded.tell() <= max_bytes:
+            part = body[position : position + _SLICE]
+            if not part:
                 raise Malformed("its compressed form is cut off")
             try:
-                part = frame.decompress(part_in)
-            except zstandard.ZstdError as error:
+                unfolded.write(decoder.decompress(part))
+            except (zlib.error, zstandard.ZstdError) as error:
                 raise Malformed("its compressed form is broken") from error
-            parts.append(part)
-            room -= len(part)
-            position += len(part_in) - len(frame.unused_data)
+            position += len(part) - len(decoder.unused_data)
     raise Malformed("its compressed form is in absurdly many parts")

@@ -15,6 +15,7 @@ from isal import igzip
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.model import File, ProjectList, ProjectPage
+from simple_repository_server.web.folding import fold, refold
 from simple_repository_server.web.problems import Headers
 from simple_repository_server.wire import html, json
 from simple_repository_server.wire.negotiation import (
@@ -30,6 +31,8 @@ Snapshot = ProjectPage | ProjectList
 DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 #: Snapshots with more entries are rendered in a thread.
 _RENDER_HERE_ENTRIES = 200
+#: Lists with more names are never there as a whole: see `folding`.
+_FOLD_FROM_NAMES = 50_000
 #: Larger bodies are compressed in a thread, and with a faster level.
 _COMPRESS_HERE_BYTES, _LARGE_BYTES = 32 * 1024, 256 * 1024
 #: Smaller bodies are not worth compressing.
@@ -77,6 +80,8 @@ class Rendered(msgspec.Struct):
     body: bytes
     #: The headers that are always the same.
     headers: Headers
+    #: The body is zstd-coded, and to be unfolded (`folding.unfolded`) on its way to the client.
+    folded: bool = False
     told: tuple[int, int | None, str | None] | None = None
     complete: Headers = []
     unchanged: Headers = []
@@ -116,7 +121,13 @@ def _warning(code: int, text: str) -> bytes:
 class _Entry(msgspec.Struct):
     snapshot: Callable[[], Snapshot | None]
     variants: list[Rendered | None]
-    weight: int
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes; variants may have one body between them."""
+        there = [rendered for rendered in self.variants if rendered is not None]
+        sizes = {id(rendered.body): len(rendered.body) for rendered in there}
+        return 500 + 800 * len(there) + sum(sizes.values())
 
 
 class Renderer:
@@ -148,8 +159,13 @@ class Renderer:
         if variant.coding is not Coding.IDENTITY:
             plain = VARIANTS[variant.slot - variant.slot % len(Coding) + len(Coding) - 1]
             identity = self.find(snapshot, plain) or await self.render(snapshot, plain)
-            body = await _compressed(identity.body, variant.coding)
+            body = await _compressed(identity, variant.coding)
             rendered = _rendered(body, identity.etag, variant, snapshot)
+        elif isinstance(snapshot, ProjectList) and len(snapshot.names) > _FOLD_FROM_NAMES:
+            writer = json if variant.form is Form.JSON else html
+            folded = await asyncio.to_thread(fold, writer.write_list_in_pieces(snapshot))
+            etag = f'"{folded.digest}-{_TAGS[variant.form]}"'
+            rendered = _rendered(folded.body, etag, variant, snapshot, unfolded=folded.size)
         else:
             body, digest = await self._written(snapshot, variant.form)
             rendered = _rendered(body, f'"{digest}-{_TAGS[variant.form]}"', variant, snapshot)
@@ -181,9 +197,11 @@ class Renderer:
         entry = self._entries.get(key)
         if entry is None or entry.snapshot() is not snapshot:
             alive = weakref.ref(snapshot, lambda _: self._dead.append(key))
-            entry = _Entry(alive, [None] * len(VARIANTS), 500)
+            entry = _Entry(alive, [None] * len(VARIANTS))
         entry.variants[variant.slot] = rendered
-        entry.weight += len(rendered.body) + 800
+        if entry.weight > self._entries.max_bytes:  # better the last one than none
+            entry = _Entry(entry.snapshot, [None] * len(VARIANTS))
+            entry.variants[variant.slot] = rendered
         self._entries.put(key, entry, entry.weight)
 
 
@@ -194,10 +212,14 @@ def _size(snapshot: Snapshot) -> int:
     return len(snapshot.files if isinstance(snapshot, ProjectPage) else snapshot.names)
 
 
-def _rendered(body: bytes, etag: str, variant: Variant, snapshot: Snapshot) -> Rendered:
+def _rendered(
+    body: bytes, etag: str, variant: Variant, snapshot: Snapshot, *, unfolded: int | None = None
+) -> Rendered:
+    """The body with its headers; `unfolded` is its size once it is unfolded, if it is folded."""
+    size = len(body) if unfolded is None else unfolded
     headers = [
         (b"content-type", variant.form.content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", str(size).encode()),
         (b"vary", b"Accept, Accept-Encoding"),
         (b"x-content-type-options", b"nosniff"),
     ]
@@ -207,10 +229,13 @@ def _rendered(body: bytes, etag: str, variant: Variant, snapshot: Snapshot) -> R
     headers.append((b"etag", etag.encode()))
     if snapshot.serial is not None:
         headers.append((b"x-pypi-last-serial", str(snapshot.serial).encode()))
-    return Rendered(etag, body, headers)
+    return Rendered(etag, body, headers, folded=unfolded is not None)
 
 
-async def _compressed(body: bytes, coding: Coding) -> bytes:
+async def _compressed(identity: Rendered, coding: Coding) -> bytes:
+    body = identity.body
+    if identity.folded:
+        return body if coding is Coding.ZSTD else await asyncio.to_thread(refold, body)
     if len(body) > _COMPRESS_HERE_BYTES:
         return await asyncio.to_thread(_compress, body, coding)
     return _compress(body, coding)

@@ -1,5 +1,6 @@
 """The list of projects and their pages: from request to bytes, the hot path first."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -8,7 +9,8 @@ from simple_repository_server.names import ProjectName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.exchange import Exchange
-from simple_repository_server.web.render import Renderer, Snapshot, choose_variant
+from simple_repository_server.web.folding import unfolded
+from simple_repository_server.web.render import Rendered, Renderer, Snapshot, choose_variant
 from simple_repository_server.wire.urls import segment
 
 
@@ -61,8 +63,19 @@ class SimpleEndpoints:
             exchange.header(b"if-none-match"), rendered.etag
         ):
             await exchange.reply(304, rendered.unchanged)
+        elif rendered.folded and not exchange.head:
+            await _send_unfolded(exchange, rendered)
         else:
             await exchange.reply(200, rendered.complete, rendered.body)
+
+
+async def _send_unfolded(exchange: Exchange, rendered: Rendered) -> None:
+    """A body that is nowhere as a whole: each part is made when the one before it was taken."""
+    await exchange.start(200, rendered.complete)
+    for piece in unfolded(rendered.body):
+        await exchange.chunk(piece, more=True)
+        await asyncio.sleep(0)
+    await exchange.chunk(b"", more=False)
 
 
 async def redirect(exchange: Exchange, target: str) -> None:

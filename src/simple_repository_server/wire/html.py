@@ -13,7 +13,8 @@ from selectolax.lexbor import LexborHTMLParser
 from simple_repository_server.distributions.filenames import DISTRIBUTION_SUFFIXES
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
-from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.names import FileName, ProjectName, in_steps, sorted_unique
+from simple_repository_server.wire.html_pieces import pieces
 from simple_repository_server.wire.reading import (
     HASH_NAMES,
     MAX_SIZE_DIGITS,
@@ -61,13 +62,14 @@ def read_page(text: str, *, project: ProjectName, base: str) -> Read:
     )
 
 
-def read_list(text: str) -> ProjectList:
+def read_list(text: bytes) -> ProjectList:
     """The list of projects in an HTML text: of an anchor its text, or else its address, names one.
 
-    Raises `Malformed` for another major version.
+    A large text is parsed piece by piece. Raises `Malformed` for another major version.
     """
-    document = _Document(text, "")
-    return ProjectList(names=sorted_unique(project_names(_listed_names(document))))
+    documents = (_Document(piece.decode("utf-8", "replace"), "") for piece in pieces(text))
+    names = (name for document in documents for name in _listed_names(document))
+    return ProjectList(names=sorted_unique(project_names(names)))
 
 
 class _Document:
@@ -176,11 +178,16 @@ def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
         if page.status.reason:
             head += _meta("pypi:project-status-reason", page.status.reason)
     anchors = (_anchor(file, file_url(file)) for file in page.files)
-    return _document(_head(f"Links for {page.name}", head), anchors, page.serial)
+    return b"".join(_document(_head(f"Links for {page.name}", head), anchors, page.serial))
 
 
 def write_list(projects: ProjectList) -> bytes:
     """The list of projects as HTML."""
+    return b"".join(write_list_in_pieces(projects))
+
+
+def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
+    """The same, piece by piece."""
     anchors = (f'<a href="{name}/">{name}</a><br />\n' for name in projects.names)
     return _document(_head("Simple index", ""), anchors, projects.serial)
 
@@ -197,20 +204,13 @@ def _meta(name: str, content: str) -> str:
     return f'<meta name="{name}" content="{escape(content)}">'
 
 
-def _document(head: str, lines: Iterable[str], serial: int | None) -> bytes:
+def _document(head: str, lines: Iterable[str], serial: int | None) -> Iterator[bytes]:
     """Head, lines and end, encoded in steps, so that other threads run in between."""
-    parts = [head.encode()]
-    step: list[str] = []
-    for line in lines:
-        step.append(line)
-        if len(step) == _LINES_AT_ONCE:
-            parts.append("".join(step).encode())
-            step.clear()
-    step.append("</body></html>\n")
-    if serial is not None:
-        step.append(f"<!--SERIAL {serial}-->\n")
-    parts.append("".join(step).encode())
-    return b"".join(parts)
+    yield head.encode()
+    for step in in_steps(lines, _LINES_AT_ONCE):
+        yield "".join(step).encode()
+    end = "" if serial is None else f"<!--SERIAL {serial}-->\n"
+    yield f"</body></html>\n{end}".encode()
 
 
 def _anchor(file: File, url: str) -> str:

@@ -5,9 +5,8 @@ goes entry by entry where something is odd or the text is so large that decoding
 hold up the event loop.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,8 +14,8 @@ from msgspec import UNSET, UnsetType
 
 from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
-from simple_repository_server.names import FileName, ProjectName, sorted_unique
-from simple_repository_server.wire.json_steps import is_large, split_array
+from simple_repository_server.names import FileName, ProjectName, in_steps, sorted_unique
+from simple_repository_server.wire.json_steps import array_elements, is_large
 from simple_repository_server.wire.reading import (
     MAX_SIZE_DIGITS,
     Read,
@@ -34,7 +33,7 @@ from simple_repository_server.wire.urls import resolver
 API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
 
 _FILES_AT_ONCE = 2_000
-_NAMES_AT_ONCE = 20_000
+_NAMES_AT_ONCE = 2_000
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -88,7 +87,7 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
     entries: Iterable[File | str]
     page = None if private or is_large(text) else _decode(text)
     if page is not None:
-        rest: Mapping[str, Any] = {
+        rest: dict[str, Any] = {
             "meta": page.meta,
             "name": page.name,
             "versions": page.versions,
@@ -96,9 +95,9 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
         }
         entries = (_file(entry, resolve) for entry in page.files)
     else:
-        rest, entries = split_array(
-            text, "files", partial(_odd_file, resolve=resolve, private=private)
-        )
+        rest = {}
+        files = array_elements(text, "files", rest)
+        entries = [_odd_file(entry, resolve=resolve, private=private) for entry in files]
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
     check_project(rest.get("name"), project)
@@ -115,10 +114,12 @@ def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = F
 
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in a JSON text. Raises `Malformed`."""
-    rest, names = split_array(text, "projects", lambda entry: _mapping(entry).get("name"))
+    rest: dict[str, Any] = {}
+    projects = array_elements(text, "projects", rest)
+    names = sorted_unique(project_names(_mapping(entry).get("name") for entry in projects))
     meta = _mapping(rest.get("meta"))
     check_version(meta.get("api-version"))
-    return ProjectList(names=sorted_unique(project_names(names)), serial=_serial(meta))
+    return ProjectList(names=names, serial=_serial(meta))
 
 
 def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
@@ -233,15 +234,22 @@ def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
         head["project-status"] = {"status": page.status.status, **reason}
     head["versions"] = page.versions
     files = (_out(file, file_url(file)) for file in page.files)
-    return _with_array(head, "files", files, _FILES_AT_ONCE)
+    steps = (_encode(step)[1:-1] for step in in_steps(files, _FILES_AT_ONCE))
+    return b"".join(_with_array(head, "files", steps))
 
 
 def write_list(projects: ProjectList) -> bytes:
     """The list of projects as JSON."""
+    return b"".join(write_list_in_pieces(projects))
+
+
+def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
+    """The same, piece by piece."""
     meta: dict[str, object] = {} if projects.serial is None else {"_last-serial": projects.serial}
     head = {"meta": {**meta, "api-version": API_VERSION}, **projects.private}
-    names = ({"name": name} for name in projects.names)
-    return _with_array(head, "projects", names, _NAMES_AT_ONCE)
+    # Nothing in a name needs escaping.
+    steps = ('"},{"name":"'.join(step) for step in in_steps(projects.names, _NAMES_AT_ONCE))
+    return _with_array(head, "projects", (f'{{"name":"{step}"}}'.encode() for step in steps))
 
 
 def _out(file: File, url: str) -> object:
@@ -260,20 +268,11 @@ def _out(file: File, url: str) -> object:
     return {**msgspec.to_builtins(out, enc_hook=str), **file.private} if file.private else out
 
 
-def _with_array(
-    head: Mapping[str, object], key: str, elements: Iterable[object], at_once: int
-) -> bytes:
-    """`head` as a JSON object with an array at its end, encoded in steps of `at_once`."""
-    parts = [_encode(head)[:-1], b',"%b":[' % key.encode()]
-    step: list[object] = []
-    for element in elements:
-        step.append(element)
-        if len(step) == at_once:
-            parts += (_encode(step)[1:-1], b",")
-            step.clear()
-    if step:
-        parts.append(_encode(step)[1:-1])
-    elif parts[-1] == b",":
-        parts.pop()
-    parts.append(b"]}")
-    return b"".join(parts)
+def _with_array(head: Mapping[str, object], key: str, steps: Iterable[bytes]) -> Iterator[bytes]:
+    """`head` as a JSON object with an array at its end, of which each step has some elements."""
+    yield _encode(head)[:-1] + b',"%b":[' % key.encode()
+    comma = b""
+    for step in steps:
+        yield comma + step
+        comma = b","
+    yield b"]}"

@@ -5,17 +5,18 @@ list of a public index would hold up the event loop for as long.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+import re
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NoReturn
 
 import msgspec
 
 from simple_repository_server.errors import Malformed
 
-T = TypeVar("T")
-
 #: Larger texts are decoded in steps; up to here it takes about 20 ms at once.
 AT_ONCE_BYTES = 6_000_000
+#: How much is decoded in one step.
+PIECE_BYTES = 128 * 1024
 
 
 def is_large(text: bytes) -> bool:
@@ -23,36 +24,64 @@ def is_large(text: bytes) -> bool:
     return len(text) > AT_ONCE_BYTES
 
 
-def split_array(
-    text: bytes, key: str, convert: Callable[[Any], T]
-) -> tuple[dict[str, Any], list[T]]:
-    """An object without the array under `key`, and the elements of that array, converted.
+def array_elements(text: bytes, key: str, rest: dict[str, Any]) -> Iterator[Any]:
+    """The elements of the array under `key` of an object, whose other members end up in `rest`.
 
-    The elements of a large text are decoded and converted one by one, so that other threads run
-    in between and not all of them are there at once. Raises `Malformed`.
+    Those of a large text are decoded some at a time, so that other threads run in between and not
+    all of them are there at once. Raises `Malformed`.
     """
-    found: list[T] | None = None
+    found = False
     try:
-        if not is_large(text):
+        if is_large(text):
+            found = yield from _by_pieces(text, key, rest)
+        else:
             whole = msgspec.json.decode(text)
             elements = whole.pop(key, None) if isinstance(whole, dict) else None
             if isinstance(elements, list):
-                found = list(map(convert, elements))
-        else:
-            whole, found = _decode_in_steps(text.decode(), key, convert)
+                found = True
+                rest.update(whole)
+                yield from elements
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"it is not JSON ({error})") from error
-    if found is None:
+    if not found:
         raise Malformed(f"it is JSON, but without a list of {key}")
-    return whole, found
 
 
-def _decode_in_steps(
-    text: str, wanted: str, convert: Callable[[Any], T]
-) -> tuple[dict[str, Any], list[T] | None]:
+def _by_pieces(text: bytes, wanted: str, rest: dict[str, Any]) -> Generator[Any, None, bool]:
+    """The fast way through an array of objects; one by one from where it is not as it should be.
+
+    A piece is cut where an object seems to end. That it can be decoded with a bracket at either
+    end proves the cut right: inside a string or a nested value it could not. Raises `ValueError`.
+    """
+    opening = re.search(rb'"%b"\s*:\s*\[' % wanted.encode(), text[:PIECE_BYTES])
+    try:
+        # That this can be decoded proves that the array is a member of the outermost object.
+        before = _decode_object(text[: opening.start() if opening else 0] + b'"":0}')
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        before, opening = {}, None
+    if opening is None:
+        return (yield from _one_by_one(text.decode(), wanted, rest))
+    rest.update((key, value) for key, value in before.items() if key)
+    position = opening.end()
+    while (end := text.rfind(b"},", position, position + PIECE_BYTES)) >= 0:
+        try:
+            elements = _decode_array(b"[%b]" % text[position : end + 1])
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            break
+        yield from elements
+        position = end + 2
+    remainder = f'{{"{wanted}":[{text[position:].decode()}'
+    return (yield from _one_by_one(remainder, wanted, rest))
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_array = msgspec.json.Decoder(list[Any]).decode
+
+
+def _one_by_one(text: str, wanted: str, rest: dict[str, Any]) -> Generator[Any, None, bool]:
     """A JSON object, of which the array under `wanted` is taken element by element.
 
-    Raises `ValueError`.
+    Returns whether there is one. Raises `ValueError`.
     """
     raw_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
@@ -62,37 +91,33 @@ def _decode_in_steps(
         msgspec.json.encode(value)
         return value, position
 
-    whole: dict[str, Any] = {}
-    found: list[T] | None = None
+    found = False
     position = _expect(text, 0, "{")
     while text[position : position + 1] != "}":
         key, position = decode(text, position)
         position = _expect(text, position, ":")
         if key == wanted and text[position : position + 1] == "[":
-            found, position = _array_in_steps(text, position, decode, convert)
+            found = True
+            position = yield from _elements(text, position, decode)
         else:
-            whole[key], position = decode(text, position)
+            rest[key], position = decode(text, position)
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
-    return whole, found
+    return found
 
 
-def _array_in_steps(
-    text: str,
-    position: int,
-    decode: Callable[[str, int], tuple[Any, int]],
-    convert: Callable[[Any], T],
-) -> tuple[list[T], int]:
-    elements: list[T] = []
+def _elements(
+    text: str, position: int, decode: Callable[[str, int], tuple[Any, int]]
+) -> Generator[Any, None, int]:
     position = _expect(text, position, "[")
     while text[position : position + 1] != "]":
         element, position = decode(text, position)
-        elements.append(convert(element))
+        yield element
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
-    return elements, position + 1
+    return position + 1
 
 
 def _skip(text: str, position: int) -> int:

@@ -31,7 +31,9 @@ def read_list(body: bytes, content_type: str) -> ProjectList:
     media_type, charset = _split(content_type)
     if media_type in _JSON:
         return json.read_list(body)
-    return html.read_list(_decoded(body, media_type, charset))
+    if charset != "utf-8" or media_type not in _HTML:
+        body = _decoded(body, media_type, charset).encode()
+    return html.read_list(body)
 
 
 def _split(content_type: str) -> tuple[str, str]:
