@@ -177,7 +177,8 @@ def main() -> int:
         root = Path(place)
         soak.publish(upstream)
         clients = [
-            threading.Thread(target=soak.client, args=(number,)) for number in range(_CLIENTS)
+            threading.Thread(target=soak.client, args=(number,), daemon=True)
+            for number in range(_CLIENTS)
         ]
         for client in clients:
             client.start()
