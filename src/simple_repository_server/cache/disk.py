@@ -47,8 +47,9 @@ _TAG_TEXT = (
 _THREADS = 8
 #: For how long nothing is written after the disk refused it.
 _PAUSE_S = 10.0
-#: How often, at most and at least, it is looked whether there is too much.
-_PRUNE_EVERY_S, _PRUNE_PART = 300.0, 0.02
+#: When it is first looked whether there is too much, and how often as long as that is unsure;
+#: else once a part of the budget was written.
+_PRUNE_FIRST_S, _PRUNE_AGAIN_S, _PRUNE_PART = 5.0, 20.0, 0.02
 
 
 class DiskCache:
@@ -154,16 +155,18 @@ class DiskCache:
         return 0
 
     async def _keep_room(self) -> None:
+        wait: float | None = _PRUNE_FIRST_S
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PRUNE_EVERY_S):
+                async with asyncio.timeout(wait):
                     await self._prune_now.wait()
             self._prune_now.clear()
-            if self._written or self._failed:
-                self._written = 0
-                count, freed = await self.run(self.prune)
-                if count:
-                    self._emit(CachePruned(folder=str(self.folder), files=count, bytes=freed))
+            self._written = 0
+            count, freed = await self.run(self.prune)
+            if count:
+                self._emit(CachePruned(folder=str(self.folder), files=count, bytes=freed))
+            # What is in use stays, even if it is too much: it goes when it is not in use any more.
+            wait = None if count == 0 and not self._failed else _PRUNE_AGAIN_S
             await asyncio.sleep(1)
 
     def prune(self, max_bytes: int | None = None) -> tuple[int, int]:
