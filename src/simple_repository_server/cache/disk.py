@@ -39,8 +39,8 @@ H = TypeVar("H")
 
 DEFAULT_MAX_BYTES = 10 * 1000**3
 KINDS = ("files", "pages", "metadata", "links")
-_SERVED, _PARTIAL, _LOCK, _TAG = "served", "partial", "lock", "CACHEDIR.TAG"
-_TAG_TEXT = (
+SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
+TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
 )
@@ -71,7 +71,7 @@ class DiskCache:
         self.max_bytes = max_bytes
         self.clock = clock
         self._emit = emit
-        self.files = BlobStore(folder / "files", folder / _PARTIAL)
+        self.files = BlobStore(folder / "files", folder / PARTIAL)
         self._executor: ThreadPoolExecutor | None = None
         self._entered = 0
         self._failed = False
@@ -82,12 +82,12 @@ class DiskCache:
 
     def entries(self, kind: str, head: type[H]) -> EntryStore[H]:
         """The entries of one kind (`pages`, `metadata`, `links`), whose heads are of that type."""
-        return EntryStore(self.folder / kind, self.folder / _PARTIAL, head)
+        return EntryStore(self.folder / kind, self.folder / PARTIAL, head)
 
     @property
     def served(self) -> Path:
         """Where it is noted which projects have files here."""
-        return self.folder / _SERVED
+        return self.folder / SERVED
 
     @property
     def usable(self) -> bool:
@@ -149,9 +149,9 @@ class DiskCache:
 
     def _prepare(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tag = self.folder / _TAG
+        tag = self.folder / TAG
         if not tag.exists():
-            tag.write_text(_TAG_TEXT)
+            tag.write_text(TAG_TEXT)
         return 0
 
     async def _keep_room(self) -> None:
@@ -176,8 +176,8 @@ class DiskCache:
         """
         budget = self.max_bytes if max_bytes is None else max_bytes
         now = self.clock()
-        with contextlib.suppress(OSError), self._alone():
-            abandoned = remove_abandoned(self.folder / _PARTIAL, now)
+        with contextlib.suppress(OSError), self.alone():
+            abandoned = remove_abandoned(self.folder / PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
             used = room.used_by_time(room.walk(*folders))
             limit = room.too_old(used, max_bytes=budget, now=now)
@@ -186,10 +186,11 @@ class DiskCache:
         return 0, 0
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    def alone(self, *, wait: bool = False) -> Iterator[None]:
+        """Be the only process that makes room; `BlockingIOError` if one does, without `wait`."""
+        descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
         finally:
             os.close(descriptor)

@@ -1,6 +1,7 @@
 """`simple-repository-server [options] [SOURCE ...]`: serve the sources as one index."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from simple_repository_server.observe.logs import FORMATS, LEVELS
 from simple_repository_server.version import __version__
 
 _MB = 1024 * 1024
+_ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -108,6 +110,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
     SOURCE is a directory of distribution files, the http(s) address of a simple index, or 'pypi'
     (a directory of that name is './pypi'). Their order is their priority: the first source that
     has a project owns it, with all its versions. Without any SOURCE, PyPI is served.
+
+    To look after the cache: 'simple-repository-server cache info', 'clear', 'verify' or 'prune'
+    (see 'simple-repository-server cache --help').
     """
     try:
         settings = Settings(
@@ -161,4 +166,15 @@ def _refuse(text: str) -> NoReturn:
 def main() -> None:
     """The entry point of the command."""
     open_streams()
-    command(prog_name="simple-repository-server")
+    arguments = sys.argv[1:]
+    if is_about_cache(arguments):
+        # It has no part in serving, which should start at once.
+        from simple_repository_server.cli.cache import cache
+
+        cache(arguments[1:], prog_name="simple-repository-server cache")
+    command(arguments, prog_name="simple-repository-server")
+
+
+def is_about_cache(arguments: Sequence[str]) -> bool:
+    """Whether this is the sub-command; `cache` alone is a directory to serve."""
+    return len(arguments) > 1 and arguments[0] == "cache" and arguments[1] in _ABOUT_CACHE

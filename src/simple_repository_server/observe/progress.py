@@ -1,6 +1,9 @@
-"""A progress bar on the terminal while the digests of many local files are computed."""
+"""Progress bars on the terminal while many files are read."""
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -17,6 +20,24 @@ from simple_repository_server.observe.events import Inspecting
 
 #: Shorter work is done before anyone could read what it is.
 _SHOW_AFTER_S = 1.0
+_COLUMNS = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+
+
+@contextmanager
+def byte_bar(stream: TextIO, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal while the block runs: call what is given with each number of bytes.
+
+    Lines printed to the same terminal meanwhile go above it.
+    """
+    with Progress(
+        *_COLUMNS,
+        console=Console(file=stream),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=False,
+    ) as progress:
+        bar = progress.add_task(text, total=total)
+        yield lambda count: progress.advance(bar, count)
 
 
 class DigestProgress:
@@ -58,14 +79,7 @@ class DigestProgress:
             self._progress = None
 
     def _start(self) -> Progress:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
+        self._progress = Progress(*_COLUMNS, console=self._console, transient=True)
         self._progress.start()
         return self._progress
 

@@ -19,6 +19,12 @@ from simple_repository_server.storage.partial import write_whole
 H = TypeVar("H")
 
 _MAX_HEAD = 64 * 1024
+#: What the decoder raises for garbage.
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
+
+
+class BrokenEntry(Exception):
+    """What is in the file is no entry, for the reason in the text."""
 
 
 class EntryStore(Generic[H]):
@@ -56,7 +62,7 @@ class EntryStore(Generic[H]):
         try:
             with self.folder.joinpath(*key).open("rb") as file:
                 line = self._decode(file.readline(_MAX_HEAD))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *_UNREADABLE):
             return None
         return line.head, line.sha256
 
@@ -83,15 +89,28 @@ class EntryStore(Generic[H]):
         """Whether the entry can be read; if it cannot it is removed."""
         return self.load(*key) is not None
 
+    def parse(self, content: bytes) -> tuple[H, bytes]:
+        """Head and body of what is in an entry's file. Raises `BrokenEntry`."""
+        line, newline, _ = content[:_MAX_HEAD].partition(b"\n")
+        return self._parse(line, content[len(line + newline) :])
+
     def _checked(self, path: Path, line: bytes, body: bytes) -> tuple[H, bytes] | None:
         try:
-            said = self._decode(line)
-        except msgspec.MsgspecError:
-            said = None
-        if said is None or said.size != len(body) or _sha256(body) != said.sha256:
+            return self._parse(line, body)
+        except BrokenEntry:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
+
+    def _parse(self, line: bytes, body: bytes) -> tuple[H, bytes]:
+        try:
+            said = self._decode(line)
+        except _UNREADABLE as error:
+            raise BrokenEntry("its first line cannot be read") from error
+        if said.size != len(body):
+            raise BrokenEntry(f"it has {len(body)} bytes instead of {said.size}")
+        if _sha256(body) != said.sha256:
+            raise BrokenEntry("its content has changed")
         return said.head, body
 
 

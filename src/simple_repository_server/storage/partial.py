@@ -9,12 +9,14 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 _SUFFIX = ".partial"
 #: Young files are left alone: they may just not be locked yet.
 _YOUNG_S = 60.0
+#: How often it is tried to put a file into a folder that is there and then is not.
+_ATTEMPTS = 100
 
 
 class PartialFile:
@@ -57,8 +59,15 @@ class PartialFile:
         """Make it the file at `path`, in the place of any other; `synced`: a power cut or not."""
         if synced:
             os.fdatasync(self._descriptor)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.replace(path)
+        for attempt in reversed(range(_ATTEMPTS)):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.replace(path)
+                break
+            except (FileNotFoundError, FileExistsError):
+                # Somebody may be removing empty folders at this moment.
+                if not attempt:
+                    raise
         return os.fstat(self._descriptor)
 
     def close(self) -> None:
@@ -85,15 +94,21 @@ def write_whole(path: Path, parts: Iterable[bytes], scratch: Path) -> int:
 def remove_abandoned(folder: Path, now: float) -> int:
     """Remove what crashed processes left in `folder`; how many bytes that was."""
     freed = 0
+    for path, size in abandoned(folder, now):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            freed += size
+    return freed
+
+
+def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
+    """What crashed processes left in `folder`, with its size."""
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 stat = entry.stat()
-                if now - stat.st_mtime < _YOUNG_S or _is_locked(entry.path):
-                    continue
-                Path(entry.path).unlink()
-                freed += stat.st_size
-    return freed
+                if now - stat.st_mtime >= _YOUNG_S and not _is_locked(entry.path):
+                    yield Path(entry.path), stat.st_size
 
 
 def _is_locked(path: str) -> bool:

@@ -59,15 +59,17 @@ def used_by_time(kept: Iterable[Kept]) -> Mapping[int, int]:
     return used
 
 
-def too_old(used: Mapping[int, int], *, max_bytes: int, now: float) -> tuple[int, int]:
+def too_old(
+    used: Mapping[int, int], *, max_bytes: int, now: float, low: float = _LOW
+) -> tuple[int, int]:
     """What to remove so that the rest fits.
 
     That is all of the slots before the first number, and of that slot itself as many bytes as the
-    second number says. It is brought down to nine tenths of `max_bytes`, so that this is not
-    needed all the time. What was used just now stays: it may be on its way to a client.
+    second number says. It is brought down to nine tenths (`low`) of `max_bytes`, so that this is
+    not needed all the time. What was used just now stays: it may be on its way to a client.
     """
     total = sum(used.values())
-    surplus = total - int(max_bytes * _LOW) if total > max_bytes else 0
+    surplus = total - int(max_bytes * low) if total > max_bytes else 0
     newest = _slot(now - _IN_USE_S)
     for slot in sorted(used):
         if surplus <= 0 or slot >= newest:
@@ -80,17 +82,30 @@ def too_old(used: Mapping[int, int], *, max_bytes: int, now: float) -> tuple[int
 
 def remove(kept: Iterable[Kept], limit: tuple[int, int]) -> tuple[int, int]:
     """Remove what `too_old` said: how many files that were, and how much room it made."""
-    before, of_slot = limit
     count, freed = 0, 0
-    for file in kept:
-        slot = _slot(file.used_at)
-        if slot > before or (slot == before and of_slot <= 0):
-            continue
+    for file in chosen(kept, limit):
         with contextlib.suppress(OSError):
             Path(file.path).unlink()
             count, freed = count + 1, freed + file.bytes
-            of_slot -= file.bytes if slot == before else 0
     return count, freed
+
+
+def chosen(kept: Iterable[Kept], limit: tuple[int, int]) -> Iterator[Kept]:
+    """Those of the files that `too_old` said have to go."""
+    before, of_slot = limit
+    for file in kept:
+        slot = _slot(file.used_at)
+        if slot < before:
+            yield file
+        elif slot == before and of_slot > 0:
+            of_slot -= file.bytes
+            yield file
+
+
+def long_unused(kept: Iterable[Kept], *, unused_s: float, now: float) -> Iterator[Kept]:
+    """Those of the files that nobody used for that long; none that may be in use right now."""
+    before = now - max(unused_s, _IN_USE_S)
+    return (file for file in kept if file.used_at < before)
 
 
 def _slot(used_at: float) -> int:

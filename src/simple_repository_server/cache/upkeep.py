@@ -1,0 +1,206 @@
+"""Looking after the cache by hand: how much there is, making room, removing all of it.
+
+All of this may be done while servers run on the folder: they take what is gone for not kept yet.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.cache.disk import KINDS, PARTIAL, SERVED, TAG, TAG_TEXT, DiskCache
+from simple_repository_server.cache.files import Link
+from simple_repository_server.cache.served import ServedNotes
+from simple_repository_server.storage import room
+from simple_repository_server.storage.entries import BrokenEntry
+from simple_repository_server.storage.partial import abandoned
+from simple_repository_server.storage.quiet import content
+
+
+class NoCache(Exception):
+    """The folder is not a cache of ours: nothing in it is touched."""
+
+
+class Amount(msgspec.Struct):
+    """So many files, and the room they take."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        """One more file."""
+        self.files += 1
+        self.bytes += size
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """What is in a cache. Times are in seconds since the epoch, None if there is nothing."""
+
+    kinds: dict[str, Amount]
+    total: Amount
+    partial: Amount
+    oldest_use: float | None = None
+    newest_use: float | None = None
+
+
+class Pruned(msgspec.Struct, kw_only=True):
+    """What was removed (or would be), why, and what is left."""
+
+    unused: Amount
+    leftovers: Amount
+    left: Amount
+
+
+def check_is_cache(folder: Path) -> bool:
+    """Whether there is anything in it. Raises `NoCache` for a folder that is not ours."""
+    try:
+        if not any(folder.iterdir()):
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise NoCache(f"{folder}: {reason}. Check its permissions.") from error
+    try:
+        tag = (folder / TAG).read_bytes()
+    except OSError:
+        tag = b""
+    if tag.strip() != TAG_TEXT.encode().strip():
+        raise NoCache(
+            f"{folder} is no cache of simple-repository-server: it has no {TAG} of ours. "
+            "Name the right folder with --cache-dir."
+        )
+    return True
+
+
+def usage(disk: DiskCache) -> Usage:
+    """What is there; as exact as may be while servers write to it."""
+    found = Usage(kinds={kind: Amount() for kind in KINDS}, total=Amount(), partial=Amount())
+    for kind in KINDS:
+        for file in room.walk(disk.folder / kind):
+            found.kinds[kind].add(file.bytes)
+            found.total.add(file.bytes)
+            used_at = file.used_at
+            found.oldest_use = min(found.oldest_use or used_at, used_at)
+            found.newest_use = max(found.newest_use or used_at, used_at)
+    for file in room.walk(disk.folder / PARTIAL):
+        found.partial.add(file.bytes)
+    return found
+
+
+def clear(disk: DiskCache) -> Amount:
+    """Remove all that was put there, but for what is being written; how much that was.
+
+    The folder, its tag and the folders right below stay: servers may go on with them.
+    """
+    removed = Amount()
+    for kind in (*KINDS, SERVED):
+        top = disk.folder / kind
+        if top.is_symlink():
+            top.unlink()
+            continue
+        for place, folders, files in os.walk(top, topdown=False):
+            for name in files:
+                _remove(Path(place, name), removed)
+            for name in folders:
+                folder = Path(place, name)
+                if folder.is_symlink():
+                    _remove(folder, removed)
+                else:
+                    _remove_if_empty(folder)
+    for path, _ in abandoned(disk.folder / PARTIAL, disk.clock()):
+        _remove(path, removed)
+    return removed
+
+
+def prune(
+    disk: DiskCache, *, max_bytes: int | None, unused_s: float | None, dry_run: bool = False
+) -> Pruned:
+    """Remove what is not needed any more; how much that was, and what is left.
+
+    That is what nobody used for `unused_s`, then what was not used for longest, down to
+    `max_bytes`, and what is of no use: abandoned partial files, and notes of files that are gone.
+    With `dry_run`, only say how much. Waits for another process that makes room.
+    """
+    with contextlib.nullcontext() if dry_run else disk.alone(wait=True):
+        result = Pruned(unused=Amount(), leftovers=Amount(), left=Amount())
+        gone: set[str] = set()
+        for file in _unused(disk, gone, max_bytes, unused_s):
+            _take(Path(file.path), file.bytes, result.unused, gone, dry_run=dry_run)
+        for path in list(_orphans(disk, gone)):
+            with contextlib.suppress(OSError):
+                size = room.room_for(path.lstat().st_size)
+                _take(path, size, result.leftovers, gone, dry_run=dry_run)
+        for path, size in abandoned(disk.folder / PARTIAL, disk.clock()):
+            _take(path, room.room_for(size), result.leftovers, gone, dry_run=dry_run)
+        for file in _left(disk, gone):
+            result.left.add(file.bytes)
+        return result
+
+
+def _unused(
+    disk: DiskCache, gone: set[str], max_bytes: int | None, unused_s: float | None
+) -> Iterator[room.Kept]:
+    now = disk.clock()
+    if unused_s is not None:
+        yield from room.long_unused(_left(disk, gone), unused_s=unused_s, now=now)
+    if max_bytes is not None:
+        used = room.used_by_time(_left(disk, gone))
+        limit = room.too_old(used, max_bytes=max_bytes, now=now, low=1)
+        yield from room.chosen(_left(disk, gone), limit)
+
+
+def _left(disk: DiskCache, gone: set[str]) -> Iterator[room.Kept]:
+    folders = (disk.folder / kind for kind in KINDS)
+    kept = room.walk(*(folder for folder in folders if not folder.is_symlink()))
+    return (file for file in kept if file.path not in gone)
+
+
+def _orphans(disk: DiskCache, gone: set[str]) -> Iterator[Path]:
+    """What notes files of which none is here."""
+
+    def here(digests: Iterable[str]) -> bool:
+        paths = map(disk.files.path, digests)
+        return any(str(path) not in gone and path.exists() for path in paths)
+
+    links = disk.entries("links", Link)
+    keys = links.keys()
+    for key in keys:
+        path = links.folder.joinpath(*key)
+        with contextlib.suppress(OSError, BrokenEntry):
+            if str(path) not in gone and not here([links.parse(content(path))[0].sha256]):
+                yield path
+    notes = ServedNotes(disk.served)
+    for path in disk.served.glob("*"):
+        if path.is_file() and not here(notes.of(path.name)):
+            yield path
+
+
+def _take(path: Path, size: int, amount: Amount, gone: set[str], *, dry_run: bool) -> None:
+    with contextlib.suppress(OSError):
+        if not dry_run:
+            path.unlink()
+        gone.add(str(path))
+        amount.add(size)
+
+
+def _remove(path: Path, removed: Amount) -> None:
+    with contextlib.suppress(OSError):
+        size = path.lstat().st_size
+        path.unlink()
+        removed.add(room.room_for(size))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def free_bytes(folder: Path) -> int:
+    """How much more the disk takes of the nearest folder that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

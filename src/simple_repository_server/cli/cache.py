@@ -1,0 +1,245 @@
+"""`simple-repository-server cache info|clear|verify|prune`: looking after what is kept on disk."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.upkeep import (
+    Amount,
+    NoCache,
+    Usage,
+    check_is_cache,
+    clear,
+    free_bytes,
+    prune,
+    usage,
+)
+from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
+from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
+from simple_repository_server.observe.progress import byte_bar
+
+_DAY_S = 24 * 3600.0
+_REFUSED, _INTERRUPTED = 2, 130
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class _Commands(click.Group):
+    """The commands, with the endings they have in common."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted: what was not done yet is as it was.", err=True)
+            sys.exit(_INTERRUPTED)
+        except (NoCache, BadSetting) as error:
+            _refuse(str(error))
+        except OSError as error:
+            where = f"{_shown(error.filename)}: " if error.filename else ""
+            _refuse(f"{where}{(error.strerror or str(error)).lower()}.")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def cache() -> None:
+    """Look after the cache on disk. All of it may be done while servers use it.
+
+    To serve a directory called 'cache', give './cache'.
+    """
+
+
+_folder_option = click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the cache is.  [default: below the user's cache directory]",
+)
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, only say what.")
+
+
+@cache.command("info")
+@_folder_option
+@click.option(
+    "--cache-size", default="10GB", show_default=True, metavar="SIZE", help="How much may be kept."
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
+def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> None:
+    """How much there is of what, and when it was used."""
+    budget = parse_size(cache_size)
+    disk = _disk(cache_dir)
+    exists = check_is_cache(disk.folder)
+    found, free = usage(disk), free_bytes(disk.folder)
+    if as_json:
+        facts = {
+            "folder": _shown(disk.folder),
+            "exists": exists,
+            "budget_bytes": budget,
+            "free_bytes": free,
+            **msgspec.structs.asdict(found),
+        }
+        click.echo(msgspec.json.encode(facts))
+    elif not exists:
+        click.echo(f"The cache is empty. It would be at {_shown(disk.folder)}")
+    else:
+        click.echo("\n".join(_description(disk.folder, found, budget, free)))
+
+
+@cache.command("clear")
+@_folder_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear_command(cache_dir: Path | None, *, yes: bool) -> None:
+    """Remove all that is kept."""
+    disk = _existing(cache_dir)
+    total = usage(disk).total
+    what = f"{_amount(total)} from the cache at {_shown(disk.folder)}"
+    if not yes:
+        if not sys.stdin.isatty():
+            _refuse(f"this removes {what}. Give --yes, as nobody can be asked here.")
+        if not click.confirm(f"Remove {what}?", err=True):
+            click.echo("Nothing was removed.")
+            sys.exit(1)
+    click.echo(f"Removed {_amount(clear(disk))} from the cache at {_shown(disk.folder)}")
+
+
+@cache.command("verify")
+@_folder_option
+@_dry_run_option
+def verify_command(cache_dir: Path | None, *, dry_run: bool) -> None:
+    """Read all that is kept, and remove what is damaged.
+
+    The status is 1 if damage remains, as it does with --dry-run.
+    """
+    disk = _existing(cache_dir)
+    found = repaired = 0
+    with _progress(disk) as advance:
+        verification = Verification(disk, dry_run=dry_run, advance=advance)
+        with closing(verification.run()) as damages:
+            for damage in damages:
+                found += 1
+                repaired += bool(damage.repair)
+                click.echo(_line(damage))
+    for name in verification.foreign():
+        click.echo(f"{_shown(disk.folder / name)}: left alone, as it is not of the cache")
+    looked = f"Looked at {_count(verification.files)}"
+    if not found:
+        click.echo(f"{looked}: all sound.")
+    else:
+        state = "nothing was changed" if dry_run else f"{repaired} repaired"
+        click.echo(f"{looked}: {found} damaged, {state}.")
+    sys.exit(0 if repaired == found else 1)
+
+
+@cache.command("prune")
+@_folder_option
+@click.option("--cache-size", metavar="SIZE", help="Remove what was used least recently, down to.")
+@click.option(
+    "--unused-for",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="Remove what nobody used for so long.",
+)
+@_dry_run_option
+def prune_command(
+    cache_dir: Path | None, cache_size: str | None, unused_for: float | None, *, dry_run: bool
+) -> None:
+    """Make room.
+
+    What was used within the last seconds stays. What crashed servers left behind, and notes of
+    files that are gone, go in any case.
+    """
+    max_bytes = None if cache_size is None else parse_size(cache_size)
+    unused_s = None if unused_for is None else unused_for * _DAY_S
+    disk = _existing(cache_dir)
+    result = prune(disk, max_bytes=max_bytes, unused_s=unused_s, dry_run=dry_run)
+    verb = "Would remove" if dry_run else "Removed"
+    leftovers = f" and {_amount(result.leftovers)} of leftovers" if result.leftovers.files else ""
+    click.echo(f"{verb} {_amount(result.unused)}{leftovers}; {_amount(result.left)} stay.")
+
+
+def _disk(cache_dir: Path | None) -> DiskCache:
+    return DiskCache((cache_dir or cache_folder()).absolute())
+
+
+def _existing(cache_dir: Path | None) -> DiskCache:
+    """The cache; if there is none, says so, and that is all."""
+    disk = _disk(cache_dir)
+    if not check_is_cache(disk.folder):
+        click.echo(f"There is nothing to do: no cache at {_shown(disk.folder)}")
+        sys.exit(0)
+    return disk
+
+
+@contextmanager
+def _progress(disk: DiskCache) -> Iterator[Callable[[int], object]]:
+    """A bar, for people who look on."""
+    if sys.stderr.isatty():
+        with byte_bar(sys.stderr, "reading the cache", bytes_to_read(disk)) as advance:
+            yield advance
+    else:
+        yield lambda _: None
+
+
+def _description(folder: Path, found: Usage, budget: int, free: int) -> Iterator[str]:
+    yield f"Cache at {_shown(folder)}"
+    yield ""
+    for kind, amount in (*found.kinds.items(), ("total", found.total)):
+        yield f"{kind:<10}{amount.files:>10}{_size(amount.bytes):>12}"
+    part = f"{found.total.bytes / budget:.1%} of " if budget else "of "
+    yield ""
+    yield f"{'budget':<22}{part}{_size(budget)}"
+    if found.oldest_use is not None and found.newest_use is not None:
+        yield f"{'used least recently':<22}{_when(found.oldest_use)}"
+        yield f"{'used most recently':<22}{_when(found.newest_use)}"
+    yield f"{'partial files':<22}{found.partial.files} ({_size(found.partial.bytes)})"
+    yield f"{'free on the disk':<22}{_size(free)}"
+
+
+def _line(damage: Damage) -> str:
+    done = damage.repair
+    if damage.failure:
+        done = f"could not be repaired ({damage.failure})"
+    return f"{_shown(damage.path)}: {damage.reason}{done and '; '}{done}"
+
+
+def _amount(amount: Amount) -> str:
+    return f"{_count(amount.files)} ({_size(amount.bytes)})"
+
+
+def _count(files: int) -> str:
+    return f"{files:,} file{'' if files == 1 else 's'}"
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:  # noqa: PLR2004
+            break
+        count /= 1000
+    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _when(used_at: float) -> str:
+    text = datetime.fromtimestamp(used_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    days = max(0, int((time.time() - used_at) // _DAY_S))
+    return f"{text} ({'today' if not days else f'{days} days ago'})"
+
+
+def _shown(path: object) -> str:
+    """A path that cannot do anything to a terminal, whatever is in its names."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+def _refuse(text: str) -> NoReturn:
+    click.echo(f"Error: {_shown(text)}", err=True)
+    sys.exit(_REFUSED)
