@@ -442,3 +442,15 @@ async def test_five_hundred_clients_at_once(upstream: Upstream, folder: Path) ->
         contents = await asyncio.gather(*(_read(repository) for _ in range(500)))
     assert all(content == WHEEL.content for content in contents)
     assert len(upstream.seen(PATH)) == 1
+
+
+async def test_a_folder_of_somebody_else_is_not_entered(upstream: Upstream, folder: Path) -> None:
+    """A library user is refused, too; a cache that lost its tag gets it back."""
+    folder.mkdir()
+    (folder / "files").mkdir()
+    with pytest.raises(RepositoryError, match="no cache"):
+        async with DiskCache(folder):
+            pass
+    (folder / "partial").mkdir()
+    async with DiskCache(folder):
+        assert (folder / "CACHEDIR.TAG").exists()

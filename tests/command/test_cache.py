@@ -140,6 +140,7 @@ def test_no_cache_is_no_error(tmp_path: Path, name: str) -> None:
 def test_a_folder_that_is_no_cache_is_refused(folder: Path, name: str) -> None:
     """Without our tag nothing is touched: status 2, and one line."""
     (folder / "CACHEDIR.TAG").unlink()
+    (folder / "thesis.txt").write_text("years of work")
     result = _run("cache", name, "--cache-dir", folder, *(["--yes"] if name == "clear" else []))
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1

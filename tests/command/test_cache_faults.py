@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +241,17 @@ def test_the_budget_holds(upstream: Upstream, tmp_path: Path) -> None:
         assert size <= 2_000_000
         kept = {p.parent.name + p.name for p in (folder / "files").rglob("*") if p.is_file()}
         assert {built.sha256 for built in wheels[6:8]} <= kept
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    """Nothing is kept in, or removed from, a folder that has other things in it."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    command = [sys.executable, "-m", "simple_repository_server", "--cache-dir", str(tmp_path), "."]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 2
+    assert "is not empty, and no cache" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == [
+        "files",
+        "thesis.txt",
+    ]

@@ -469,5 +469,6 @@ def test_only_a_cache_of_ours_is_one(disk: DiskCache, tag: bytes | None) -> None
     (disk.folder / TAG).unlink()
     if tag is not None:
         (disk.folder / TAG).write_bytes(tag)
+    (disk.folder / "thesis.txt").write_text("years of work")
     with pytest.raises(NoCache, match="no cache of simple-repository-server"):
         check_is_cache(disk.folder)

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import (
     CacheFailed,
     CachePruned,
@@ -32,7 +33,7 @@ from simple_repository_server.observe.events import (
 from simple_repository_server.storage import room
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
-from simple_repository_server.storage.partial import remove_abandoned
+from simple_repository_server.storage.partial import remove_abandoned, write_whole
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -132,6 +133,9 @@ class DiskCache:
     async def __aenter__(self) -> "DiskCache":
         self._entered += 1
         if self._entered == 1:
+            if not await self.run(may_be_cache, self.folder):
+                self._entered = 0
+                raise RepositoryError(f"{self.folder} {NOT_OURS}")
             await self.write(self._prepare)
             self._pruning = asyncio.create_task(self._keep_room())
         return self
@@ -149,9 +153,8 @@ class DiskCache:
 
     def _prepare(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tag = self.folder / TAG
-        if not tag.exists():
-            tag.write_text(TAG_TEXT)
+        if not has_tag(self.folder):
+            write_whole(self.folder / TAG, [TAG_TEXT.encode()], self.folder / PARTIAL)
         return 0
 
     async def _keep_room(self) -> None:
@@ -177,6 +180,7 @@ class DiskCache:
         budget = self.max_bytes if max_bytes is None else max_bytes
         now = self.clock()
         with contextlib.suppress(OSError), self.alone():
+            self._prepare()
             abandoned = remove_abandoned(self.folder / PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
             used = room.used_by_time(room.walk(*folders))
@@ -194,3 +198,27 @@ class DiskCache:
             yield
         finally:
             os.close(descriptor)
+
+
+NOT_OURS = "is not empty, and no cache of simple-repository-server"
+
+
+def may_be_cache(folder: Path) -> bool:
+    """Whether we may keep things there, and remove them: it is our cache, or empty, or not there.
+
+    A cache that was deleted while servers ran, and made again by them, may be without its tag.
+    """
+    try:
+        names = {entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return True  # not there yet, or of no use, which will be told when it is to be used
+    ours = {*KINDS, SERVED, PARTIAL, LOCK, TAG}
+    return not names or has_tag(folder) or (PARTIAL in names and names <= ours)
+
+
+def has_tag(folder: Path) -> bool:
+    """Whether the folder says that it is a cache of ours."""
+    try:
+        return (folder / TAG).read_bytes().strip() == TAG_TEXT.encode().strip()
+    except OSError:
+        return False

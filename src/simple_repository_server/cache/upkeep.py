@@ -11,7 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.disk import KINDS, PARTIAL, SERVED, TAG, TAG_TEXT, DiskCache
+from simple_repository_server.cache.disk import (
+    KINDS,
+    NOT_OURS,
+    PARTIAL,
+    SERVED,
+    DiskCache,
+    may_be_cache,
+)
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.storage import room
@@ -64,15 +71,8 @@ def check_is_cache(folder: Path) -> bool:
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise NoCache(f"{folder}: {reason}. Check its permissions.") from error
-    try:
-        tag = (folder / TAG).read_bytes()
-    except OSError:
-        tag = b""
-    if tag.strip() != TAG_TEXT.encode().strip():
-        raise NoCache(
-            f"{folder} is no cache of simple-repository-server: it has no {TAG} of ours. "
-            "Name the right folder with --cache-dir."
-        )
+    if not may_be_cache(folder):
+        raise NoCache(f"{folder} {NOT_OURS}. Name the right folder with --cache-dir.")
     return True
 
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from simple_repository_server.cache.disk import NOT_OURS, may_be_cache
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.processes import open_streams
 from simple_repository_server.cli.server import PortTaken, serve
@@ -153,8 +154,10 @@ def _cache(options: dict[str, Any]) -> Path | None:
             other = "--offline" if options["offline"] else "--cache-dir"
             raise BadSetting(f"{other} and --no-cache exclude each other.")
         return None
-    folder: Path = options["cache_dir"] or cache_folder()
-    return folder.absolute()
+    folder: Path = (options["cache_dir"] or cache_folder()).absolute()
+    if not may_be_cache(folder):
+        raise BadSetting(f"--cache-dir {folder} {NOT_OURS}. Choose a folder of its own.")
+    return folder
 
 
 def _refuse(text: str) -> NoReturn:
