@@ -194,7 +194,9 @@ async def _read(file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
 async def verified(
     chunks: AsyncIterator[bytes], *, what: str, size: int | None, digest: tuple[str, str] | None
 ) -> AsyncIterator[bytes]:
-    """The chunks, one step behind: the last comes only when size and digest proved right.
+    """The chunks, of which the last comes only when size and digest proved right.
+
+    As long as the size is not known any one might be the last, so they come one step behind.
 
     `digest` is a name `hashlib` knows and the lowercase hex. Raises `TransferAborted`.
     """
@@ -209,6 +211,9 @@ async def verified(
         if held:
             yield held
         held = chunk
+        if size is not None and received < size:
+            yield held
+            held = b""
     if size is not None and received != size:
         raise TransferAborted(f"{what} ended after {received} of {size} bytes.")
     if hasher is not None and digest is not None and hasher.hexdigest() != digest[1]:

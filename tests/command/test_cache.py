@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
             for days, content in enumerate(reversed(CONTENTS), 1):
                 file = disk.files.create()
                 file.append([content])
-                path = disk.files.keep(file, file.digest("sha256")).path
+                path = disk.files.keep(file, hashlib.sha256(content).hexdigest()).path
                 file.close()
                 used_at = time.time() - days * 24 * 3600
                 os.utime(path, (used_at, used_at))

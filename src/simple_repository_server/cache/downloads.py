@@ -1,6 +1,6 @@
 """One transfer of a file into the cache, and any number of readers of what has arrived.
 
-    origin ──chunks──▶ Download ──batches, in a thread──▶ file and digest
+    origin ──chunks──▶ Download ──batches, in threads──▶ file, digest
                           │
                           └──▶ readers: from memory at the front, from the file behind it
 
@@ -9,11 +9,13 @@ Readers may have all but the end (`_HELD_BACK`) at once; that comes when size an
 
 import asyncio
 import contextlib
+import hashlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from simple_repository_server.cache.behind import Behind, RunInThread
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import Emit, TransferResumed, ignore
 from simple_repository_server.resource import CHUNK_BYTES, Resource, Transfer
@@ -21,12 +23,10 @@ from simple_repository_server.storage.partial import PartialFile
 
 #: No reader gets the last bytes of a file before it has proved right.
 _HELD_BACK = 64 * 1024
-#: What readers at the front find in memory, and how far the disk may fall behind.
-_RECENT_BYTES, _UNWRITTEN_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+#: What readers at the front find in memory, and how far disk and digest may fall behind.
+_RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
 _RESUMES, _BACKOFF_S = 4, 0.2
-
-RunInThread = Callable[..., Awaitable[Any]]
 
 
 class DiskTrouble(Exception):
@@ -54,8 +54,8 @@ class Download:
     ) -> None:
         self.origin = origin
         self.what = what
-        #: How many bytes have arrived, and how many of them can be read from the file.
-        self.received = self.written = 0
+        #: How many bytes have arrived.
+        self.received = 0
         #: How many there will be; None as long as nobody said.
         self.total = origin.size
         #: What the origin calls this version of the bytes, once it has answered.
@@ -68,8 +68,10 @@ class Download:
         self._emit = emit
         self._recent: deque[tuple[int, bytes]] = deque()
         self._recent_bytes = 0
-        self._unwritten: list[bytes] = []
-        self._writing: asyncio.Task[None] | None = None
+        names = {"sha256", *list(origin.hashes)[:1]}
+        self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        self._written = Behind(self._write, in_thread)
+        self._digested = Behind(self._digest, in_thread)
         self._changed = asyncio.Event()
         self._holders = 0
         self._closing: asyncio.Future[Any] | None = None
@@ -92,16 +94,18 @@ class Download:
         """
         try:
             await self._fetch()
-            await self._all_written()
-            sha256 = await self._checked()
+            await self._digested.finish()
+            sha256 = self._checked()
             self.complete = True
+            self._tell()
+            await self._written.finish()
         except Exception as error:
             self.error = error
             raise
         finally:
-            if self._writing is not None:
-                # Not to be stopped: a thread is at work on the file.
-                await asyncio.wait([self._writing])
+            # Not to be stopped: threads are at work.
+            await self._digested.settle()
+            await self._written.settle()
             if self.error is None and not self.complete:
                 self.error = TransferAborted(f"The server stopped while it fetched {self.what}.")
             self._tell()
@@ -184,41 +188,40 @@ class Download:
         self._recent.append((self.received, chunk))
         self._recent_bytes += len(chunk)
         self.received += len(chunk)
-        self._unwritten.append(chunk)
         self._tell()
-        if self._writing is None or self._writing.done():
-            if self._writing is not None:
-                self._writing.result()
-            self._writing = asyncio.create_task(self._write())
-        elif self.received - self.written > _UNWRITTEN_BYTES:
-            await asyncio.wait([self._writing])
+        self._digested.give(chunk)
+        self._written.give(chunk)
+        self._forget_written()
+        for work in (self._digested, self._written):
+            if work.given - work.done > _MOST_BEHIND_BYTES:
+                await work.finish()
 
-    async def _write(self) -> None:
-        while self._unwritten:
-            batch, self._unwritten = self._unwritten, []
-            try:
-                await self._in_thread(self._file.append, batch)
-            except OSError as error:
-                raise DiskTrouble(error) from error
-            self.written += sum(map(len, batch))
-            while self._recent_bytes > _RECENT_BYTES and self._recent[0][0] < self.written:
-                start, chunk = self._recent[0]
-                if start + len(chunk) > self.written:
-                    break
-                self._recent.popleft()
-                self._recent_bytes -= len(chunk)
+    def _write(self, chunks: Sequence[bytes]) -> None:
+        try:
+            self._file.append(chunks)
+        except OSError as error:
+            raise DiskTrouble(error) from error
 
-    async def _all_written(self) -> None:
-        if self._writing is not None:
-            await self._writing
+    def _digest(self, chunks: Sequence[bytes]) -> None:
+        for hasher in self._hashers.values():
+            for chunk in chunks:
+                hasher.update(chunk)
 
-    async def _checked(self) -> str:
-        sha256 = self._file.sha256
+    def _forget_written(self) -> None:
+        """Keep no more in memory than readers at the front need."""
+        while self._recent_bytes > _RECENT_BYTES:
+            start, chunk = self._recent[0]
+            if start + len(chunk) > self._written.done:
+                return
+            self._recent.popleft()
+            self._recent_bytes -= len(chunk)
+
+    def _checked(self) -> str:
+        """The sha256 of what has come, which is what its index says it is."""
         for name, expected in list(self.origin.hashes.items())[:1]:
-            found = sha256 if name == "sha256" else await self._in_thread(self._file.digest, name)
-            if found != expected:
+            if self._hashers[name].hexdigest() != expected:
                 raise _Wrong(f"{self.what} does not have the {name} digest its index gives.")
-        return sha256
+        return self._hashers["sha256"].hexdigest()
 
     def _readable(self) -> int:
         """Up to where readers may have it."""

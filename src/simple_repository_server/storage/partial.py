@@ -6,13 +6,16 @@ ends, so what a crash leaves behind can be told from what another process writes
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import secrets
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 _SUFFIX = ".partial"
+#: The system takes no more parts in one call.
+_MOST_AT_ONCE = 512
 #: Young files are left alone: they may just not be locked yet.
 _YOUNG_S = 60.0
 #: How often it is tried to put a file into a folder that is there and then is not.
@@ -30,30 +33,20 @@ class PartialFile:
         self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._sha256 = hashlib.sha256()
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write the chunks at the end, all of them."""
-        for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            self._sha256.update(chunk)
+        rest = deque(memoryview(chunk) for chunk in chunks)
+        while rest:
+            count = os.writev(self._descriptor, list(islice(rest, _MOST_AT_ONCE)))
+            while rest and count >= len(rest[0]):
+                count -= len(rest.popleft())
+            if rest:
+                rest[0] = rest[0][count:]
 
     def read(self, start: int, length: int) -> bytes:
         """Up to `length` of the bytes written so far, from `start`."""
         return os.pread(self._descriptor, length, start)
-
-    @property
-    def sha256(self) -> str:
-        """The digest of all that was written."""
-        return self._sha256.hexdigest()
-
-    def digest(self, name: str) -> str:
-        """Another digest of it, by reading it again."""
-        with os.fdopen(os.dup(self._descriptor), "rb") as file:
-            file.seek(0)
-            return hashlib.file_digest(file, name).hexdigest()
 
     def keep(self, path: Path, *, synced: bool = True) -> os.stat_result:
         """Make it the file at `path`, in the place of any other; `synced`: a power cut or not."""
