@@ -20,6 +20,8 @@ from typing_extensions import override
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
 
 CHUNK_BYTES = 256 * 1024
+#: No client gets the last bytes of a file before it has proved right.
+HELD_BACK_BYTES = 64 * 1024
 OCTET_STREAM = "application/octet-stream"
 #: Core metadata: RFC 822 headers in UTF-8.
 METADATA_TYPE = "text/plain; charset=utf-8"
@@ -196,7 +198,8 @@ async def verified(
 ) -> AsyncIterator[bytes]:
     """The chunks, of which the last comes only when size and digest proved right.
 
-    As long as the size is not known any one might be the last, so they come one step behind.
+    Near the end, or where the size is not known, they come one step behind: what proves wrong
+    before any of it has left can still be answered with an error.
 
     `digest` is a name `hashlib` knows and the lowercase hex. Raises `TransferAborted`.
     """
@@ -211,7 +214,7 @@ async def verified(
         if held:
             yield held
         held = chunk
-        if size is not None and received < size:
+        if size is not None and size - received >= HELD_BACK_BYTES:
             yield held
             held = b""
     if size is not None and received != size:

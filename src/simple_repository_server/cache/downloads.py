@@ -4,7 +4,7 @@
                           │
                           └──▶ readers: from memory at the front, from the file behind it
 
-Readers may have all but the end (`_HELD_BACK`) at once; that comes when size and digest are right.
+Readers may have all but the end (`HELD_BACK_BYTES`) at once; that comes when size and digest are right.
 """
 
 import asyncio
@@ -18,11 +18,9 @@ from typing import Any
 from simple_repository_server.cache.behind import Behind, RunInThread
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import Emit, TransferResumed, ignore
-from simple_repository_server.resource import CHUNK_BYTES, Resource, Transfer
+from simple_repository_server.resource import CHUNK_BYTES, HELD_BACK_BYTES, Resource, Transfer
 from simple_repository_server.storage.partial import PartialFile
 
-#: No reader gets the last bytes of a file before it has proved right.
-_HELD_BACK = 64 * 1024
 #: What readers at the front find in memory, and how far disk and digest may fall behind.
 _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
@@ -228,7 +226,7 @@ class Download:
         if self.complete:
             return self.received
         end = self.received if self.total is None else self.total
-        return max(0, min(self.received, end - _HELD_BACK))
+        return max(0, min(self.received, end - HELD_BACK_BYTES))
 
     async def _chunk(self, position: int, limit: int) -> bytes:
         if self._recent and self._recent[0][0] <= position:
