@@ -198,7 +198,7 @@ async def verified(
 ) -> AsyncIterator[bytes]:
     """The chunks, of which the last comes only when size and digest proved right.
 
-    Near the end, or where the size is not known, they come one step behind: what proves wrong
+    Near either end, or where the size is not known, they come one step behind: what proves wrong
     before any of it has left can still be answered with an error.
 
     `digest` is a name `hashlib` knows and the lowercase hex. Raises `TransferAborted`.
@@ -214,7 +214,7 @@ async def verified(
         if held:
             yield held
         held = chunk
-        if size is not None and size - received >= HELD_BACK_BYTES:
+        if size is not None and received >= HELD_BACK_BYTES <= size - received:
             yield held
             held = b""
     if size is not None and received != size:

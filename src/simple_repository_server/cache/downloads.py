@@ -4,7 +4,7 @@
                           │
                           └──▶ readers: from memory at the front, from the file behind it
 
-Readers may have all but the end (`HELD_BACK_BYTES`) at once; that comes when size and digest are right.
+Readers may have all but the end (`HELD_BACK_BYTES`) at once; that comes when all has proved right.
 """
 
 import asyncio
@@ -226,6 +226,8 @@ class Download:
         if self.complete:
             return self.received
         end = self.received if self.total is None else self.total
+        if self.received < HELD_BACK_BYTES:
+            return 0  # what breaks off so early is an error, not a body that was cut
         return max(0, min(self.received, end - HELD_BACK_BYTES))
 
     async def _chunk(self, position: int, limit: int) -> bytes:
