@@ -161,11 +161,19 @@ class Download:
             return False
         return bool(self.origin.hashes) or self.version is not None
 
+    def _is_other_version(self, transfer: Transfer) -> bool:
+        """Whether what has come may not be part of it. A part that was sent on condition is."""
+        if self.origin.hashes or (transfer.start and transfer.version is None):
+            return False
+        return transfer.version != self.version
+
     async def _take_all(self, transfer: Transfer) -> None:
         if transfer.total is not None:
             if self.total is not None and self.total != transfer.total:
                 raise _Wrong(f"{self.what} has another size now than before.")
             self.total = transfer.total
+        if self.received and self._is_other_version(transfer):
+            raise _Wrong(f"{self.what} has changed at its origin while it was fetched.")
         self.version = transfer.version or self.version
         self.begun = True
         self._tell()

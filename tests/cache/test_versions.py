@@ -1,0 +1,108 @@
+"""Files without a digest, and files that others lie about: two versions are never mixed."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.errors import RepositoryError, TransferAborted
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Event, ignore
+from simple_repository_server.resource import ByteRange, Resource
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.sources.http_documents import Rules
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Reply, Request, Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.upstream.client import Limits
+
+pytestmark = pytest.mark.anyio
+
+FOO, BAR = ProjectName("foo"), ProjectName("bar")
+SIZE = 700_000
+WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
+NAME = FileName(WHEEL.filename)
+PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
+OLD, NEW = os.urandom(SIZE), os.urandom(SIZE)
+DATE = "Tue, 03 Oct 2023 10:00:00 GMT"
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+@asynccontextmanager
+async def _cached(
+    upstream: Upstream,
+    folder: Path,
+    *,
+    clock: Callable[[], float] | None = None,
+    emit: Callable[[Event], None] = ignore,
+    offline: bool = False,
+) -> AsyncIterator[FileCacheRepository]:
+    disk = DiskCache(folder, emit=emit, **({"clock": clock} if clock else {}))
+    source = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
+    files = FileCache(disk, emit=emit)
+    async with FileCacheRepository(source, files, only_kept=offline) as repository:
+        yield repository
+
+
+async def _content(resource: Resource, wanted: ByteRange | None = None) -> bytes:
+    async with resource.open(wanted) as body:
+        return b"".join([chunk async for chunk in body.chunks])
+
+
+async def _read(
+    repository: FileCacheRepository, project: ProjectName = FOO, name: FileName = NAME
+) -> bytes:
+    return await _content(await repository.get_resource(project, name))
+
+
+async def _kept(repository: FileCacheRepository) -> Resource:
+    for _ in range(200):
+        resource = await repository.get_resource(FOO, NAME)
+        if resource.path is not None:
+            return resource
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to lie in the cache")
+
+
+def _tagged(content: bytes, tag: str, **more: object) -> Reply:
+    return Reply(body=content, headers={"ETag": tag}, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [_tagged(NEW, '"2"'), Reply(body=NEW), _tagged(NEW, '"2"', ranges=True)],
+    ids=["other version", "no version", "other part"],
+)
+async def test_a_transfer_does_not_go_on_with_another_version(
+    upstream: Upstream, folder: Path, again: Reply
+) -> None:
+    """A file without a digest that changed while it came is not made of two halves."""
+    publish_html(upstream, [WHEEL], hashes=False)
+    upstream.on(PATH, [_tagged(OLD, '"1"', stop_after=300_000), again])
+    async with _cached(upstream, folder) as repository:
+        with pytest.raises(TransferAborted):
+            await _read(repository)
+        upstream.on(PATH, again)
+        assert await _read(repository) == NEW
