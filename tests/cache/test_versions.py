@@ -106,3 +106,17 @@ async def test_a_transfer_does_not_go_on_with_another_version(
             await _read(repository)
         upstream.on(PATH, again)
         assert await _read(repository) == NEW
+
+
+async def test_a_date_beside_a_weak_tag_is_not_trusted(upstream: Upstream, folder: Path) -> None:
+    """Two versions within a second have one date: an origin's weak tag says that it may be so."""
+    publish_html(upstream, [WHEEL], hashes=False)
+
+    def headers(tag: str) -> dict[str, str]:
+        return {"ETag": tag, "Last-Modified": DATE}
+
+    first = Reply(body=OLD, headers=headers('W/"1"'), ranges=True, stop_after=300_000)
+    upstream.on(PATH, [first, Reply(body=NEW, headers=headers('W/"2"'), ranges=True)])
+    async with _cached(upstream, folder) as repository:
+        with pytest.raises(TransferAborted):
+            await _read(repository)
