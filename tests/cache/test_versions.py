@@ -120,3 +120,16 @@ async def test_a_date_beside_a_weak_tag_is_not_trusted(upstream: Upstream, folde
     async with _cached(upstream, folder) as repository:
         with pytest.raises(TransferAborted):
             await _read(repository)
+
+
+async def test_what_has_no_version_is_fetched_again(upstream: Upstream, folder: Path) -> None:
+    """Where nothing tells whether a file is still the same, its size alone does not."""
+    publish_html(upstream, [WHEEL], hashes=False, ranges=False)
+    clock = Clock()
+    upstream.on(PATH, Reply(body=OLD))
+    async with _cached(upstream, folder, clock=clock) as repository:
+        assert await _read(repository) == OLD
+        await _kept(repository)
+        upstream.on(PATH, Reply(body=NEW))
+        clock.now += 61
+        assert await _read(repository) == NEW

@@ -212,7 +212,8 @@ class FileCache:
             measured = await origin.measured()
         except SourceUnavailable:
             return link.sha256
-        if measured.size != link.size or measured.version != link.version:
+        # Without a version there is nothing to tell two files of the same size apart.
+        if link.version is None or (measured.size, measured.version) != (link.size, link.version):
             return None
         link.confirmed_at = now
         await self._disk.write(self._links.save, link, b"", *name)
