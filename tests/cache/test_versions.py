@@ -133,3 +133,22 @@ async def test_what_has_no_version_is_fetched_again(upstream: Upstream, folder: 
         upstream.on(PATH, Reply(body=NEW))
         clock.now += 61
         assert await _read(repository) == NEW
+
+
+async def test_a_file_with_a_size_and_no_digest_is_asked_about(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It is confirmed by its version, though its size is known, and is there when offline."""
+    publish_json(upstream, [WHEEL], metadata=False, extra={"hashes": {}})
+    upstream.on(PATH, _tagged(WHEEL.content, '"1"', ranges=True))
+    clock = Clock()
+    async with _cached(upstream, folder, clock=clock) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+        fetched = len(upstream.seen(PATH))
+        clock.now += 61
+        assert await _read(repository) == WHEEL.content
+        assert [r.method for r in upstream.seen(PATH)[fetched:]] == ["HEAD"]
+    clock.now += 61
+    async with _cached(upstream, folder, clock=clock, offline=True) as repository:
+        assert await _read(repository) == WHEEL.content

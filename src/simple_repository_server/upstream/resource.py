@@ -100,7 +100,7 @@ class RemoteResource(Resource):
 
     @override
     async def measured(self) -> Resource:
-        if self.size is not None:
+        if self.size is not None and (self.hashes or self.version is not None):
             return self
         try:
             async with self._client.stream("HEAD", self._url) as response:
