@@ -152,3 +152,22 @@ async def test_a_file_with_a_size_and_no_digest_is_asked_about(
     clock.now += 61
     async with _cached(upstream, folder, clock=clock, offline=True) as repository:
         assert await _read(repository) == WHEEL.content
+
+
+async def test_a_wrong_size_does_not_cost_others_their_file(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A page that gives the digest of a file and another size does not have it removed."""
+    publish_json(upstream, [WHEEL], metadata=False)
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+        kept = (await _kept(repository)).path
+    events: list[Event] = []
+    with Upstream() as liar:
+        publish_json(liar, [WHEEL], metadata=False, extra={"size": 5})
+        async with _cached(liar, folder, emit=events.append) as repository:
+            with pytest.raises(RepositoryError):
+                await _read(repository)
+    assert kept is not None
+    assert kept.exists()
+    assert not events

@@ -116,31 +116,27 @@ class FileCache:
         """The file of that sha256, checked since this process started, or None."""
         known = self._known.get(digest)
         if known is None or time.monotonic() - known.looked_at > _TRUST_S:
-            blob = await self._looking.run(digest, partial(self._look, digest, size))
+            blob = await self._looking.run(digest, partial(self._look, digest))
         else:
             blob = known.blob
-        if blob is None:
+        # With another size than its page says it is up to its origin, as it would be without us.
+        if blob is None or size not in (None, blob.size):
             return None
         return PathResource(blob.path, size=blob.size, mtime_ns=blob.mtime_ns, sha256=digest)
 
-    async def _look(self, digest: str, size: int | None) -> FoundBlob | None:
+    async def _look(self, digest: str) -> FoundBlob | None:
         files = self._disk.files
         blob = await self._disk.run(files.find, digest, self._disk.clock())
         known = self._known.get(digest)
         if blob is None:
             self._known.discard(digest)
             return None
-        if known is None or known.blob != blob:
-            reason = ""
-            if size is not None and size != blob.size:
-                reason = f"it has {blob.size} bytes instead of {size}"
-            elif not await self._disk.run(files.is_intact, digest):
-                reason = "its content has changed"
-            if reason:
-                self._emit(CacheDamaged(file=str(blob.path), reason=reason))
-                await self._disk.run(files.discard, digest)
-                self._known.discard(digest)
-                return None
+        unknown = known is None or known.blob != blob
+        if unknown and not await self._disk.run(files.is_intact, digest):
+            self._emit(CacheDamaged(file=str(blob.path), reason="its content has changed"))
+            await self._disk.run(files.discard, digest)
+            self._known.discard(digest)
+            return None
         self._remember(digest, blob)
         return blob
 
