@@ -171,3 +171,24 @@ async def test_a_wrong_size_does_not_cost_others_their_file(
     assert kept is not None
     assert kept.exists()
     assert not events
+
+
+async def test_one_project_cannot_spoil_anothers_file(upstream: Upstream, folder: Path) -> None:
+    """Who claims the digest of another project's file has no part in how that is fetched."""
+    other = "bar-1.0-py3-none-any.whl"
+
+    def page(project: str, name: str, path: str) -> None:
+        anchor = f'<a href="{path}#sha256={WHEEL.sha256}">{name}</a>'
+        reply = Reply(headers={"Content-Type": "text/html"}, body=anchor.encode())
+        upstream.on(f"/simple/{project}/", reply)
+
+    page("foo", NAME, PATH)
+    page("bar", other, "/files/wrong")
+    upstream.on(PATH, Reply(body=WHEEL.content))
+    upstream.on("/files/wrong", Reply(body=bytes(len(WHEEL.content)), piece_delay_s=0.05))
+    async with _cached(upstream, folder) as repository:
+        wrong = asyncio.create_task(_read(repository, BAR, FileName(other)))
+        await asyncio.sleep(0.15)
+        assert await _read(repository) == WHEEL.content
+        with pytest.raises(TransferAborted):
+            await wrong
