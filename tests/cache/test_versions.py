@@ -192,3 +192,19 @@ async def test_one_project_cannot_spoil_anothers_file(upstream: Upstream, folder
         assert await _read(repository) == WHEEL.content
         with pytest.raises(TransferAborted):
             await wrong
+
+
+async def test_a_range_of_one_version_is_not_taken_from_another(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A file without a digest changes while it is fetched: a part is of what it is said to be."""
+    publish_html(upstream, [WHEEL], hashes=False)
+    upstream.on(PATH, _tagged(OLD, '"1"', piece_delay_s=0.05))
+    async with _cached(upstream, folder) as repository:
+        reading = asyncio.create_task(_read(repository))
+        await asyncio.sleep(0.2)
+        upstream.on(PATH, _tagged(NEW, '"2"', ranges=True))
+        resource = await (await repository.get_resource(FOO, NAME)).measured()
+        assert resource.etag == '"2"'
+        assert await _content(resource, ByteRange(1000, 2000)) == NEW[1000:2000]
+        assert await reading == OLD

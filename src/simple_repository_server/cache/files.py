@@ -248,11 +248,16 @@ class FetchedResource(Resource):
         download = await self._download(byte_range)
         if download is not None:
             with download.held():
-                if await download.has_begun():
+                if await download.has_begun() and self._is_of(download):
                     yield self._body(download, byte_range)
                     return
         async with self._origin.open(byte_range) as body:
             yield body
+
+    def _is_of(self, download: Download) -> bool:
+        """Whether that is what was said of the file: one without a digest may have changed."""
+        version = self._origin.version
+        return bool(self.hashes) or version is None or version == download.version
 
     def _body(self, download: Download, wanted: ByteRange | None) -> Body:
         start, stop = (wanted.start, wanted.stop) if wanted else (0, None)
