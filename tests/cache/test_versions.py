@@ -208,3 +208,33 @@ async def test_a_range_of_one_version_is_not_taken_from_another(
         assert resource.etag == '"2"'
         assert await _content(resource, ByteRange(1000, 2000)) == NEW[1000:2000]
         assert await reading == OLD
+
+
+async def test_a_disk_that_fails_does_not_mix_versions(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on without the cache goes on with the same version, or is cut off."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    publish_html(upstream, [WHEEL], hashes=False)
+    asked: list[Request] = []
+
+    def script(request: Request) -> Reply:
+        asked.append(request)
+        content, tag = (OLD, '"1"') if len(asked) == 1 else (NEW, '"2"')
+        return _tagged(content, tag, piece_delay_s=0.05)
+
+    upstream.on(PATH, script)
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open() as body:
+            chunks = aiter(body.chunks)
+            got = await anext(chunks)
+            monkeypatch.setattr("os.write", full)
+            with pytest.raises(TransferAborted):
+                async for chunk in chunks:
+                    got += chunk
+            monkeypatch.undo()
+    assert OLD.startswith(got)

@@ -16,7 +16,7 @@ from simple_repository_server.cache.downloads import DiskTrouble, Download
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.errors import RepositoryError, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
 from simple_repository_server.resource import Body, ByteRange, PathResource, Resource
 from simple_repository_server.storage.blobs import FoundBlob
@@ -294,14 +294,22 @@ class FetchedResource(Resource):
                 position += len(chunk)
                 yield chunk
         except DiskTrouble:
-            async for chunk in _beyond(self._origin, position, stop):
+            async for chunk in _beyond(self._origin, position, stop, download.version):
                 yield chunk
 
 
-async def _beyond(origin: Resource, start: int, stop: int | None) -> AsyncIterator[bytes]:
-    """The bytes from `start` on out of a whole body, which is checked as such."""
+async def _beyond(
+    origin: Resource, start: int, stop: int | None, version: str | None
+) -> AsyncIterator[bytes]:
+    """The bytes from `start` on out of a whole body, which is checked as such.
+
+    What came before was of that `version`: without a digest it is not put together with another.
+    """
     position = 0
+    tag = version if version and version.startswith('"') else None
     async with origin.open() as body:
+        if not origin.hashes and (body.etag != tag or (start and tag is None)):
+            raise TransferAborted("The cache failed, and the file may have changed since.")
         async for chunk in body.chunks:
             end = None if stop is None else max(0, stop - position)
             part = chunk[max(0, start - position) : end]
