@@ -12,6 +12,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from errno import EIO
 from typing import Any
 
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
@@ -30,7 +31,7 @@ RunInThread = Callable[..., Awaitable[Any]]
 
 
 class DiskTrouble(Exception):
-    """The disk does not take the file, for this `reason`: who reads it has to do without."""
+    """The disk does not take the file or give it back: who reads it has to do without."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(str(reason))
@@ -123,7 +124,7 @@ class Download:
     async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop` (None: the end), as they arrive.
 
-        Raises what `run` raises.
+        Raises what `run` raises, and `DiskTrouble` if they cannot be read back.
         """
         position = start
         while stop is None or position < stop:
@@ -204,10 +205,7 @@ class Download:
     async def _write(self) -> None:
         while self._unwritten:
             batch, self._unwritten = self._unwritten, []
-            try:
-                await self._in_thread(self._file.append, batch)
-            except OSError as error:
-                raise DiskTrouble(error) from error
+            await self._on_disk(self._file.append, batch)
             self.written += sum(map(len, batch))
             while self._recent_bytes > _RECENT_BYTES and self._recent[0][0] < self.written:
                 start, chunk = self._recent[0]
@@ -223,7 +221,7 @@ class Download:
     async def _checked(self) -> str:
         sha256 = self._file.sha256
         for name, expected in list(self.origin.hashes.items())[:1]:
-            found = sha256 if name == "sha256" else await self._in_thread(self._file.digest, name)
+            found = sha256 if name == "sha256" else await self._on_disk(self._file.digest, name)
             if found != expected:
                 raise _Wrong(f"{self.what} does not have the {name} digest its index gives.")
         return sha256
@@ -241,10 +239,16 @@ class Download:
                 if start + len(chunk) > position:
                     return chunk[position - start : limit - start]
         length = min(CHUNK_BYTES, limit - position)
-        part: bytes = await self._in_thread(self._file.read, position, length)
+        part: bytes = await self._on_disk(self._file.read, position, length)
         if not part:
-            raise TransferAborted(f"{self.what} cannot be read back from the cache.")
+            raise DiskTrouble(OSError(EIO, "it became shorter"))
         return part
+
+    async def _on_disk(self, work: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return await self._in_thread(work, *arguments)
+        except OSError as error:
+            raise DiskTrouble(error) from error
 
     def _tell(self) -> None:
         """Wake everyone who waits for something to happen."""

@@ -1,0 +1,109 @@
+"""The cache when things go wrong around it: clients that leave, disks, other processes, the clock."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.errors import TransferAborted
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
+from simple_repository_server.resource import ByteRange, Resource
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.sources.http_documents import Rules
+from simple_repository_server.storage.partial import PartialFile, remove_abandoned
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.upstream import Reply, Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.upstream.client import Limits
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+SIZE = 700_000
+WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
+NAME = FileName(WHEEL.filename)
+PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+@asynccontextmanager
+async def _cached(
+    upstream: Upstream,
+    folder: Path,
+    *,
+    emit: Callable[[Event], None] = ignore,
+    offline: bool = False,
+) -> AsyncIterator[FileCacheRepository]:
+    disk = DiskCache(folder, emit=emit)
+    source = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
+    files = FileCache(disk, emit=emit)
+    async with FileCacheRepository(source, files, only_kept=offline) as repository:
+        yield repository
+
+
+async def _content(resource: Resource, wanted: ByteRange | None = None) -> bytes:
+    async with resource.open(wanted) as body:
+        return b"".join([chunk async for chunk in body.chunks])
+
+
+async def _read(repository: FileCacheRepository, wanted: ByteRange | None = None) -> bytes:
+    return await _content(await repository.get_resource(FOO, NAME), wanted)
+
+
+async def _kept(repository: FileCacheRepository) -> Resource:
+    for _ in range(200):
+        resource = await repository.get_resource(FOO, NAME)
+        if resource.path is not None:
+            return resource
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to lie in the cache")
+
+
+def _partials(folder: Path) -> list[Path]:
+    return list((folder / "partial").glob("*"))
+
+
+def _open_files(folder: Path) -> list[str]:
+    found = []
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{entry}"))
+    return [path for path in found if path.startswith(str(folder))]
+
+
+async def test_what_cannot_be_read_back_is_read_from_its_origin(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes a file and does not give it back costs nobody the file."""
+
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 1)
+    monkeypatch.setattr(PartialFile, "read", broken)
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open() as body:
+            got = b""
+            async for chunk in body.chunks:
+                got += chunk
+                await asyncio.sleep(0.05)
+    assert got == WHEEL.content
