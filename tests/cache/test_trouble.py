@@ -107,3 +107,20 @@ async def test_what_cannot_be_read_back_is_read_from_its_origin(
                 got += chunk
                 await asyncio.sleep(0.05)
     assert got == WHEEL.content
+
+
+async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on with a large file gets the rest at once, while all of it comes for the next."""
+    monkeypatch.setattr("simple_repository_server.cache.files._AHEAD_BYTES", 100_000)
+    monkeypatch.setattr("simple_repository_server.cache.files._SMALL_BYTES", 100_000)
+    publish_json(upstream, [WHEEL])
+    whole = Reply(body=WHEEL.content, piece_delay_s=0.2)
+    part = Reply(body=WHEEL.content, ranges=True)
+    upstream.on(PATH, lambda request: part if "range" in request.headers else whole)
+    async with _cached(upstream, folder) as repository:
+        async with asyncio.timeout(1):
+            found = await _read(repository, ByteRange(500_000, 700_000))
+        assert found == WHEEL.content[500_000:700_000]
+        await _kept(repository)

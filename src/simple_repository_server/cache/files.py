@@ -277,13 +277,15 @@ class FetchedResource(Resource):
         return FetchedResource(self._cache, measured, self._project, self._filename)
 
     async def _download(self, wanted: ByteRange | None) -> Download | None:
-        if wanted is not None:
-            running = self._cache.running(self._origin)
-            if running is not None and wanted.start <= running.received + _AHEAD_BYTES:
-                return running
-            if running is not None or wanted.length < _SMALL_BYTES:
-                return None
-        return await self._cache.download(self._origin, self._project, self._filename)
+        begin = partial(self._cache.download, self._origin, self._project, self._filename)
+        if wanted is None:
+            return await begin()
+        running = self._cache.running(self._origin)
+        if running is None and wanted.length >= _SMALL_BYTES:
+            running = await begin()
+        if running is None or wanted.start > running.received + _AHEAD_BYTES:
+            return None
+        return running
 
     async def _chunks(
         self, download: Download, start: int, stop: int | None
