@@ -124,3 +124,18 @@ async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
             found = await _read(repository, ByteRange(500_000, 700_000))
         assert found == WHEEL.content[500_000:700_000]
         await _kept(repository)
+
+
+async def test_a_disk_without_locks_leaves_nothing_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no file can be locked none is kept, and none stays open."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OSError, match="No locks"):
+        PartialFile(folder)
+    assert not _open_files(folder)
+    assert not list(folder.iterdir())

@@ -27,7 +27,11 @@ class PartialFile:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise
         self._sha256 = hashlib.sha256()
 
     def append(self, chunks: Sequence[bytes]) -> None:
