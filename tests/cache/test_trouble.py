@@ -88,6 +88,32 @@ def _open_files(folder: Path) -> list[str]:
     return [path for path in found if path.startswith(str(folder))]
 
 
+async def test_a_client_that_leaves_at_once_leaves_nothing_open(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes away while the file for a transfer is being made does not leave it behind."""
+    publish_json(upstream, [WHEEL])
+    create = PartialFile.__init__
+
+    def slow(self: PartialFile, folder: Path) -> None:
+        create(self, folder)
+        time.sleep(0.2)
+
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        monkeypatch.setattr(PartialFile, "__init__", slow)
+        reading = asyncio.create_task(_content(resource))
+        await asyncio.sleep(0.1)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await asyncio.sleep(0.5)
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+        await asyncio.sleep(0.1)
+        assert not _open_files(folder)
+        assert not _partials(folder)
+
+
 async def test_what_cannot_be_read_back_is_read_from_its_origin(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

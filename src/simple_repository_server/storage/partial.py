@@ -23,6 +23,8 @@ class PartialFile:
     Not for several writing threads at once. Raises `OSError` as the disk does.
     """
 
+    _descriptor = -1
+
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
@@ -67,9 +69,15 @@ class PartialFile:
 
     def close(self) -> None:
         """Close it; remove it if it was not kept."""
+        if self._descriptor < 0:
+            return
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+    # One that was made in a thread for somebody who did not wait for it belongs to nobody.
+    __del__ = close
 
 
 def write_whole(path: Path, parts: Iterable[bytes], scratch: Path) -> int:
