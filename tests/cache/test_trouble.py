@@ -114,6 +114,35 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_open(
         assert not _partials(folder)
 
 
+async def test_closing_before_a_transfer_has_begun_tells_its_readers(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A transfer that is stopped before its first step leaves nobody waiting, and nothing open."""
+    publish_json(upstream, [WHEEL])
+    files = FileCache(DiskCache(folder))
+    async with HttpRepository(upstream.simple, limits=QUICK) as source, files:
+        origin = await source.get_resource(FOO, NAME)
+        download = await files.download(origin, FOO, NAME)
+        assert download is not None
+    with pytest.raises(TransferAborted):
+        async with asyncio.timeout(2):
+            await download.has_begun()
+    assert not _open_files(folder)
+    assert files.running(origin) is None
+
+
+async def test_nothing_half_lies_about_once_it_is_closed(upstream: Upstream, folder: Path) -> None:
+    """Closing waits until the files of stopped transfers are removed."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.5))
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open():
+            pass
+        assert _partials(folder)
+    assert not _partials(folder)
+
+
 async def test_what_cannot_be_read_back_is_read_from_its_origin(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

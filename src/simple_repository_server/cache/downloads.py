@@ -86,6 +86,11 @@ class Download:
             if not self._holders:
                 self._closing = asyncio.ensure_future(self._in_thread(self._file.close))
 
+    async def closed(self) -> None:
+        """Wait until the file is closed, unless somebody holds it still."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+
     async def run(self) -> str:
         """Fetch all of it; the sha256 of what is in the file then, all right.
 

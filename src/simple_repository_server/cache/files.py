@@ -189,10 +189,14 @@ class FileCache:
                 del self._downloads[key]
 
     async def _stop(self) -> None:
-        tasks = list(self._tasks)
+        # A task that is cancelled before its first step does not even tidy up.
+        await asyncio.sleep(0)
+        tasks, downloads = list(self._tasks), list(self._downloads.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for download in downloads:
+            await download.closed()
         await self._looking.cancel_all()
 
     async def _linked(self, origin: Resource) -> str | None:
