@@ -143,6 +143,44 @@ async def test_nothing_half_lies_about_once_it_is_closed(upstream: Upstream, fol
     assert not _partials(folder)
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EPERM])
+async def test_a_use_that_cannot_be_noted_is_a_use(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A file on a disk that is read-only, or of another user, is served, whatever its age."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        path = (await _kept(repository)).path
+    assert path is not None
+    os.utime(path, (path.stat().st_atime - 100, path.stat().st_mtime - 100))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.utime", refuse)
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+    assert len(upstream.seen(PATH)) == 1
+
+
+async def test_files_that_may_not_be_looked_at_are_not_there(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache whose folders belong to somebody else is no use, and no error."""
+    publish_json(upstream, [WHEEL])
+    looked = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if "files" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return looked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+
+
 async def test_what_cannot_be_read_back_is_read_from_its_origin(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
