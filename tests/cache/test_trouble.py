@@ -202,6 +202,22 @@ async def test_what_cannot_be_read_back_is_read_from_its_origin(
     assert got == WHEEL.content
 
 
+async def test_after_the_folder_was_deleted_projects_are_noted_again(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What came through since is listed when offline."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        await _kept(repository)
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        await asyncio.sleep(1.1)
+        await _read(repository)
+        await _kept(repository)
+    assert (folder / "served" / "foo").exists()
+
+
 async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,10 +107,11 @@ class FileCache:
         )
 
     async def _note_served(self, project: str, digest: str) -> None:
-        """Note it for `served`, once in the life of this process."""
-        if self._noted.get(digest) != project:
+        """Note it for `served`, once in the life of this process, or since it was fetched."""
+        if self._noted.get(digest) == project:
+            return
+        if await self._disk.write(self._notes.add, project, digest):
             self._noted.put(digest, project, _KNOWN_WEIGHT)
-            await self._disk.write(self._notes.add, project, digest)
 
     async def find(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256, checked since this process started, or None."""
@@ -184,6 +185,7 @@ class FileCache:
                 self._disk.wrote(blob.size)
                 self._remember(digest, blob)
                 await self._link(download, digest)
+                self._noted.discard(digest)
                 await self._note_served(project, digest)
             finally:
                 del self._downloads[key]
