@@ -235,6 +235,24 @@ async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
         await _kept(repository)
 
 
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+async def test_a_file_that_is_just_replaced_is_served(
+    upstream: Upstream, folder: Path, how: str
+) -> None:
+    """Another process fetched it, too, or somebody removed it: clients do not notice."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        resource = await _kept(repository)
+        assert resource.path is not None
+        resource.path.unlink()
+        if how == "replaced":
+            resource.path.write_bytes(WHEEL.content)
+            os.utime(resource.path, (1, 1))
+        assert await _content(resource) == WHEEL.content
+        assert await _content(resource, ByteRange(10, 20)) == WHEEL.content[10:20]
+
+
 async def test_a_disk_without_locks_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

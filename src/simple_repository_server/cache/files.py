@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Self
@@ -75,11 +75,12 @@ class FileCache:
 
     async def resource(self, origin: Resource, project: str, filename: str) -> Resource:
         """The file from the cache if it is there, else one whose reading brings it there."""
+        fetched = FetchedResource(self, origin, project, filename)
         found = await self.kept(origin)
         if found is None:
-            return FetchedResource(self, origin, project, filename)
+            return fetched
         await self._note_served(project, found.sha256 or "")
-        return found
+        return found if origin.sha256 is None else _KeptResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
         """The file from the cache, if it is there."""
@@ -304,6 +305,27 @@ class FetchedResource(Resource):
         except DiskTrouble:
             async for chunk in _beyond(self._origin, position, stop, download.version):
                 yield chunk
+
+
+class _KeptResource(PathResource):
+    """A file in the cache; if it is `found` there no more it is `fetched`, having the same digest.
+
+    Another process may just have replaced it by its own copy.
+    """
+
+    def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
+        super().__init__(found.path, size=found.size, mtime_ns=found.mtime_ns, sha256=found.sha256)
+        self._fetched = fetched
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        async with AsyncExitStack() as stack:
+            try:
+                body = await stack.enter_async_context(super().open(byte_range))
+            except SourceUnavailable:
+                body = await stack.enter_async_context(self._fetched.open(byte_range))
+            yield body
 
 
 async def _beyond(
