@@ -253,6 +253,17 @@ async def test_a_file_that_is_just_replaced_is_served(
         assert await _content(resource, ByteRange(10, 20)) == WHEEL.content[10:20]
 
 
+async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
+    """A disk that fails is said to fail once, though something begun before still succeeds."""
+    events: list[Event] = []
+    async with DiskCache(folder, emit=events.append) as disk:
+        disk.failed(OSError(28, "No space left on device"))
+        disk.wrote(10)
+        disk.failed(OSError(28, "No space left on device"))
+    assert [type(event) for event in events] == [CacheFailed]
+    assert CacheRecovered not in map(type, events)
+
+
 async def test_a_disk_without_locks_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,7 +112,8 @@ class DiskCache:
 
     def wrote(self, size: int) -> None:
         """So many bytes came to lie here."""
-        if self._failed:
+        # What was under way when it failed says nothing of how it is now.
+        if self._failed and self.usable:
             self._failed = False
             self._emit(CacheRecovered(folder=str(self.folder)))
         self._written += room.room_for(size)
