@@ -277,3 +277,17 @@ async def test_a_disk_without_locks_leaves_nothing_open(
         PartialFile(folder)
     assert not _open_files(folder)
     assert not list(folder.iterdir())
+
+
+def test_the_cache_is_pruned_in_every_event_loop(folder: Path) -> None:
+    """A cache that was closed can be opened again by another event loop, and keeps its budget."""
+    disk = DiskCache(folder, max_bytes=1)
+
+    async def use() -> bool:
+        async with disk:
+            await asyncio.sleep(0.05)
+            assert disk._pruning is not None  # noqa: SLF001 - there is nothing else to see of it
+            return not disk._pruning.done()  # noqa: SLF001
+
+    assert asyncio.run(use())
+    assert asyncio.run(use())

@@ -132,6 +132,7 @@ class DiskCache:
     async def __aenter__(self) -> "DiskCache":
         self._entered += 1
         if self._entered == 1:
+            self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
             await self.write(self._prepare)
             self._pruning = asyncio.create_task(self._keep_room())
         return self
