@@ -264,6 +264,19 @@ async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
     assert CacheRecovered not in map(type, events)
 
 
+async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) -> None:
+    """After the clock was set back, what it had dated goes first, not what is used now."""
+    now = time.time()
+    disk = DiskCache(folder, max_bytes=100_000, clock=lambda: now)
+    for name, used_at in (("future", now + 10 * 24 * 3600), ("used", now - 60)):
+        path = folder / "files" / "aa" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(80_000))
+        os.utime(path, (used_at, used_at))
+    disk.prune()
+    assert [path.name for path in (folder / "files" / "aa").iterdir()] == ["used"]
+
+
 async def test_a_disk_without_locks_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,9 +178,9 @@ class DiskCache:
         with contextlib.suppress(OSError), self._alone():
             abandoned = remove_abandoned(self.folder / _PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
-            used = room.used_by_time(room.walk(*folders))
+            used = room.used_by_time(room.walk(*folders, now=now))
             limit = room.too_old(used, max_bytes=budget, now=now)
-            count, freed = room.remove(room.walk(*folders), limit)
+            count, freed = room.remove(room.walk(*folders, now=now), limit)
             return count, freed + abandoned
         return 0, 0
 
