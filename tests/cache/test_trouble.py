@@ -277,6 +277,17 @@ async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) ->
     assert [path.name for path in (folder / "files" / "aa").iterdir()] == ["used"]
 
 
+async def test_what_a_crash_left_goes_whatever_its_time(folder: Path) -> None:
+    """A file of a process that is gone is removed, also when the clock was set back since."""
+    folder.mkdir()
+    path = folder / "x.partial"
+    path.write_bytes(b"half")
+    future = time.time() + 10 * 24 * 3600
+    os.utime(path, (future, future))
+    assert remove_abandoned(folder, time.time()) == 4
+    assert not path.exists()
+
+
 async def test_a_disk_without_locks_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ def remove_abandoned(folder: Path, now: float) -> int:
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 stat = entry.stat()
-                if now - stat.st_mtime < _YOUNG_S or _is_locked(entry.path):
+                if abs(now - stat.st_mtime) < _YOUNG_S or _is_locked(entry.path):
                     continue
                 Path(entry.path).unlink()
                 freed += stat.st_size
