@@ -315,3 +315,15 @@ def test_the_cache_is_pruned_in_every_event_loop(folder: Path) -> None:
 
     assert asyncio.run(use())
     assert asyncio.run(use())
+
+
+async def test_a_folder_made_again_is_private(upstream: Upstream, folder: Path) -> None:
+    """Deleted under the running server it comes back as it was: for its user alone."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        folder.joinpath("CACHEDIR.TAG").unlink()
+        folder.rmdir()
+        await _read(repository)
+        await _kept(repository)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder.joinpath("CACHEDIR.TAG").exists()

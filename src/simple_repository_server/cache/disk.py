@@ -32,7 +32,7 @@ from simple_repository_server.observe.events import (
 from simple_repository_server.storage import room
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
-from simple_repository_server.storage.partial import remove_abandoned
+from simple_repository_server.storage.partial import PartialFile, remove_abandoned
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -104,11 +104,15 @@ class DiskCache:
         if not self.usable:
             return False
         try:
-            self.wrote(await self.run(work, *arguments))
+            self.wrote(await self.run(self._prepared, work, *arguments))
         except OSError as error:
             self.failed(error)
             return False
         return True
+
+    async def create(self) -> PartialFile:
+        """A new file, to become one of `files`. Raises `OSError`."""
+        return await self.run(self._prepared, self.files.create)
 
     def wrote(self, size: int) -> None:
         """So many bytes came to lie here."""
@@ -133,7 +137,7 @@ class DiskCache:
         self._entered += 1
         if self._entered == 1:
             self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
-            await self.write(self._prepare)
+            await self.write(lambda: 0)
             self._pruning = asyncio.create_task(self._keep_room())
         return self
 
@@ -148,12 +152,13 @@ class DiskCache:
             self._executor.shutdown(wait=False)
             self._executor = None
 
-    def _prepare(self) -> int:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _prepared(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do the work in a folder that is there, and as it should be: it may have been deleted."""
         tag = self.folder / _TAG
         if not tag.exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             tag.write_text(_TAG_TEXT)
-        return 0
+        return work(*arguments)
 
     async def _keep_room(self) -> None:
         while True:

@@ -156,7 +156,7 @@ class FileCache:
         if running is not None or not self._disk.usable:
             return running
         try:
-            file = await self._disk.run(self._disk.files.create)
+            file = await self._disk.create()
         except OSError as error:
             self._disk.failed(error)
             return None
