@@ -269,6 +269,10 @@ class Documents(Generic[S]):
             found = await store.load(name)
             if found is None:
                 return
+            if (found[0].validators, found[0].url) != (head.validators, head.url):
+                # Another process has learned of something else in between: not what is valid now.
+                await store.discard(name)
+                return
             raw = found[1]
         await store.save(name, head, raw)
 

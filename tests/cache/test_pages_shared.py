@@ -1,0 +1,93 @@
+"""Pages on a disk that others use and that fails: what was taken back stays away."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.model import RequestContext
+from simple_repository_server.names import ProjectName
+from simple_repository_server.sources.http import DEFAULT_MEMORY_BYTES, HttpRepository
+from simple_repository_server.sources.http_documents import Rules
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.upstream.client import Limits
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+WHEEL, BAD = build_wheel("foo", "1.0"), build_wheel("foo", "2.0")
+QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
+REVALIDATE = RequestContext(revalidate=True)
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+def _index(
+    upstream: Upstream,
+    disk: DiskCache,
+    *,
+    clock: Callable[[], float] | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    **rules: Any,
+) -> HttpRepository:
+    return HttpRepository(
+        upstream.simple,
+        limits=QUICK,
+        cache=disk,
+        rules=Rules(**rules),
+        clock=clock or time.time,
+        memory_bytes=memory_bytes,
+    )
+
+
+def _page_file(folder: Path) -> Path:
+    (path,) = (path for path in (folder / "pages").rglob("*") if path.is_file())
+    return path
+
+
+async def test_what_another_process_saw_meanwhile_does_not_come_back(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A release is published, seen by one server and taken back: no other one brings it back."""
+    clock = Clock()
+    one = _index(upstream, DiskCache(folder), clock=clock)
+    other = _index(upstream, DiskCache(folder), clock=clock)
+    publish_json(upstream, [WHEEL], max_age=10)
+    async with one, other:
+        await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 11
+        publish_json(upstream, [WHEEL, BAD], max_age=10)
+        assert len((await other.get_project_page(FOO)).files) == 2
+        await asyncio.sleep(0.1)
+        clock.now += 11
+        publish_json(upstream, [WHEEL], max_age=10)
+        assert len((await one.get_project_page(FOO)).files) == 1
+    upstream.refuse()
+    async with _index(upstream, DiskCache(folder), clock=clock) as later:
+        try:
+            page = await later.get_project_page(FOO)
+        except SourceUnavailable:
+            return
+        assert len(page.files) == 1
