@@ -91,3 +91,23 @@ async def test_what_another_process_saw_meanwhile_does_not_come_back(
         except SourceUnavailable:
             return
         assert len(page.files) == 1
+
+
+async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A page that changed while the disk refuses: its old form is not served after a restart."""
+    clock = Clock()
+    disk = DiskCache(folder)
+    publish_json(upstream, [WHEEL, BAD], max_age=10)
+    async with _index(upstream, disk, clock=clock) as repository:
+        await repository.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        disk.failed(OSError(28, "No space left on device"))
+        publish_json(upstream, [WHEEL], max_age=10)
+        clock.now += 11
+        assert len((await repository.get_project_page(FOO)).files) == 1
+    upstream.refuse()
+    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)

@@ -265,6 +265,7 @@ class Documents(Generic[S]):
             del self._writing[name]
 
     async def _save(self, store: PageStore, name: str, head: PageHead, raw: bytes | None) -> None:
+        changed = raw is not None
         if raw is None:
             found = await store.load(name)
             if found is None:
@@ -274,7 +275,8 @@ class Documents(Generic[S]):
                 await store.discard(name)
                 return
             raw = found[1]
-        await store.save(name, head, raw)
+        if not await store.save(name, head, raw) and changed:
+            await store.discard(name)  # rather nothing than what is no longer so
 
     def _remember(self, name: str, kept: Kept[S]) -> None:
         weight = _MISSING_WEIGHT if kept.snapshot is None else kept.snapshot.weight
