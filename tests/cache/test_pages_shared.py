@@ -111,3 +111,21 @@ async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
     async with _index(upstream, DiskCache(folder), clock=clock) as repository:
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(FOO)
+
+
+async def test_a_page_larger_than_the_memory_survives_an_outage(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What does not fit into the memory for pages is on disk: confirmed, and served on."""
+    clock = Clock()
+    publish_json(upstream, [WHEEL], max_age=10)
+    async with _index(upstream, DiskCache(folder), clock=clock, memory_bytes=1) as repository:
+        await repository.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 11
+        assert (await repository.get_project_page(FOO)).files
+        assert upstream.requests[-1].headers.get("if-none-match")
+        await asyncio.sleep(0.1)
+        clock.now += 11
+        upstream.refuse()
+        assert (await repository.get_project_page(FOO)).freshness.stale_because

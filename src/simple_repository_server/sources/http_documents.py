@@ -106,9 +106,9 @@ class Documents(Generic[S]):
         if self._usable(kept, context):
             return kept.snapshot
         if self._may_wait(kept, context):
-            self._later(self._flight.run(name, partial(self._refresh, name)))
+            self._later(self._flight.run(name, partial(self._refresh, name, kept)))
         elif not asked:
-            kept = await self._flight.run(name, partial(self._refresh, name))
+            kept = await self._flight.run(name, partial(self._refresh, name, kept))
         return kept.snapshot
 
     async def close(self) -> None:
@@ -157,11 +157,14 @@ class Documents(Generic[S]):
                 return kept
         elif self._rules.offline:
             return Kept(snapshot=None, freshness=Freshness())
-        return await self._refresh(name)
+        return await self._refresh(name, kept)
 
-    async def _refresh(self, name: str) -> Kept[S]:
-        """What the index says now; what it said before, marked as stale, if it cannot be asked."""
-        previous = self._kept.get(name)
+    async def _refresh(self, name: str, previous: Kept[S] | None = None) -> Kept[S]:
+        """What the index says now; what it said before, marked as stale, if it cannot be asked.
+
+        That is `previous`, if it is not in memory: not all fits there.
+        """
+        previous = self._kept.get(name) or previous
         kept = await self._refreshed_by_others(name, previous)
         if kept is None:
             try:
