@@ -129,3 +129,22 @@ async def test_a_page_larger_than_the_memory_survives_an_outage(
         clock.now += 11
         upstream.refuse()
         assert (await repository.get_project_page(FOO)).freshness.stale_because
+
+
+async def test_who_wants_it_confirmed_gets_it_confirmed(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when somebody else has just begun to take the page from the disk."""
+    clock = Clock()
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+        await repository.get_project_page(FOO)
+    clock.now += 100
+    publish_json(upstream, [WHEEL, BAD], max_age=300)
+    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+        some, confirmed = await asyncio.gather(
+            repository.get_project_page(FOO),
+            repository.get_project_page(FOO, context=REVALIDATE),
+        )
+    assert len(some.files) == 1
+    assert len(confirmed.files) == 2

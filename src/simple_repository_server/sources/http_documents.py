@@ -99,15 +99,16 @@ class Documents(Generic[S]):
 
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
+        now = self._clock()
         kept = self._kept.get(name)
-        asked = kept is None
         if kept is None:
             kept = await self._flight.run(name, partial(self._first, name, context))
         if self._usable(kept, context):
             return kept.snapshot
         if self._may_wait(kept, context):
             self._later(self._flight.run(name, partial(self._refresh, name, kept)))
-        elif not asked:
+        elif not now <= kept.freshness.validated_at <= self._clock():
+            # Not asked since, as by who took it from the disk for somebody who wants less.
             kept = await self._flight.run(name, partial(self._refresh, name, kept))
         return kept.snapshot
 
