@@ -148,3 +148,15 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
         )
     assert len(some.files) == 1
     assert len(confirmed.files) == 2
+
+
+async def test_other_files_among_the_pages_are_passed_over(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What a file system or a person left there does not spoil the list of projects."""
+    publish_json(upstream, [WHEEL])
+    async with _index(upstream, DiskCache(folder)) as repository:
+        await repository.get_project_page(FOO)
+    _page_file(folder).with_name(".nfs0000000001").write_bytes(b"")
+    async with _index(upstream, DiskCache(folder), offline=True) as repository:
+        assert (await repository.get_project_list()).names == (FOO,)
