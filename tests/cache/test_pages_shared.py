@@ -150,6 +150,27 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
     assert len(confirmed.files) == 2
 
 
+@pytest.mark.parametrize(
+    ("sound", "damaged"),
+    [(b"/simple/foo/", b"/simple/fop/"), (b'"lifetime_s":300', b'"lifetime_s":900')],
+    ids=["address", "lifetime"],
+)
+async def test_damage_to_what_is_said_of_a_page_is_found(
+    upstream: Upstream, folder: Path, sound: bytes, damaged: bytes
+) -> None:
+    """One flipped bit before the body is found as well as one in it."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with _index(upstream, DiskCache(folder)) as repository:
+        await repository.get_project_page(FOO)
+    path = _page_file(folder)
+    content = path.read_bytes()
+    assert sound in content
+    path.write_bytes(content.replace(sound, damaged, 1))
+    async with _index(upstream, DiskCache(folder)) as repository:
+        assert (await repository.get_project_page(FOO)).files
+    assert len(upstream.requests) == 2
+
+
 async def test_other_files_among_the_pages_are_passed_over(
     upstream: Upstream, folder: Path
 ) -> None:

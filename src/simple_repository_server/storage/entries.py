@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -30,7 +31,7 @@ class EntryStore(Generic[H]):
     def __init__(self, folder: Path, scratch: Path, head: type[H]) -> None:
         self.folder = folder
         self._scratch = scratch
-        self._decode = msgspec.json.Decoder(_line_type(head)).decode
+        self._decoder = msgspec.json.Decoder(_line_type(head))
 
     def load(self, *key: str) -> tuple[H, bytes] | None:
         """Head and body, or None."""
@@ -57,7 +58,8 @@ class EntryStore(Generic[H]):
 
     def save(self, head: H, body: bytes, *key: str) -> int:
         """Keep it under the key, in the place of another. How many bytes that takes."""
-        line = _Line(sha256=hashlib.sha256(body).hexdigest(), size=len(body), head=head)
+        line = _Line(sha256=_sha256(body), size=len(body), head=head)
+        line.check = _check(line)
         parts = msgspec.json.encode(line), b"\n", body
         return write_whole(self.folder.joinpath(*key), parts, self._scratch)
 
@@ -78,6 +80,12 @@ class EntryStore(Generic[H]):
         """Whether the entry can be read; if it cannot it is removed."""
         return self.load(*key) is not None
 
+    def _decode(self, line: bytes) -> "_Line[H]":
+        said = self._decoder.decode(line)
+        if said.check != _check(said):
+            raise msgspec.ValidationError("it is not what was written")
+        return said
+
     def _read(self, path: Path, content: bytes) -> tuple[H, bytes] | None:
         line, _, body = content.partition(b"\n")
         try:
@@ -97,6 +105,12 @@ class _Line(msgspec.Struct, Generic[H]):
     sha256: str
     size: int
     head: H
+    #: Of the rest of the line: what came with a body matters as much as the body.
+    check: int = 0
+
+
+def _check(line: _Line[H]) -> int:
+    return crc32(msgspec.json.encode((line.sha256, line.size, line.head)))
 
 
 def _line_type(head: type[H]) -> type[_Line[H]]:
