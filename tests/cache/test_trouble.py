@@ -1,4 +1,4 @@
-"""The cache when things go wrong around it: clients that leave, disks, other processes, the clock."""
+"""The cache when things go wrong: clients that leave, disks, other processes, the clock."""
 
 import asyncio
 import contextlib
@@ -80,12 +80,12 @@ def _partials(folder: Path) -> list[Path]:
     return list((folder / "partial").glob("*"))
 
 
-def _open_files(folder: Path) -> list[str]:
+def _open_files(folder: Path) -> list[Path]:
     found = []
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{entry}"))
-    return [path for path in found if path.startswith(str(folder))]
+            found.append(entry.readlink())
+    return [path for path in found if path.is_relative_to(folder)]
 
 
 async def test_a_client_that_leaves_at_once_leaves_nothing_open(
@@ -310,8 +310,8 @@ def test_the_cache_is_pruned_in_every_event_loop(folder: Path) -> None:
     async def use() -> bool:
         async with disk:
             await asyncio.sleep(0.05)
-            assert disk._pruning is not None  # noqa: SLF001 - there is nothing else to see of it
-            return not disk._pruning.done()  # noqa: SLF001
+            assert disk._pruning is not None
+            return not disk._pruning.done()
 
     assert asyncio.run(use())
     assert asyncio.run(use())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,11 +56,11 @@ async def _cached(
     upstream: Upstream,
     folder: Path,
     *,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.time,
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = DiskCache(folder, emit=emit, **({"clock": clock} if clock else {}))
+    disk = DiskCache(folder, clock=clock, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
     files = FileCache(disk, emit=emit)
     async with FileCacheRepository(source, files, only_kept=offline) as repository:
