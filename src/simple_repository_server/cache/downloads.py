@@ -24,6 +24,7 @@ from simple_repository_server.storage.partial import PartialFile
 _HELD_BACK = 64 * 1024
 #: What readers at the front find in memory, and how far the disk may fall behind.
 _RECENT_BYTES, _UNWRITTEN_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
 _RESUMES, _BACKOFF_S = 4, 0.2
 
@@ -195,9 +196,7 @@ class Download:
     async def _take(self, chunk: bytes) -> None:
         if self.total is not None and self.received + len(chunk) > self.total:
             raise _Wrong(f"{self.what} is longer than the {self.total} bytes it should have.")
-        self._recent.append((self.received, chunk))
-        self._recent_bytes += len(chunk)
-        self.received += len(chunk)
+        self._put_in_reach(chunk)
         self._unwritten.append(chunk)
         self._tell()
         if self._writing is None or self._writing.done():
@@ -206,6 +205,16 @@ class Download:
             self._writing = asyncio.create_task(self._write())
         elif self.received - self.written > _UNWRITTEN_BYTES:
             await asyncio.wait([self._writing])
+
+    def _put_in_reach(self, chunk: bytes) -> None:
+        """Let readers have it, in pieces that are worth it: each one costs each reader a turn."""
+        if self._recent and len(self._recent[-1][1]) < _PIECE_BYTES:
+            start, before = self._recent.pop()
+            self._recent.append((start, before + chunk))
+        else:
+            self._recent.append((self.received, chunk))
+        self._recent_bytes += len(chunk)
+        self.received += len(chunk)
 
     async def _write(self) -> None:
         while self._unwritten:
@@ -240,8 +249,8 @@ class Download:
 
     async def _chunk(self, position: int, limit: int) -> bytes:
         if self._recent and self._recent[0][0] <= position:
-            for start, chunk in self._recent:
-                if start + len(chunk) > position:
+            for start, chunk in reversed(self._recent):
+                if start <= position:
                     return chunk[position - start : limit - start]
         length = min(CHUNK_BYTES, limit - position)
         part: bytes = await self._on_disk(self._file.read, position, length)
