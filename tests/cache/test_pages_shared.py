@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
 from simple_repository_server.names import ProjectName
 from simple_repository_server.sources.http import DEFAULT_MEMORY_BYTES, HttpRepository
 from simple_repository_server.sources.http_documents import Rules
+from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
-from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.upstream.client import Limits
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +182,60 @@ async def test_other_files_among_the_pages_are_passed_over(
     _page_file(folder).with_name(".nfs0000000001").write_bytes(b"")
     async with _index(upstream, DiskCache(folder), offline=True) as repository:
         assert (await repository.get_project_list()).names == (FOO,)
+
+
+async def test_how_long_nothing_is_believed(upstream: Upstream, folder: Path) -> None:
+    """That there is no such project is believed as long as the rules say, and no longer."""
+    clock = Clock()
+    async with _index(upstream, DiskCache(folder), clock=clock, missing_s=10) as repository:
+        for later, asked in ((0, 1), (9, 1), (2, 2)):
+            clock.now += later
+            with pytest.raises(ProjectNotFound):
+                await repository.get_project_page(FOO)
+            assert len(upstream.requests) == asked
+
+
+async def test_in_an_outage_nothing_is_not_served_on(upstream: Upstream, folder: Path) -> None:
+    """That there was no such project does not make it another index's while nobody can say."""
+    clock = Clock()
+    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(FOO)
+        upstream.refuse()
+        clock.now += 61
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)
+
+
+async def test_a_slow_disk_does_not_bring_a_page_back(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is removed while it is still being written: in the end it is not there."""
+    save = EntryStore.save
+
+    def slow(self: EntryStore[Any], head: Any, body: bytes, *key: str) -> int:
+        time.sleep(0.2)
+        return save(self, head, body, *key)
+
+    monkeypatch.setattr(EntryStore, "save", slow)
+    publish_json(upstream, [WHEEL], max_age=0)
+    async with _index(upstream, DiskCache(folder)) as repository:
+        await repository.get_project_page(FOO)
+        upstream.on("/simple/foo/", Reply(status=404))
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(FOO)
+    assert not [path for path in (folder / "pages").rglob("*") if path.is_file()]
+
+
+async def test_the_same_text_from_elsewhere_is_another_page(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Where a page redirects to says what its links mean."""
+    text = Reply(headers={"Content-Type": "text/html"}, body=b'<a href="foo-1.0.tar.gz">foo</a>')
+    async with _index(upstream, DiskCache(folder)) as repository:
+        for place in ("/a/", "/b/"):
+            upstream.on(place, text)
+            upstream.on("/simple/foo/", Reply(status=302, headers={"Location": place}))
+            page = await repository.get_project_page(FOO, context=REVALIDATE)
+            assert page.files[0].url == f"{upstream.url}{place}foo-1.0.tar.gz"
+            await asyncio.sleep(1.1)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.errors import TransferAborted
+from simple_repository_server.errors import ResourceNotFound, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
 from simple_repository_server.resource import ByteRange, Resource
@@ -218,6 +219,57 @@ async def test_after_the_folder_was_deleted_projects_are_noted_again(
     assert (folder / "served" / "foo").exists()
 
 
+async def test_what_is_served_from_the_disk_is_noted(upstream: Upstream, folder: Path) -> None:
+    """A project whose file is there already is listed offline, too, once that was asked for."""
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        await _kept(repository)
+    (folder / "served" / "foo").unlink()
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+    assert len(upstream.seen(PATH)) == 1
+    async with _cached(upstream, folder, offline=True) as repository:
+        assert (await repository.get_project_list()).names == (FOO,)
+
+
+async def test_offline_what_stays_the_same_is_the_same_object(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking again what is there makes no new page and no new list; metadata is not there."""
+    monkeypatch.setattr("simple_repository_server.transforms.file_cache._LOOK_S", 0.0)
+    publish_json(upstream, [WHEEL, build_wheel("foo", "2.0")])
+    async with _cached(upstream, folder) as repository:
+        await _read(repository)
+        await _kept(repository)
+    async with _cached(upstream, folder, offline=True) as repository:
+        page = await repository.get_project_page(FOO)
+        assert len(page.files) == 1
+        assert await repository.get_project_page(FOO) is page
+        names = await repository.get_project_list()
+        assert await repository.get_project_list() is names
+        with pytest.raises(ResourceNotFound):
+            await repository.get_resource(FOO, FileName(f"{NAME}.metadata"))
+
+
+async def test_a_kept_file_counts(upstream: Upstream, folder: Path) -> None:
+    """What a file takes on the disk is known to those who make room."""
+    told: list[int] = []
+
+    class Counting(DiskCache):
+        @override
+        def wrote(self, size: int) -> None:
+            told.append(size)
+            super().wrote(size)
+
+    publish_json(upstream, [WHEEL])
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, FileCache(Counting(folder))) as repository:
+        await _read(repository)
+        await _kept(repository)
+    assert len(WHEEL.content) in told
+
+
 async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +314,21 @@ async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
         disk.failed(OSError(28, "No space left on device"))
     assert [type(event) for event in events] == [CacheFailed]
     assert CacheRecovered not in map(type, events)
+
+
+async def test_a_disk_that_failed_is_left_alone(upstream: Upstream, folder: Path) -> None:
+    """For a while no file is begun there, and clients get theirs without."""
+    publish_json(upstream, [WHEEL])
+    disk = DiskCache(folder)
+    async with (
+        HttpRepository(upstream.simple, limits=QUICK) as source,
+        FileCacheRepository(source, FileCache(disk)) as repository,
+    ):
+        disk.failed(OSError(28, "No space left on device"))
+        assert await _read(repository) == WHEEL.content
+        await asyncio.sleep(0.1)
+        assert not list(folder.rglob("*.partial"))
+        assert (await repository.get_resource(FOO, NAME)).path is None
 
 
 async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) -> None:

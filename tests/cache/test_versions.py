@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,35 @@ async def test_a_disk_that_fails_does_not_mix_versions(
                     got += chunk
             monkeypatch.undo()
     assert OLD.startswith(got)
+
+
+async def test_another_size_on_the_page_is_another_file(upstream: Upstream, folder: Path) -> None:
+    """A file without a digest whose page gives another size now is fetched again at once."""
+    other = build_wheel("foo", "1.0", files={"foo/data.bin": b"other"})
+    path = f"/files/{other.sha256[:2]}/{other.filename}"
+    publish_json(upstream, [WHEEL], metadata=False, extra={"hashes": {}}, max_age=0)
+    upstream.on(PATH, _tagged(WHEEL.content, '"1"'))
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+        page = {"hashes": {}, "url": upstream.url + PATH}
+        publish_json(upstream, [other], metadata=False, extra=page, max_age=0)
+        assert path != PATH
+        upstream.on(PATH, _tagged(other.content, '"2"'))
+        assert await _read(repository) == other.content
+
+
+async def test_with_another_digest_nothing_has_to_be_asked(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A file whose index gives some other digest is the same as long as that is."""
+    anchor = f'<a href="{PATH}#md5={md5(WHEEL.content).hexdigest()}">{NAME}</a>'
+    upstream.on("/simple/foo/", Reply(headers={"Content-Type": "text/html"}, body=anchor.encode()))
+    upstream.on(PATH, Reply(body=WHEEL.content))
+    clock = Clock()
+    async with _cached(upstream, folder, clock=clock) as repository:
+        assert await _read(repository) == WHEEL.content
+        await _kept(repository)
+        clock.now += 3600
+        assert await _read(repository) == WHEEL.content
+    assert len(upstream.seen(PATH)) == 1
