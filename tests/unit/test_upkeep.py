@@ -1,6 +1,7 @@
 """Looking after the cache on disk: finding damage, making room, removing all."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import stat
@@ -93,7 +94,8 @@ def _tree(folder: Path) -> dict[str, tuple[int, float]]:
 
 def test_a_sound_cache_is_sound(disk: DiskCache) -> None:
     """Nothing is found, changed, or made to look used in what servers have written."""
-    with PartialFile(disk.folder / PARTIAL).path.open("rb"):
+    file = PartialFile(disk.folder / PARTIAL)
+    with contextlib.closing(file):
         before = _tree(disk.folder)
         assert _verify(disk) == []
         assert _tree(disk.folder) == before

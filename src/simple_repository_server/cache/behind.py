@@ -8,11 +8,20 @@ RunInThread = Callable[..., Awaitable[Any]]
 
 
 class Behind:
-    """Gives chunks to `work`, as many at a time as have come while it did the ones before."""
+    """Gives chunks to `work`, as many at a time as have come while it did the ones before.
 
-    def __init__(self, work: Callable[[Sequence[bytes]], None], in_thread: RunInThread) -> None:
+    `then` is called each time that some are done.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[bytes]], None],
+        in_thread: RunInThread,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
         self._work = work
         self._in_thread = in_thread
+        self._then = then
         self._waiting: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
         #: How many bytes were given, and how many of them are done with.
@@ -45,3 +54,4 @@ class Behind:
             batch, self._waiting = self._waiting, []
             await self._in_thread(self._work, batch)
             self.done += sum(map(len, batch))
+            self._then()

@@ -33,7 +33,11 @@ from simple_repository_server.observe.events import (
 from simple_repository_server.storage import room
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
-from simple_repository_server.storage.partial import remove_abandoned, write_whole
+from simple_repository_server.storage.partial import (
+    PartialFile,
+    remove_abandoned,
+    write_whole,
+)
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -106,15 +110,20 @@ class DiskCache:
         if not self.usable:
             return False
         try:
-            self.wrote(await self.run(work, *arguments))
+            self.wrote(await self.run(self._prepared, work, *arguments))
         except OSError as error:
             self.failed(error)
             return False
         return True
 
+    async def create(self) -> PartialFile:
+        """A new file, to become one of `files`. Raises `OSError`."""
+        return await self.run(self._prepared, self.files.create)
+
     def wrote(self, size: int) -> None:
         """So many bytes came to lie here."""
-        if self._failed:
+        # What was under way when it failed says nothing of how it is now.
+        if self._failed and self.usable:
             self._failed = False
             self._emit(CacheRecovered(folder=str(self.folder)))
         self._written += room.room_for(size)
@@ -136,7 +145,8 @@ class DiskCache:
             if not await self.run(may_be_cache, self.folder):
                 self._entered = 0
                 raise RepositoryError(f"{self.folder} {NOT_OURS}")
-            await self.write(self._prepare)
+            self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
+            await self.write(lambda: 0)
             self._pruning = asyncio.create_task(self._keep_room())
         return self
 
@@ -151,11 +161,12 @@ class DiskCache:
             self._executor.shutdown(wait=False)
             self._executor = None
 
-    def _prepare(self) -> int:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not has_tag(self.folder):
+    def _prepared(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do the work in a folder that is there, and as it should be: it may have been deleted."""
+        if not (self.folder / TAG).exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(self.folder / TAG, [TAG_TEXT.encode()], self.folder / PARTIAL)
-        return 0
+        return work(*arguments)
 
     async def _keep_room(self) -> None:
         wait: float | None = _PRUNE_FIRST_S
@@ -180,12 +191,11 @@ class DiskCache:
         budget = self.max_bytes if max_bytes is None else max_bytes
         now = self.clock()
         with contextlib.suppress(OSError), self.alone():
-            self._prepare()
             abandoned = remove_abandoned(self.folder / PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
-            used = room.used_by_time(room.walk(*folders))
+            used = room.used_by_time(room.walk(*folders, now=now))
             limit = room.too_old(used, max_bytes=budget, now=now)
-            count, freed = room.remove(room.walk(*folders), limit)
+            count, freed = room.remove(room.walk(*folders, now=now), limit)
             return count, freed + abandoned
         return 0, 0
 

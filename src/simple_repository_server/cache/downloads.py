@@ -12,7 +12,8 @@ import contextlib
 import hashlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from errno import EIO
 from typing import Any
 
 from simple_repository_server.cache.behind import Behind, RunInThread
@@ -23,12 +24,13 @@ from simple_repository_server.storage.partial import PartialFile
 
 #: What readers at the front find in memory, and how far disk and digest may fall behind.
 _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
 _RESUMES, _BACKOFF_S = 4, 0.2
 
 
 class DiskTrouble(Exception):
-    """The disk does not take the file, for this `reason`: who reads it has to do without."""
+    """The disk does not take the file or give it back: who reads it has to do without."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(str(reason))
@@ -68,7 +70,7 @@ class Download:
         self._recent_bytes = 0
         names = {"sha256", *list(origin.hashes)[:1]}
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in names}
-        self._written = Behind(self._write, in_thread)
+        self._written = Behind(self._write, in_thread, self._forget_written)
         self._digested = Behind(self._digest, in_thread)
         self._changed = asyncio.Event()
         self._holders = 0
@@ -84,6 +86,11 @@ class Download:
             self._holders -= 1
             if not self._holders:
                 self._closing = asyncio.ensure_future(self._in_thread(self._file.close))
+
+    async def closed(self) -> None:
+        """Wait until the file is closed, unless somebody holds it still."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
 
     async def run(self) -> str:
         """Fetch all of it; the sha256 of what is in the file then, all right.
@@ -125,7 +132,7 @@ class Download:
     async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop` (None: the end), as they arrive.
 
-        Raises what `run` raises.
+        Raises what `run` raises, and `DiskTrouble` if they cannot be read back.
         """
         position = start
         while stop is None or position < stop:
@@ -163,11 +170,19 @@ class Download:
             return False
         return bool(self.origin.hashes) or self.version is not None
 
+    def _is_other_version(self, transfer: Transfer) -> bool:
+        """Whether what has come may not be part of it. A part that was sent on condition is."""
+        if self.origin.hashes or (transfer.start and transfer.version is None):
+            return False
+        return transfer.version != self.version
+
     async def _take_all(self, transfer: Transfer) -> None:
         if transfer.total is not None:
             if self.total is not None and self.total != transfer.total:
                 raise _Wrong(f"{self.what} has another size now than before.")
             self.total = transfer.total
+        if self.received and self._is_other_version(transfer):
+            raise _Wrong(f"{self.what} has changed at its origin while it was fetched.")
         self.version = transfer.version or self.version
         self.begun = True
         self._tell()
@@ -183,16 +198,23 @@ class Download:
     async def _take(self, chunk: bytes) -> None:
         if self.total is not None and self.received + len(chunk) > self.total:
             raise _Wrong(f"{self.what} is longer than the {self.total} bytes it should have.")
-        self._recent.append((self.received, chunk))
-        self._recent_bytes += len(chunk)
-        self.received += len(chunk)
+        self._put_in_reach(chunk)
         self._tell()
         self._digested.give(chunk)
         self._written.give(chunk)
-        self._forget_written()
         for work in (self._digested, self._written):
             if work.given - work.done > _MOST_BEHIND_BYTES:
                 await work.finish()
+
+    def _put_in_reach(self, chunk: bytes) -> None:
+        """Let readers have it, in pieces that are worth it: each one costs each reader a turn."""
+        if self._recent and len(self._recent[-1][1]) < _PIECE_BYTES:
+            start, before = self._recent.pop()
+            self._recent.append((start, before + chunk))
+        else:
+            self._recent.append((self.received, chunk))
+        self._recent_bytes += len(chunk)
+        self.received += len(chunk)
 
     def _write(self, chunks: Sequence[bytes]) -> None:
         try:
@@ -232,14 +254,20 @@ class Download:
 
     async def _chunk(self, position: int, limit: int) -> bytes:
         if self._recent and self._recent[0][0] <= position:
-            for start, chunk in self._recent:
-                if start + len(chunk) > position:
+            for start, chunk in reversed(self._recent):
+                if start <= position:
                     return chunk[position - start : limit - start]
         length = min(CHUNK_BYTES, limit - position)
-        part: bytes = await self._in_thread(self._file.read, position, length)
+        part: bytes = await self._on_disk(self._file.read, position, length)
         if not part:
-            raise TransferAborted(f"{self.what} cannot be read back from the cache.")
+            raise DiskTrouble(OSError(EIO, "it became shorter"))
         return part
+
+    async def _on_disk(self, work: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return await self._in_thread(work, *arguments)
+        except OSError as error:
+            raise DiskTrouble(error) from error
 
     def _tell(self) -> None:
         """Wake everyone who waits for something to happen."""

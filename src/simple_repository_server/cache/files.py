@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Self
@@ -16,7 +16,7 @@ from simple_repository_server.cache.downloads import DiskTrouble, Download
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.errors import RepositoryError, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
 from simple_repository_server.resource import Body, ByteRange, PathResource, Resource
 from simple_repository_server.storage.blobs import FoundBlob
@@ -75,11 +75,12 @@ class FileCache:
 
     async def resource(self, origin: Resource, project: str, filename: str) -> Resource:
         """The file from the cache if it is there, else one whose reading brings it there."""
+        fetched = FetchedResource(self, origin, project, filename)
         found = await self.kept(origin)
         if found is None:
-            return FetchedResource(self, origin, project, filename)
+            return fetched
         await self._note_served(project, found.sha256 or "")
-        return found
+        return found if origin.sha256 is None else _KeptResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
         """The file from the cache, if it is there."""
@@ -107,40 +108,37 @@ class FileCache:
         )
 
     async def _note_served(self, project: str, digest: str) -> None:
-        """Note it for `served`, once in the life of this process."""
-        if self._noted.get(digest) != project:
+        """Note it for `served`, once in the life of this process, or since it was fetched."""
+        if self._noted.get(digest) == project:
+            return
+        if await self._disk.write(self._notes.add, project, digest):
             self._noted.put(digest, project, _KNOWN_WEIGHT)
-            await self._disk.write(self._notes.add, project, digest)
 
     async def find(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256, checked since this process started, or None."""
         known = self._known.get(digest)
         if known is None or time.monotonic() - known.looked_at > _TRUST_S:
-            blob = await self._looking.run(digest, partial(self._look, digest, size))
+            blob = await self._looking.run(digest, partial(self._look, digest))
         else:
             blob = known.blob
-        if blob is None:
+        # With another size than its page says it is up to its origin, as it would be without us.
+        if blob is None or size not in (None, blob.size):
             return None
         return PathResource(blob.path, size=blob.size, mtime_ns=blob.mtime_ns, sha256=digest)
 
-    async def _look(self, digest: str, size: int | None) -> FoundBlob | None:
+    async def _look(self, digest: str) -> FoundBlob | None:
         files = self._disk.files
         blob = await self._disk.run(files.find, digest, self._disk.clock())
         known = self._known.get(digest)
         if blob is None:
             self._known.discard(digest)
             return None
-        if known is None or known.blob != blob:
-            reason = ""
-            if size is not None and size != blob.size:
-                reason = f"it has {blob.size} bytes instead of {size}"
-            elif not await self._disk.run(files.is_intact, digest):
-                reason = "its content has changed"
-            if reason:
-                self._emit(CacheDamaged(file=str(blob.path), reason=reason))
-                await self._disk.run(files.discard, digest)
-                self._known.discard(digest)
-                return None
+        unknown = known is None or known.blob != blob
+        if unknown and not await self._disk.run(files.is_intact, digest):
+            self._emit(CacheDamaged(file=str(blob.path), reason="its content has changed"))
+            await self._disk.run(files.discard, digest)
+            self._known.discard(digest)
+            return None
         self._remember(digest, blob)
         return blob
 
@@ -158,7 +156,7 @@ class FileCache:
         if running is not None or not self._disk.usable:
             return running
         try:
-            file = await self._disk.run(self._disk.files.create)
+            file = await self._disk.create()
         except OSError as error:
             self._disk.failed(error)
             return None
@@ -188,15 +186,20 @@ class FileCache:
                 self._disk.wrote(blob.size)
                 self._remember(digest, blob)
                 await self._link(download, digest)
+                self._noted.discard(digest)
                 await self._note_served(project, digest)
             finally:
                 del self._downloads[key]
 
     async def _stop(self) -> None:
-        tasks = list(self._tasks)
+        # A task that is cancelled before its first step does not even tidy up.
+        await asyncio.sleep(0)
+        tasks, downloads = list(self._tasks), list(self._downloads.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for download in downloads:
+            await download.closed()
         await self._looking.cancel_all()
 
     async def _linked(self, origin: Resource) -> str | None:
@@ -212,7 +215,8 @@ class FileCache:
             measured = await origin.measured()
         except SourceUnavailable:
             return link.sha256
-        if measured.size != link.size or measured.version != link.version:
+        # Without a version there is nothing to tell two files of the same size apart.
+        if link.version is None or (measured.size, measured.version) != (link.size, link.version):
             return None
         link.confirmed_at = now
         await self._disk.write(self._links.save, link, b"", *name)
@@ -251,11 +255,16 @@ class FetchedResource(Resource):
         download = await self._download(byte_range)
         if download is not None:
             with download.held():
-                if await download.has_begun():
+                if await download.has_begun() and self._is_of(download):
                     yield self._body(download, byte_range)
                     return
         async with self._origin.open(byte_range) as body:
             yield body
+
+    def _is_of(self, download: Download) -> bool:
+        """Whether that is what was said of the file: one without a digest may have changed."""
+        version = self._origin.version
+        return bool(self.hashes) or version is None or version == download.version
 
     def _body(self, download: Download, wanted: ByteRange | None) -> Body:
         start, stop = (wanted.start, wanted.stop) if wanted else (0, None)
@@ -275,13 +284,15 @@ class FetchedResource(Resource):
         return FetchedResource(self._cache, measured, self._project, self._filename)
 
     async def _download(self, wanted: ByteRange | None) -> Download | None:
-        if wanted is not None:
-            running = self._cache.running(self._origin)
-            if running is not None and wanted.start <= running.received + _AHEAD_BYTES:
-                return running
-            if running is not None or wanted.length < _SMALL_BYTES:
-                return None
-        return await self._cache.download(self._origin, self._project, self._filename)
+        begin = partial(self._cache.download, self._origin, self._project, self._filename)
+        if wanted is None:
+            return await begin()
+        running = self._cache.running(self._origin)
+        if running is None and wanted.length >= _SMALL_BYTES:
+            running = await begin()
+        if running is None or wanted.start > running.received + _AHEAD_BYTES:
+            return None
+        return running
 
     async def _chunks(
         self, download: Download, start: int, stop: int | None
@@ -292,14 +303,43 @@ class FetchedResource(Resource):
                 position += len(chunk)
                 yield chunk
         except DiskTrouble:
-            async for chunk in _beyond(self._origin, position, stop):
+            async for chunk in _beyond(self._origin, position, stop, download.version):
                 yield chunk
 
 
-async def _beyond(origin: Resource, start: int, stop: int | None) -> AsyncIterator[bytes]:
-    """The bytes from `start` on out of a whole body, which is checked as such."""
+class _KeptResource(PathResource):
+    """A file in the cache; if it is `found` there no more it is `fetched`, having the same digest.
+
+    Another process may just have replaced it by its own copy.
+    """
+
+    def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
+        super().__init__(found.path, size=found.size, mtime_ns=found.mtime_ns, sha256=found.sha256)
+        self._fetched = fetched
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        async with AsyncExitStack() as stack:
+            try:
+                body = await stack.enter_async_context(super().open(byte_range))
+            except SourceUnavailable:
+                body = await stack.enter_async_context(self._fetched.open(byte_range))
+            yield body
+
+
+async def _beyond(
+    origin: Resource, start: int, stop: int | None, version: str | None
+) -> AsyncIterator[bytes]:
+    """The bytes from `start` on out of a whole body, which is checked as such.
+
+    What came before was of that `version`: without a digest it is not put together with another.
+    """
     position = 0
+    tag = version if version and version.startswith('"') else None
     async with origin.open() as body:
+        if not origin.hashes and (body.etag != tag or (start and tag is None)):
+            raise TransferAborted("The cache failed, and the file may have changed since.")
         async for chunk in body.chunks:
             end = None if stop is None else max(0, stop - position)
             part = chunk[max(0, start - position) : end]
@@ -309,7 +349,8 @@ async def _beyond(origin: Resource, start: int, stop: int | None) -> AsyncIterat
 
 
 def _key(origin: Resource) -> str:
-    return origin.sha256 or "\n".join(_link_name(origin))
+    """What has to be the same to share a transfer: a digest alone is only what somebody claims."""
+    return "".join(_link_name(origin))
 
 
 def _link_name(origin: Resource) -> tuple[str, str]:

@@ -37,9 +37,9 @@ class PageStore:
         """What came with the page, or None."""
         return await self._disk.run(self._entries.load_head, self._source, name)
 
-    async def save(self, name: str, head: PageHead, body: bytes) -> None:
-        """Keep the page, if the disk lets us."""
-        await self._disk.write(self._entries.save, head, body, self._source, name)
+    async def save(self, name: str, head: PageHead, body: bytes) -> bool:
+        """Keep the page; False if the disk does not let us."""
+        return await self._disk.write(self._entries.save, head, body, self._source, name)
 
     async def discard(self, name: str) -> None:
         """Forget the page: its index has it no more."""

@@ -80,13 +80,13 @@ def usage(disk: DiskCache) -> Usage:
     """What is there; as exact as may be while servers write to it."""
     found = Usage(kinds={kind: Amount() for kind in KINDS}, total=Amount(), partial=Amount())
     for kind in KINDS:
-        for file in room.walk(disk.folder / kind):
+        for file in room.walk(disk.folder / kind, now=disk.clock()):
             found.kinds[kind].add(file.bytes)
             found.total.add(file.bytes)
             used_at = file.used_at
             found.oldest_use = min(found.oldest_use or used_at, used_at)
             found.newest_use = max(found.newest_use or used_at, used_at)
-    for file in room.walk(disk.folder / PARTIAL):
+    for file in room.walk(disk.folder / PARTIAL, now=disk.clock()):
         found.partial.add(file.bytes)
     return found
 
@@ -155,7 +155,8 @@ def _unused(
 
 def _left(disk: DiskCache, gone: set[str]) -> Iterator[room.Kept]:
     folders = (disk.folder / kind for kind in KINDS)
-    kept = room.walk(*(folder for folder in folders if not folder.is_symlink()))
+    ours = (folder for folder in folders if not folder.is_symlink())
+    kept = room.walk(*ours, now=disk.clock())
     return (file for file in kept if file.path not in gone)
 
 

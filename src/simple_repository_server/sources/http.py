@@ -1,7 +1,8 @@
 """Another index as a repository: pages kept, confirmed when stale, served on when it is down."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -9,7 +10,12 @@ from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.pages import PageStore
-from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceInvalid
+from simple_repository_server.errors import (
+    InvalidName,
+    ProjectNotFound,
+    ResourceNotFound,
+    SourceInvalid,
+)
 from simple_repository_server.model import (
     NO_CONTEXT,
     ProjectList,
@@ -166,7 +172,7 @@ class HttpRepository(Repository):
     async def _known_projects(self) -> ProjectList:
         """Those whose pages are kept."""
         names = await self._store.names() if self._store else []
-        return ProjectList(names=sorted_unique(map(ProjectName, (n for n in names if n != _LIST))))
+        return ProjectList(names=sorted_unique(_project_names(names)))
 
     def _read_page(self, name: str, answer: Answer) -> ProjectPage:
         content_type = answer.headers.get("Content-Type", "")
@@ -194,6 +200,13 @@ class HttpRepository(Repository):
             self._emit(SourceRecovered(source=place))
         if place == self.label or (failed_because is None and not self._client.not_asked):
             self._note(failed_because)
+
+
+def _project_names(names: Iterable[str]) -> Iterator[ProjectName]:
+    """Those that are some: the list is there, too, and what file systems and people leave."""
+    for name in names:
+        with contextlib.suppress(InvalidName):
+            yield ProjectName(name)
 
 
 def _read_list(_: str, answer: Answer) -> ProjectList:

@@ -99,16 +99,17 @@ class Documents(Generic[S]):
 
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
+        now = self._clock()
         kept = self._kept.get(name)
-        asked = kept is None
         if kept is None:
             kept = await self._flight.run(name, partial(self._first, name, context))
         if self._usable(kept, context):
             return kept.snapshot
         if self._may_wait(kept, context):
-            self._later(self._flight.run(name, partial(self._refresh, name)))
-        elif not asked:
-            kept = await self._flight.run(name, partial(self._refresh, name))
+            self._later(self._flight.run(name, partial(self._refresh, name, kept)))
+        elif not now <= kept.freshness.validated_at <= self._clock():
+            # Not asked since, as by who took it from the disk for somebody who wants less.
+            kept = await self._flight.run(name, partial(self._refresh, name, kept))
         return kept.snapshot
 
     async def close(self) -> None:
@@ -157,11 +158,14 @@ class Documents(Generic[S]):
                 return kept
         elif self._rules.offline:
             return Kept(snapshot=None, freshness=Freshness())
-        return await self._refresh(name)
+        return await self._refresh(name, kept)
 
-    async def _refresh(self, name: str) -> Kept[S]:
-        """What the index says now; what it said before, marked as stale, if it cannot be asked."""
-        previous = self._kept.get(name)
+    async def _refresh(self, name: str, previous: Kept[S] | None = None) -> Kept[S]:
+        """What the index says now; what it said before, marked as stale, if it cannot be asked.
+
+        That is `previous`, if it is not in memory: not all fits there.
+        """
+        previous = self._kept.get(name) or previous
         kept = await self._refreshed_by_others(name, previous)
         if kept is None:
             try:
@@ -265,12 +269,18 @@ class Documents(Generic[S]):
             del self._writing[name]
 
     async def _save(self, store: PageStore, name: str, head: PageHead, raw: bytes | None) -> None:
+        changed = raw is not None
         if raw is None:
             found = await store.load(name)
             if found is None:
                 return
+            if (found[0].validators, found[0].url) != (head.validators, head.url):
+                # Another process has learned of something else in between: not what is valid now.
+                await store.discard(name)
+                return
             raw = found[1]
-        await store.save(name, head, raw)
+        if not await store.save(name, head, raw) and changed:
+            await store.discard(name)  # rather nothing than what is no longer so
 
     def _remember(self, name: str, kept: Kept[S]) -> None:
         weight = _MISSING_WEIGHT if kept.snapshot is None else kept.snapshot.weight

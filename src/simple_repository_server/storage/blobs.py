@@ -42,12 +42,12 @@ class BlobStore:
         path = self.path(sha256)
         try:
             stat = path.stat()
-            if abs(now - stat.st_atime) > _TOUCH_S:
-                os.utime(path, ns=(int(now * 1e9), stat.st_mtime_ns))
-        except PermissionError:
-            pass  # of a cache that can be read only: the files are as good
         except OSError:
             return None
+        if abs(now - stat.st_atime) > _TOUCH_S:
+            # Of a cache that can be read only, or is another user's, the files are as good.
+            with contextlib.suppress(OSError):
+                os.utime(path, ns=(int(now * 1e9), stat.st_mtime_ns))
         return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def create(self) -> PartialFile:

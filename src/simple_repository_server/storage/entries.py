@@ -1,7 +1,7 @@
 """Small things by a key: a head that says what is known of it, and a body, in one file.
 
-The first line is JSON and says what the rest must be, so a damaged entry is never taken for a
-sound one; it is removed, and there is none.
+The first line is a checksum and JSON, and says what the rest must be, so a damaged entry is never
+taken for a sound one; it is removed, and there is none.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -19,6 +20,8 @@ from simple_repository_server.storage.partial import write_whole
 H = TypeVar("H")
 
 _MAX_HEAD = 64 * 1024
+#: Before the head is its checksum: what came with a body matters as much as the body.
+_CHECK_LENGTH = 9
 #: What the decoder raises for garbage.
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
@@ -37,7 +40,7 @@ class EntryStore(Generic[H]):
     def __init__(self, folder: Path, scratch: Path, head: type[H]) -> None:
         self.folder = folder
         self._scratch = scratch
-        self._decode = msgspec.json.Decoder(_line_type(head)).decode
+        self._decoder = msgspec.json.Decoder(_line_type(head))
 
     def load(self, *key: str) -> tuple[H, bytes] | None:
         """Head and body, or None."""
@@ -68,8 +71,8 @@ class EntryStore(Generic[H]):
 
     def save(self, head: H, body: bytes, *key: str) -> int:
         """Keep it under the key, in the place of another. How many bytes that takes."""
-        line = _Line(sha256=hashlib.sha256(body).hexdigest(), size=len(body), head=head)
-        parts = msgspec.json.encode(line), b"\n", body
+        said = msgspec.json.encode(_Line(sha256=_sha256(body), size=len(body), head=head))
+        parts = b"%08x " % crc32(said), said, b"\n", body
         return write_whole(self.folder.joinpath(*key), parts, self._scratch)
 
     def discard(self, *key: str) -> None:
@@ -85,14 +88,16 @@ class EntryStore(Generic[H]):
             for name in names:
                 yield (*below, name)
 
-    def is_intact(self, *key: str) -> bool:
-        """Whether the entry can be read; if it cannot it is removed."""
-        return self.load(*key) is not None
-
     def parse(self, content: bytes) -> tuple[H, bytes]:
         """Head and body of what is in an entry's file. Raises `BrokenEntry`."""
         line, newline, _ = content[:_MAX_HEAD].partition(b"\n")
         return self._parse(line, content[len(line + newline) :])
+
+    def _decode(self, line: bytes) -> "_Line[H]":
+        said = line[_CHECK_LENGTH:].removesuffix(b"\n")
+        if line[:_CHECK_LENGTH] != b"%08x " % crc32(said):
+            raise msgspec.ValidationError("it is not what was written")
+        return self._decoder.decode(said)
 
     def _checked(self, path: Path, line: bytes, body: bytes) -> tuple[H, bytes] | None:
         try:

@@ -28,11 +28,17 @@ class PartialFile:
     Not for several writing threads at once. Raises `OSError` as the disk does.
     """
 
+    _descriptor = -1
+
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write the chunks at the end, all of them."""
@@ -65,9 +71,15 @@ class PartialFile:
 
     def close(self) -> None:
         """Close it; remove it if it was not kept."""
+        if self._descriptor < 0:
+            return
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+    # One that was made in a thread for somebody who did not wait for it belongs to nobody.
+    __del__ = close
 
 
 def write_whole(path: Path, parts: Iterable[bytes], scratch: Path) -> int:
@@ -100,7 +112,7 @@ def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 stat = entry.stat()
-                if now - stat.st_mtime >= _YOUNG_S and not _is_locked(entry.path):
+                if abs(now - stat.st_mtime) >= _YOUNG_S and not _is_locked(entry.path):
                     yield Path(entry.path), stat.st_size
 
 

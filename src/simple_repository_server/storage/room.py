@@ -12,6 +12,8 @@ import msgspec
 _BLOCK_BYTES = 4096
 #: How exactly the last use counts, and for how long a file may be in use without saying so.
 _SLOT_S, _IN_USE_S = 10.0, 6.0
+#: How far ahead the clock of another machine may be.
+_AHEAD_S = 3600.0
 #: How far down it goes, once it is too much.
 _LOW = 0.9
 #: After so many files others get their turn: walking through millions must not hold anybody up.
@@ -26,8 +28,11 @@ class Kept(msgspec.Struct, frozen=True):
     used_at: float
 
 
-def walk(*folders: Path) -> Iterator[Kept]:
-    """All files below the folders, in no order. Slow on purpose, if there are many."""
+def walk(*folders: Path, now: float) -> Iterator[Kept]:
+    """All files below the folders, in no order. Slow on purpose, if there are many.
+
+    A time far in the future is none: it was set by a clock that has been set back since.
+    """
     waiting = [str(folder) for folder in folders]
     seen = 0
     while waiting:
@@ -38,7 +43,8 @@ def walk(*folders: Path) -> Iterator[Kept]:
                     continue
                 with contextlib.suppress(OSError):
                     stat = entry.stat(follow_symlinks=False)
-                    used_at = max(stat.st_atime, stat.st_mtime)
+                    times = (stat.st_atime, stat.st_mtime)
+                    used_at = max((at for at in times if at < now + _AHEAD_S), default=0.0)
                     yield Kept(entry.path, room_for(stat.st_size), used_at)
                 seen += 1
                 if seen % _AT_ONCE == 0:

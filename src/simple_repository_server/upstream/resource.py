@@ -100,7 +100,7 @@ class RemoteResource(Resource):
 
     @override
     async def measured(self) -> Resource:
-        if self.size is not None:
+        if self.size is not None and (self.hashes or self.version is not None):
             return self
         try:
             async with self._client.stream("HEAD", self._url) as response:
@@ -188,8 +188,13 @@ def _validator(response: aiohttp.ClientResponse) -> str | None:
 
 
 def _version(response: aiohttp.ClientResponse) -> str | None:
-    """A validator for `If-Range`: a strong entity tag or a date (RFC 9110 §13.1.5)."""
-    return _validator(response) or response.headers.get("Last-Modified")
+    """A validator for `If-Range`: a strong entity tag, or a date where there is none at all.
+
+    Beside a weak tag the date may not be used: it is no stronger (RFC 9110 §13.1.5).
+    """
+    if "ETag" in response.headers:
+        return _validator(response)
+    return response.headers.get("Last-Modified")
 
 
 async def _cut(chunks: AsyncIterator[bytes], wanted: ByteRange, what: str) -> AsyncIterator[bytes]:

@@ -1,0 +1,182 @@
+"""Transfers from origins that break off, lie about sizes and send in tiny pieces."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.errors import TransferAborted
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.resource import Body, ByteRange, Resource
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Reply, Request, Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.upstream.client import Limits
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+SIZE = 700_000
+WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
+NAME = FileName(WHEEL.filename)
+PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
+HELD_BACK = 64 * 1024
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+@asynccontextmanager
+async def _cached(upstream: Upstream, folder: Path) -> AsyncIterator[FileCacheRepository]:
+    files = FileCache(DiskCache(folder))
+    async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
+        yield found
+
+
+async def _until_it_fails(repository: FileCacheRepository) -> bytes:
+    """What a reader gets before it is told that all was wrong."""
+    got = b""
+    with pytest.raises(TransferAborted):
+        async with (await repository.get_resource(FOO, NAME)).open() as body:
+            async for chunk in body.chunks:
+                got += chunk
+    return got
+
+
+async def _read(repository: FileCacheRepository) -> bytes:
+    async with (await repository.get_resource(FOO, NAME)).open() as body:
+        return b"".join([chunk async for chunk in body.chunks])
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in (folder / "files").rglob("*") if path.is_file()]
+
+
+async def test_the_end_of_a_wrong_file_is_held_back(upstream: Upstream, folder: Path) -> None:
+    """Of a file that proves wrong with its last byte nobody has the last 64 kB."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content[:-1] + b"!"))
+    async with _cached(upstream, folder) as repository:
+        got = await _until_it_fails(repository)
+    assert len(got) <= len(WHEEL.content) - HELD_BACK
+
+
+async def test_no_reader_gets_more_than_was_announced(upstream: Upstream, folder: Path) -> None:
+    """A file that is larger when its transfer goes on does not fill up what was begun."""
+    publish_html(upstream, [WHEEL])
+    larger = Reply(body=WHEEL.content[:300_000] + bytes(2_000_000))
+    upstream.on(PATH, [Reply(body=WHEEL.content, stop_after=300_000), larger])
+    async with _cached(upstream, folder) as repository:
+        got = await _until_it_fails(repository)
+    assert len(got) <= len(WHEEL.content) - HELD_BACK
+
+
+async def test_an_origin_that_sends_parts_of_parts(upstream: Upstream, folder: Path) -> None:
+    """Where each answer has only some of what was asked for, all of them together are the file."""
+    publish_json(upstream, [WHEEL])
+    size = len(WHEEL.content)
+
+    def script(request: Request) -> Reply:
+        if "range" not in request.headers:
+            return Reply(body=WHEEL.content, stop_after=200_000)
+        start = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        stop = min(size, start + 200_000)
+        place = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        return Reply(status=206, headers=place, body=WHEEL.content[start:stop])
+
+    upstream.on(PATH, script)
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+
+
+async def test_a_transfer_that_breaks_off_again_and_again(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it gets on it goes on."""
+    monkeypatch.setattr("simple_repository_server.cache.downloads._BACKOFF_S", 0.001)
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, ranges=True, stop_after=100_000))
+    async with _cached(upstream, folder) as repository:
+        assert await _read(repository) == WHEEL.content
+    assert len(upstream.seen(PATH)) >= 7
+
+
+async def test_a_file_that_is_too_long_is_not_asked_for_again(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What is longer than its page says is wrong, with or without a digest, and stays so."""
+    publish_json(upstream, [WHEEL], extra={"hashes": {}})
+    headers = {"ETag": '"1"'}
+    upstream.on(PATH, Reply(body=WHEEL.content + b"more", length=-1, headers=headers))
+    async with _cached(upstream, folder) as repository:
+        await _until_it_fails(repository)
+        await asyncio.sleep(0.05)
+    assert not _files(folder)
+    assert len([request for request in upstream.seen(PATH) if request.method == "GET"]) == 1
+
+
+async def test_memory_is_for_the_front_alone(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who falls behind reads from the disk, as only so much is kept in memory."""
+    places: list[int] = []
+    read = PartialFile.read
+
+    def noted(self: PartialFile, start: int, length: int) -> bytes:
+        places.append(start)
+        return read(self, start, length)
+
+    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 200_000)
+    monkeypatch.setattr(PartialFile, "read", noted)
+    publish_json(upstream, [WHEEL])
+    async with _cached(upstream, folder) as repository:
+        resource = await repository.get_resource(FOO, NAME)
+        async with resource.open() as body, resource.open() as late:
+            assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
+            assert b"".join([chunk async for chunk in late.chunks]) == WHEEL.content
+    assert 0 in places
+
+
+class _Crumbs(Resource):
+    """A file that comes in tiny pieces."""
+
+    content = WHEEL.content[:300_000]
+    identity = "crumbs"
+    size = len(content)
+    sha256 = sha256(content).hexdigest()
+    hashes = {"sha256": sha256}  # noqa: RUF012
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        async def chunks() -> AsyncIterator[bytes]:
+            for start in range(0, self.size, 500):
+                yield self.content[start : start + 500]
+                await asyncio.sleep(0)
+
+        yield Body(chunks=chunks(), length=self.size, total=self.size)
+
+
+async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
+    """Who joins late is not given each of the pieces in which a file came."""
+    async with FileCache(DiskCache(folder)) as files:
+        resource = await files.resource(_Crumbs(), FOO, NAME)
+        async with resource.open() as body, resource.open() as late:
+            assert b"".join([chunk async for chunk in body.chunks]) == _Crumbs.content
+            chunks = [chunk async for chunk in late.chunks]
+    assert b"".join(chunks) == _Crumbs.content
+    assert len(chunks) < 10

@@ -1,0 +1,70 @@
+"""Making room: the oldest goes, what is in use stays, and one process does it."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.storage.partial import PartialFile
+
+NAMES = ["aa" + f"{number:062x}" for number in range(3)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskCache:
+    """A cache with three files, used an hour ago, of which two fit."""
+    disk = DiskCache(tmp_path / "cache", max_bytes=250_000)
+    for number, name in enumerate(NAMES):
+        path = disk.files.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100_000))
+        used_at = time.time() - 3600 + 60 * number
+        os.utime(path, (used_at, used_at))
+    return disk
+
+
+def _there(disk: DiskCache) -> list[str]:
+    return sorted(disk.files.digests())
+
+
+def test_what_was_used_is_not_the_oldest(disk: DiskCache) -> None:
+    """A file that was found just now outlives one that came later and was not."""
+    assert disk.files.find(NAMES[0], time.time()) is not None
+    disk.prune()
+    assert _there(disk) == [NAMES[0], NAMES[2]]
+
+
+def test_what_is_in_use_stays(disk: DiskCache) -> None:
+    """Whatever the budget, what was found a moment ago may be on its way to a client."""
+    for name in NAMES:
+        disk.files.find(name, time.time())
+    assert disk.prune(max_bytes=0) == (0, 0)
+    assert _there(disk) == NAMES
+
+
+def test_one_process_makes_room(disk: DiskCache) -> None:
+    """While another one is at it, nothing is removed."""
+    with (disk.folder / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert disk.prune() == (0, 0)
+    assert _there(disk) == NAMES
+    assert disk.prune()[0] == 1
+
+
+def test_what_a_crash_left_behind_goes(disk: DiskCache) -> None:
+    """An old file that nobody writes any more is removed; one in the works is not, nor a young."""
+    scratch = disk.folder / "partial"
+    working = PartialFile(scratch)
+    working.append([b"half"])
+    left, young = scratch / "left.partial", scratch / "young.partial"
+    for path in (left, young):
+        path.write_bytes(b"half")
+    for path in (working.path, left):
+        os.utime(path, (1, 1))
+    disk.prune()
+    assert sorted(scratch.iterdir()) == sorted([working.path, young])
+    working.close()
+    assert not working.path.exists()
