@@ -18,10 +18,11 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from bench.big_list import NAMES, measure, write_lists
 from bench.load import Download, download, fetch
 from bench.published import Published, fill_cache, publish
 from bench.scenarios import Bench, Row, alternating, rows
-from bench.servers import JSON_TYPE, Running, nginx_proxy, ours
+from bench.servers import JSON_TYPE, Running, nginx, nginx_proxy, ours
 
 _FILE_BYTES, _JOINERS = 17_000_000, 25
 _ZIPF_PROJECTS, _MIXED_CLIENTS = 500, 16
@@ -156,6 +157,27 @@ def many_pages(bench: Bench) -> Iterator[Row]:
             fetch(f"{server.url}/simple/{name}/", {"Accept": JSON_TYPE, "Accept-Encoding": "gzip"})
         yield Row(f"memory after {_MANY_PAGES} pages", "MB", server.memory_mb(),
                   more_is_better=False, note=f"{before:.0f} MB before")  # fmt: skip
+
+
+def whole_list(bench: Bench) -> Iterator[Row]:
+    """The list of 800,000 names: fetched from a JSON and an HTML upstream, and from the disk."""
+    place = bench.root / "list"
+    upstream = place / "upstream"
+    place.mkdir()
+    place.chmod(0o755)
+    write_lists(upstream)
+    with nginx(place, upstream, upstream) as (coded, _, _):
+        for form in ("json", "html"):
+            arguments = ("--cache-dir", str(place / f"kept-{form}"), f"{coded}/{form}/")
+            for way in ("fetched", "from the disk"):
+                found = measure(place, way, *arguments)
+                name = f"list of {NAMES:,} names, {form} upstream, {way}"
+                first = found.answers[0]
+                yield Row(f"{name}: first answer", "ms", first.ms, more_is_better=False)
+                yield Row(f"{name}: highest memory", "MB", found.watched.peak_mb,
+                          more_is_better=False)  # fmt: skip
+                yield Row(f"{name}: longest wait of others", "ms", found.watched.longest_wait_ms,
+                          more_is_better=False)  # fmt: skip
 
 
 class _Mixed(msgspec.Struct):

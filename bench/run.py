@@ -20,6 +20,7 @@ SCENARIOS: dict[str, Scenario] = {
     "cached-file": cache_scenarios.files,
     "join": cache_scenarios.join,
     "restart": cache_scenarios.restart,
+    "list": cache_scenarios.whole_list,
     "many-pages": cache_scenarios.many_pages,
     "mixed": cache_scenarios.mixed,
     "install": cache_scenarios.install,
