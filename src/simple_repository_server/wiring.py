@@ -10,8 +10,6 @@ from simple_repository_server.combine.priority import PrioritySelectedProjectsRe
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
-from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.sources.local import LocalRepository
 from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.transforms.file_cache import FileCacheRepository
@@ -61,6 +59,9 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
 def _index(
     source: IndexSource, settings: Settings, memory_bytes: int, disk: DiskCache | None, emit: Emit
 ) -> Repository:
+    from simple_repository_server.sources.http import HttpRepository  # slow to import
+    from simple_repository_server.sources.http_documents import Rules
+
     credentials = None
     if source.user is not None:
         origin = origin_of(source.url)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.cache.contents import items
-from simple_repository_server.cache.disk import KINDS, PARTIAL, SERVED, TAG, DiskCache
+from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.metadata import MetadataHead
 from simple_repository_server.cache.pages import PageHead
@@ -21,6 +21,7 @@ from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.upkeep import NoCache, check_is_cache, clear, prune, usage
 from simple_repository_server.cache.verify import Damage, Verification
 from simple_repository_server.storage.entries import BrokenEntry
+from simple_repository_server.storage.folder import KINDS, PARTIAL, SERVED, TAG
 from simple_repository_server.storage.partial import PartialFile
 
 FIRST, SECOND, THIRD = b"first" * 3000, b"second" * 3000, b"third" * 3000

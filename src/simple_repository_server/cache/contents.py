@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.disk import PARTIAL, SERVED, DiskCache
+from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.metadata import MetadataHead
 from simple_repository_server.cache.pages import PageHead
 from simple_repository_server.storage.entries import BrokenEntry, EntryStore
+from simple_repository_server.storage.folder import PARTIAL, SERVED
 
 _PROJECT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DIGEST = (re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{62}"))

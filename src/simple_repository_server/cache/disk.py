@@ -33,6 +33,16 @@ from simple_repository_server.observe.events import (
 from simple_repository_server.storage import room
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
+from simple_repository_server.storage.folder import (
+    KINDS,
+    LOCK,
+    NOT_OURS,
+    PARTIAL,
+    SERVED,
+    TAG,
+    TAG_TEXT,
+    may_be_cache,
+)
 from simple_repository_server.storage.partial import (
     PartialFile,
     remove_abandoned,
@@ -43,12 +53,6 @@ T = TypeVar("T")
 H = TypeVar("H")
 
 DEFAULT_MAX_BYTES = 10 * 1000**3
-KINDS = ("files", "pages", "metadata", "links")
-SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
-TAG_TEXT = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
-)
 _THREADS = 8
 #: For how long nothing is written after the disk refused it.
 _PAUSE_S = 10.0
@@ -208,27 +212,3 @@ class DiskCache:
             yield
         finally:
             os.close(descriptor)
-
-
-NOT_OURS = "is not empty, and no cache of simple-repository-server"
-
-
-def may_be_cache(folder: Path) -> bool:
-    """Whether we may keep things there, and remove them: it is our cache, or empty, or not there.
-
-    A cache that was deleted while servers ran, and made again by them, may be without its tag.
-    """
-    try:
-        names = {entry.name for entry in os.scandir(folder)}
-    except OSError:
-        return True  # not there yet, or of no use, which will be told when it is to be used
-    ours = {*KINDS, SERVED, PARTIAL, LOCK, TAG}
-    return not names or has_tag(folder) or (PARTIAL in names and names <= ours)
-
-
-def has_tag(folder: Path) -> bool:
-    """Whether the folder says that it is a cache of ours."""
-    try:
-        return (folder / TAG).read_bytes().strip() == TAG_TEXT.encode().strip()
-    except OSError:
-        return False

@@ -11,18 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.disk import (
-    KINDS,
-    NOT_OURS,
-    PARTIAL,
-    SERVED,
-    DiskCache,
-    may_be_cache,
-)
+from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.storage import room
 from simple_repository_server.storage.entries import BrokenEntry
+from simple_repository_server.storage.folder import KINDS, NOT_OURS, PARTIAL, SERVED, may_be_cache
 from simple_repository_server.storage.partial import abandoned
 from simple_repository_server.storage.quiet import content
 

@@ -25,7 +25,8 @@ from simple_repository_server.cache.contents import (
     items,
     sound_notes,
 )
-from simple_repository_server.cache.disk import KINDS, LOCK, PARTIAL, SERVED, TAG, DiskCache
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.storage.folder import KINDS, LOCK, PARTIAL, SERVED, TAG
 from simple_repository_server.storage.partial import abandoned, write_whole
 from simple_repository_server.storage.quiet import chunks, content, opened
 

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import click
 
-from simple_repository_server.cache.disk import NOT_OURS, may_be_cache
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.processes import open_streams
 from simple_repository_server.cli.server import PortTaken, serve
@@ -26,6 +25,7 @@ from simple_repository_server.config.settings import (
     Settings,
 )
 from simple_repository_server.observe.logs import FORMATS, LEVELS
+from simple_repository_server.storage.folder import NOT_OURS, may_be_cache
 from simple_repository_server.version import __version__
 
 _MB = 1024 * 1024

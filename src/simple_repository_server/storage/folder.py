@@ -1,0 +1,34 @@
+"""What the folder of a cache looks like, and whether one is ours."""
+
+import os
+from pathlib import Path
+
+KINDS = ("files", "pages", "metadata", "links")
+SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
+TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
+)
+
+NOT_OURS = "is not empty, and no cache of simple-repository-server"
+
+
+def may_be_cache(folder: Path) -> bool:
+    """Whether we may keep things there, and remove them: it is our cache, or empty, or not there.
+
+    A cache that was deleted while servers ran, and made again by them, may be without its tag.
+    """
+    try:
+        names = {entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return True  # not there yet, or of no use, which will be told when it is to be used
+    ours = {*KINDS, SERVED, PARTIAL, LOCK, TAG}
+    return not names or has_tag(folder) or (PARTIAL in names and names <= ours)
+
+
+def has_tag(folder: Path) -> bool:
+    """Whether the folder says that it is a cache of ours."""
+    try:
+        return (folder / TAG).read_bytes().strip() == TAG_TEXT.encode().strip()
+    except OSError:
+        return False
