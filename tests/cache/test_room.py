@@ -1,5 +1,6 @@
 """Making room: the oldest goes, what is in use stays, and one process does it."""
 
+import asyncio
 import fcntl
 import os
 import time
@@ -41,17 +42,43 @@ def test_what_is_in_use_stays(disk: DiskCache) -> None:
     """Whatever the budget, what was found a moment ago may be on its way to a client."""
     for name in NAMES:
         disk.files.find(name, time.time())
-    assert disk.prune(max_bytes=0) == (0, 0)
+    disk.max_bytes = 0
+    made = disk.prune()
+    assert (made.files, made.bytes, made.enough) == (0, 0, False)
     assert _there(disk) == NAMES
+
+
+@pytest.mark.anyio
+async def test_what_was_in_use_goes_when_it_is_not(
+    disk: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it is too much room is made again and again, though nothing more is written."""
+    monkeypatch.setattr("simple_repository_server.cache.disk._PRUNE_FIRST_S", 0.05)
+    monkeypatch.setattr("simple_repository_server.cache.disk._PRUNE_AGAIN_S", 0.05)
+    now = time.time()
+    for name in NAMES:
+        disk.files.find(name, now)
+    disk.clock = lambda: now
+    async with disk:
+        await asyncio.sleep(0.2)
+        assert _there(disk) == NAMES, "it is in use"
+        now += 60
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            if len(_there(disk)) < len(NAMES):
+                break
+        assert len(_there(disk)) == 2
 
 
 def test_one_process_makes_room(disk: DiskCache) -> None:
     """While another one is at it, nothing is removed."""
     with (disk.folder / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert disk.prune() == (0, 0)
+        made = disk.prune()
+        assert (made.files, made.bytes, made.enough) == (0, 0, False)
     assert _there(disk) == NAMES
-    assert disk.prune()[0] == 1
+    made = disk.prune()
+    assert (made.files, made.enough) == (1, True)
 
 
 def test_what_a_crash_left_behind_goes(disk: DiskCache) -> None:

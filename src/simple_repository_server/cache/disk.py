@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import (
     CacheFailed,
@@ -59,6 +61,16 @@ _PAUSE_S = 10.0
 #: When it is first looked whether there is too much, and how often as long as that is unsure;
 #: else once a part of the budget was written.
 _PRUNE_FIRST_S, _PRUNE_AGAIN_S, _PRUNE_PART = 5.0, 20.0, 0.02
+_PRUNE_PAUSE_S = 1.0
+
+
+class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of making room: how many files and bytes were removed."""
+
+    files: int = 0
+    bytes: int = 0
+    #: Whether the rest is known to fit into the budget.
+    enough: bool = False
 
 
 class DiskCache:
@@ -180,28 +192,29 @@ class DiskCache:
                     await self._prune_now.wait()
             self._prune_now.clear()
             self._written = 0
-            count, freed = await self.run(self.prune)
-            if count:
-                self._emit(CachePruned(folder=str(self.folder), files=count, bytes=freed))
+            made = await self.run(self.prune)
+            if made.files:
+                event = CachePruned(folder=str(self.folder), files=made.files, bytes=made.bytes)
+                self._emit(event)
             # What is in use stays, even if it is too much: it goes when it is not in use any more.
-            wait = None if count == 0 and not self._failed else _PRUNE_AGAIN_S
-            await asyncio.sleep(1)
+            wait = None if made.enough and not self._failed else _PRUNE_AGAIN_S
+            await asyncio.sleep(_PRUNE_PAUSE_S)
 
-    def prune(self, max_bytes: int | None = None) -> tuple[int, int]:
-        """Remove what was not used for longest, down to the budget: how many files and bytes.
+    def prune(self) -> RoomMade:
+        """Remove what was not used for longest, down to the budget, and what crashes left behind.
 
         Blocks, and takes long for a large cache. While another process does it, it does nothing.
         """
-        budget = self.max_bytes if max_bytes is None else max_bytes
         now = self.clock()
         with contextlib.suppress(OSError), self.alone():
             abandoned = remove_abandoned(self.folder / PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
             used = room.used_by_time(room.walk(*folders, now=now))
-            limit = room.too_old(used, max_bytes=budget, now=now)
+            limit = room.too_old(used, max_bytes=self.max_bytes, now=now)
             count, freed = room.remove(room.walk(*folders, now=now), limit)
-            return count, freed + abandoned
-        return 0, 0
+            enough = sum(used.values()) - freed <= self.max_bytes
+            return RoomMade(files=count, bytes=freed + abandoned, enough=enough)
+        return RoomMade()
 
     @contextlib.contextmanager
     def alone(self, *, wait: bool = False) -> Iterator[None]:

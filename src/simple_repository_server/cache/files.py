@@ -63,8 +63,8 @@ class FileCache:
         self._entered = 0
 
     async def __aenter__(self) -> Self:
-        self._entered += 1
         await self._disk.__aenter__()
+        self._entered += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:

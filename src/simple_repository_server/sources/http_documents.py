@@ -63,7 +63,7 @@ class Kept(msgspec.Struct, Generic[S], kw_only=True):
 class Documents(Generic[S]):
     """One kind of what the index of `client` has: pages, or the list.
 
-    `url_of` and `name_on_disk` say where to find it, `read` makes a snapshot of it, `note` is told
+    `url_of` says where to find what has a name, `read` makes a snapshot of it, `note` is told
     of each failure's reason, and None after each success. However stale, up to `min_grace_s` after
     it was fresh nobody waits until it is confirmed.
     """
