@@ -59,6 +59,7 @@ async def test_what_was_in_use_goes_when_it_is_not(
     for name in NAMES:
         disk.files.find(name, now)
     disk.clock = lambda: now
+    (disk.folder / "partial").mkdir()
     async with disk:
         await asyncio.sleep(0.2)
         assert _there(disk) == NAMES, "it is in use"
