@@ -28,7 +28,9 @@ from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 
 _PROJECTS, _CLIENTS, _WORKERS = 80, 8, 2
-_CACHE_SIZE = "20MB"
+_CACHE_SIZE, _CACHE_BYTES = "20MB", 20_000_000
+#: What is in use stays; with nobody asking, the budget has to be kept by then.
+_REST_S = 45
 _KILL_EVERY_S = (8.0, 20.0)
 
 
@@ -190,9 +192,12 @@ def main() -> int:
         with _server(root, upstream) as server:
             time.sleep(1)
             missing = [built.filename for built in soak.wheels if not soak.ask(server, built)]
+            time.sleep(_REST_S)
         soak.wrong += _unsound(root / "index")
         size = sum(p.stat().st_size for p in (root / "index").rglob("*") if p.is_file())
         left = len(list((root / "index" / "partial").glob("*")))
+    if size > _CACHE_BYTES:
+        soak.wrong.append(f"the cache has {size} bytes")
     for result, count in sorted(soak.results.items()):
         print(f"{result:20} {count:10,}")
     print(f"server lives {lives}, memory of {_WORKERS} workers at their ends "
