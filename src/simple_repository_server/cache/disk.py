@@ -36,6 +36,7 @@ from simple_repository_server.storage import room
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.storage.folder import (
+    DEFAULT_MAX_BYTES,
     KINDS,
     LOCK,
     NOT_OURS,
@@ -54,7 +55,6 @@ from simple_repository_server.storage.partial import (
 T = TypeVar("T")
 H = TypeVar("H")
 
-DEFAULT_MAX_BYTES = 10 * 1000**3
 _THREADS = 8
 #: For how long nothing is written after the disk refused it.
 _PAUSE_S = 10.0

@@ -9,6 +9,9 @@ MAX_LIFETIME_S = 600.0
 
 _MAX_GRACE_S = 24 * 3600.0
 
+#: How old a page may get while its index cannot be asked, if nobody says otherwise.
+STALE_IF_ERROR_S = 7 * 24 * 3600.0
+
 
 def directives(cache_control: str) -> Mapping[str, str]:
     """The directives of a `Cache-Control` header, lower case, with their values (or "")."""

@@ -25,11 +25,12 @@ from simple_repository_server.cache.upkeep import (
 )
 from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
 from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
+from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE
 from simple_repository_server.observe.progress import byte_bar
+from simple_repository_server.observe.sizes import shown_size
 
 _DAY_S = 24 * 3600.0
 _REFUSED, _INTERRUPTED = 2, 130
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class _Commands(click.Group):
@@ -72,7 +73,11 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, 
 @cache.command("info")
 @_folder_option
 @click.option(
-    "--cache-size", default="10GB", show_default=True, metavar="SIZE", help="How much may be kept."
+    "--cache-size",
+    default=DEFAULT_CACHE_SIZE,
+    show_default=True,
+    metavar="SIZE",
+    help="How much may be kept.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
 def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> None:
@@ -195,15 +200,15 @@ def _description(folder: Path, found: Usage, budget: int, free: int) -> Iterator
     yield f"Cache at {_shown(folder)}"
     yield ""
     for kind, amount in (*found.kinds.items(), ("total", found.total)):
-        yield f"{kind:<10}{amount.files:>10}{_size(amount.bytes):>12}"
+        yield f"{kind:<10}{amount.files:>10}{shown_size(amount.bytes):>12}"
     part = f"{found.total.bytes / budget:.1%} of " if budget else "of "
     yield ""
-    yield f"{'budget':<22}{part}{_size(budget)}"
+    yield f"{'budget':<22}{part}{shown_size(budget)}"
     if found.oldest_use is not None and found.newest_use is not None:
         yield f"{'used least recently':<22}{_when(found.oldest_use)}"
         yield f"{'used most recently':<22}{_when(found.newest_use)}"
-    yield f"{'partial files':<22}{found.partial.files} ({_size(found.partial.bytes)})"
-    yield f"{'free on the disk':<22}{_size(free)}"
+    yield f"{'partial files':<22}{found.partial.files} ({shown_size(found.partial.bytes)})"
+    yield f"{'free on the disk':<22}{shown_size(free)}"
 
 
 def _line(damage: Damage) -> str:
@@ -214,19 +219,11 @@ def _line(damage: Damage) -> str:
 
 
 def _amount(amount: Amount) -> str:
-    return f"{_count(amount.files)} ({_size(amount.bytes)})"
+    return f"{_count(amount.files)} ({shown_size(amount.bytes)})"
 
 
 def _count(files: int) -> str:
     return f"{files:,} file{'' if files == 1 else 's'}"
-
-
-def _size(count: float) -> str:
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:  # noqa: PLR2004
-            break
-        count /= 1000
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def _when(used_at: float) -> str:

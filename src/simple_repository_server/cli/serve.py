@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.processes import open_streams
 from simple_repository_server.cli.server import PortTaken, serve
@@ -18,8 +19,8 @@ from simple_repository_server.config.load import (
     parse_size,
 )
 from simple_repository_server.config.settings import (
+    DEFAULT_CACHE_SIZE,
     DEFAULT_MEMORY_BYTES,
-    DEFAULT_STALE_IF_ERROR_S,
     DEFAULT_STALE_WHILE_REVALIDATE_S,
     FILES,
     Settings,
@@ -59,13 +60,17 @@ _ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
 )
 @click.option("--no-cache", is_flag=True, help="Keep nothing on disk.")
 @click.option(
-    "--cache-size", default="10GB", show_default=True, metavar="SIZE", help="How much is kept."
+    "--cache-size",
+    default=DEFAULT_CACHE_SIZE,
+    show_default=True,
+    metavar="SIZE",
+    help="How much is kept.",
 )
 @click.option("--offline", is_flag=True, help="Ask no index: serve what is in the cache.")
 @click.option(
     "--stale-if-error",
     type=click.IntRange(0),
-    default=int(DEFAULT_STALE_IF_ERROR_S),
+    default=int(STALE_IF_ERROR_S),
     show_default=True,
     metavar="SECONDS",
     help="How old a page may get while its index cannot be asked.",

@@ -5,11 +5,13 @@ from pathlib import Path
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
+from simple_repository_server.storage.folder import DEFAULT_MAX_BYTES
+
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
 #: How clients get remote files; the first one by default.
 FILES = ("redirect", "stream", "cache")
-DEFAULT_CACHE_BYTES = 10 * 1000**3
-DEFAULT_STALE_IF_ERROR_S = 7 * 24 * 3600.0
+DEFAULT_CACHE_SIZE = f"{DEFAULT_MAX_BYTES // 1000**3}GB"
 DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
 
 
@@ -48,11 +50,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     #: Where pages, files and metadata are kept; None: nowhere.
     cache: Path | None = None
-    cache_bytes: int = DEFAULT_CACHE_BYTES
+    cache_bytes: int = DEFAULT_MAX_BYTES
     #: Serve what is in the cache, and ask no index.
     offline: bool = False
     #: How old a page may get while its index cannot be asked.
-    stale_if_error_s: float = DEFAULT_STALE_IF_ERROR_S
+    stale_if_error_s: float = STALE_IF_ERROR_S
     #: For how long a stale page is served once more while it is confirmed.
     stale_while_revalidate_s: float = DEFAULT_STALE_WHILE_REVALIDATE_S
     memory_bytes: int = DEFAULT_MEMORY_BYTES

@@ -10,6 +10,8 @@ from typing import ClassVar
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.observe.sizes import shown_size
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened that an operator may want to know."""
@@ -38,7 +40,7 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
     def text(self) -> str:
         """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
         agent = self.user_agent.partition(" ")[0] or "unknown client"
-        size = f"{self.bytes} B" if self.bytes < 1000 else _size(self.bytes)  # noqa: PLR2004
+        size = shown_size(self.bytes)
         line = (
             f"{self.status} {self.method} {self.path} {size} "
             f"in {self.duration_ms:.1f} ms, {agent} at {self.client}"
@@ -114,7 +116,7 @@ class Inspecting(Event, frozen=True, kw_only=True, tag="inspecting"):
         """How far it is."""
         return (
             f"digests of {self.source}: {self.done_files} of {self.files} files, "
-            f"{_size(self.done_bytes)} of {_size(self.bytes)}"
+            f"{shown_size(self.done_bytes)} of {shown_size(self.bytes)}"
         )
 
 
@@ -130,8 +132,8 @@ class Inspected(Event, frozen=True, kw_only=True, tag="inspected"):
     def text(self) -> str:
         """How much it was, and how long it took."""
         return (
-            f"computed the digests of {self.files} files ({_size(self.bytes)}) of {self.source} "
-            f"in {self.duration_s:.0f} s"
+            f"computed the digests of {self.files} files ({shown_size(self.bytes)}) "
+            f"of {self.source} in {self.duration_s:.0f} s"
         )
 
 
@@ -183,7 +185,9 @@ class CachePruned(Event, frozen=True, kw_only=True, tag="cache_pruned"):
     @override
     def text(self) -> str:
         """How much that was."""
-        return f"removed {self.files} files ({_size(self.bytes)}) from the cache at {self.folder}"
+        return (
+            f"removed {self.files} files ({shown_size(self.bytes)}) from the cache at {self.folder}"
+        )
 
 
 class CacheDamaged(Event, frozen=True, kw_only=True, tag="cache_damaged"):
@@ -210,7 +214,7 @@ class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
     @override
     def text(self) -> str:
         """The file, where it broke off, and why."""
-        return f"{self.file} broke off after {_size(self.at)}, going on: {self.reason}"
+        return f"{self.file} broke off after {shown_size(self.at)}, going on: {self.reason}"
 
 
 class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
@@ -232,14 +236,3 @@ Emit = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The default of every component: nobody listens."""
-
-
-def _size(count: int) -> str:
-    if count < 1000:  # noqa: PLR2004
-        return f"{count} B"
-    size = count / 1000
-    for unit in ("kB", "MB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -12,7 +12,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from simple_repository_server.cache.freshness import grace_s, is_fresh, lifetime_s
+from simple_repository_server.cache.freshness import (
+    STALE_IF_ERROR_S,
+    grace_s,
+    is_fresh,
+    lifetime_s,
+)
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.pages import PageHead, PageStore
 from simple_repository_server.cache.single_flight import SingleFlight
@@ -40,7 +45,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     #: How long "there is no such thing" is believed.
     missing_s: float = 60.0
     #: How old a page may get while its index cannot be asked: after that, no answer is better.
-    stale_if_error_s: float = 7 * 24 * 3600.0
+    stale_if_error_s: float = STALE_IF_ERROR_S
     #: For how long a stale page is served once more while it is confirmed, where its index does
     #: not say; in any case no longer than it was fresh.
     grace_s: float = 0.0

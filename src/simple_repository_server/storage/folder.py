@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+#: How much a cache keeps if nobody says: 10 GB.
+DEFAULT_MAX_BYTES = 10 * 1000**3
 KINDS = ("files", "pages", "metadata", "links")
 SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
 TAG_TEXT = (
