@@ -32,6 +32,18 @@ class Repository:
     opens and closes there. It may be entered more than once, as part of several combinations.
     """
 
+    @override
+    def __init_subclass__(cls, **options: object) -> None:
+        """Take back each peek that was written for another class's coroutine.
+
+        A subclass that overrides `get_project_page` alone has rules the inherited
+        `peek_project_page` does not know of: there it answers None again.
+        """
+        super().__init_subclass__(**options)
+        for get, peek in _PEEKS.items():
+            if not issubclass(_provider(cls, peek), _provider(cls, get)):
+                setattr(cls, peek, getattr(Repository, peek))
+
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
         """The names of all projects.
 
@@ -58,6 +70,35 @@ class Repository:
         when the project is here, but not this file.
         """
         raise NotImplementedError
+
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        """The very list that `get_project_list` would return now, if nothing need be waited for.
+
+        None: ask the coroutine, it alone can say. A peek changes nothing (but what counts as used
+        last where memory is limited) and starts no work; each of the three keeps to this.
+        """
+        del context
+        return None
+
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        """The very page that `get_project_page` would return now, if nothing need be waited for.
+
+        Raises `ProjectNotFound` where the coroutine certainly would now.
+        """
+        del project, context
+        return None
+
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        """What `get_resource` would return now, or a resource that says just the same, or None.
+
+        Raises `ProjectNotFound` and `ResourceNotFound` where the coroutine certainly would now.
+        """
+        del project, filename, context
+        return None
 
     def source_states(self) -> tuple[SourceState, ...]:
         """How the sources below are doing, in the order in which they are asked."""
@@ -92,6 +133,19 @@ class Repository:
             await self._close()
 
 
+#: Which peek mirrors which coroutine.
+_PEEKS = {
+    "get_project_list": "peek_project_list",
+    "get_project_page": "peek_project_page",
+    "get_resource": "peek_resource",
+}
+
+
+def _provider(cls: type, method: str) -> type:
+    """The class whose `method` an instance of `cls` has."""
+    return next(base for base in cls.__mro__ if method in vars(base))
+
+
 class RepositoryGroup(Repository):
     """A repository made of others, which it opens, closes and reports on."""
 
@@ -119,7 +173,8 @@ class RepositoryContainer(RepositoryGroup):
     """A repository around another one, to which it passes everything on.
 
     Subclass it and override what changes; say for each of the three methods what you intend, as a
-    rule that holds for pages but not for files is a hole.
+    rule that holds for pages but not for files is a hole. Peeks are not passed on: they would go
+    around the rules of a subclass that overrides the coroutines.
     """
 
     def __init__(self, source: Repository) -> None:

@@ -8,6 +8,7 @@ The web layer asks for the ability and never for the class.
 import asyncio
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -146,40 +147,66 @@ class BytesResource(Resource):
 class PathResource(Resource):
     """A file on this machine, which must still be the one that was looked at.
 
-    `size` and `mtime_ns` say which one that is: a file replaced in the meantime cannot be opened,
-    so two files are never mixed.
+    `size`, `mtime_ns` and `inode` (None: not known) say which one that is: a file replaced in the
+    meantime cannot be opened, so two files are never mixed.
     """
 
     path: Path
     size: int
 
-    def __init__(self, path: Path, *, size: int, mtime_ns: int, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        size: int,
+        mtime_ns: int,
+        inode: int | None = None,
+        sha256: str | None = None,
+    ) -> None:
         self.path = path
         self.size = size
         self.mtime_ns = mtime_ns
+        self.inode = inode
         self.sha256 = sha256
+
+    def open_checked(self) -> BinaryIO:
+        """The file, opened: it is the one that was looked at, whatever lies at the path later.
+
+        Blocks as the disk does, never for a writer as a FIFO would. Raises `SourceUnavailable`.
+        """
+        try:
+            # Unbuffered, as it is read and sent by its descriptor. Path.open takes no opener.
+            file = open(self.path, "rb", buffering=0, opener=_opener)  # noqa: SIM115 - its caller closes it
+        except OSError as error:
+            reason = f"{self.path.name} cannot be read ({error.strerror})"
+            raise SourceUnavailable("file system", reason) from error
+        if not self._is(os.fstat(file.fileno())):
+            file.close()
+            raise SourceUnavailable("file system", f"{self.path.name} was just replaced")
+        return file
+
+    def _is(self, found: os.stat_result) -> bool:
+        """Whether that is the file that was looked at."""
+        return (
+            stat.S_ISREG(found.st_mode)
+            and (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+            and self.inode in (None, found.st_ino)
+        )
 
     @override
     @asynccontextmanager
     async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
         wanted = byte_range or ByteRange(0, self.size)
-        file = await asyncio.to_thread(self._open_unchanged)
+        file = await asyncio.to_thread(self.open_checked)
         try:
             yield Body(chunks=_read(file, wanted), length=wanted.length, total=self.size)
         finally:
             file.close()
 
-    def _open_unchanged(self) -> BinaryIO:
-        try:
-            file = self.path.open("rb")
-        except OSError as error:
-            reason = f"{self.path.name} cannot be read ({error.strerror})"
-            raise SourceUnavailable("file system", reason) from error
-        stat = os.fstat(file.fileno())
-        if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
-            file.close()
-            raise SourceUnavailable("file system", f"{self.path.name} was just replaced")
-        return file
+
+def _opener(path: str, flags: int) -> int:
+    """A descriptor at once: a FIFO in the place of the file would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 async def _read(file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:

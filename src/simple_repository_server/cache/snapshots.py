@@ -18,10 +18,16 @@ class PerSnapshot(Generic[S]):
         # None stands for the snapshot itself, which as a value would keep its own key alive.
         self._results: WeakKeyDictionary[S, S | None] = WeakKeyDictionary()
 
-    def __call__(self, snapshot: S) -> S:
+    def peek(self, snapshot: S) -> S | None:
+        """What was computed of it, or None if that was not done yet."""
         try:
             return self._results[snapshot] or snapshot
         except KeyError:
+            return None
+
+    def __call__(self, snapshot: S) -> S:
+        result = self.peek(snapshot)
+        if result is None:
             result = self._function(snapshot)
             self._results[snapshot] = None if result is snapshot else result
-            return result
+        return result

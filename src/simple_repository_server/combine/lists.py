@@ -55,6 +55,18 @@ class UnionOfLists:
                 self._made_of = tuple(parts)
         return self._union
 
+    def peek(self, context: RequestContext) -> ProjectList | None:
+        """The union, if all lists are at hand and it was made of just these."""
+        parts: list[ProjectList] = []
+        for source in self._sources:
+            part = source.peek_project_list(context=context)
+            if part is None:
+                return None
+            parts.append(part)
+        if len(parts) == 1:
+            return parts[0]
+        return self._union if _same(self._made_of, parts) else None
+
     async def close(self) -> None:
         """Wait for no list any more."""
         await self._flight.cancel_all()

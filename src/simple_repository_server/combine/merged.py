@@ -22,11 +22,22 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
+#: The pages there are of one project, each with its source.
+_Parts = tuple[tuple[Repository, ProjectPage], ...]
+
 
 class _Merge(msgspec.Struct, frozen=True):
-    parts: tuple[tuple[Repository, ProjectPage], ...]
+    #: Without the first part: it would keep alive the page by which this is remembered.
+    rest: _Parts
     page: ProjectPage
     owners: Mapping[str, Repository]
+
+    def owner(self, filename: FileName) -> Repository:
+        """The source that has the file, or the one its metadata is of."""
+        owner = self.owners.get(filename) or self.owners.get(filename.described)
+        if owner is None:
+            raise ResourceNotFound(self.page.name, filename)
+        return owner
 
 
 class MergedRepository(RepositoryGroup):
@@ -65,17 +76,53 @@ class MergedRepository(RepositoryGroup):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         parts = await self._parts(project, context)
-        if len(parts) == 1:
-            return await parts[0][0].get_resource(project, filename, context=context)
-        owners = self._merge(parts).owners
-        owner = owners.get(filename) or owners.get(filename.described)
-        if owner is None:
-            raise ResourceNotFound(project, filename)
+        owner = parts[0][0] if len(parts) == 1 else self._merge(parts).owner(filename)
         return await owner.get_resource(project, filename, context=context)
 
-    async def _parts(
-        self, project: ProjectName, context: RequestContext
-    ) -> tuple[tuple[Repository, ProjectPage], ...]:
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return self._lists.peek(context)
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        parts = self._peek_parts(project, context)
+        if parts is None or len(parts) == 1:
+            return parts[0][1] if parts else None
+        known = self._known(parts)
+        return known.page if known else None
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        parts = self._peek_parts(project, context)
+        if parts is None:
+            return None
+        if len(parts) == 1:
+            return parts[0][0].peek_resource(project, filename, context=context)
+        known = self._known(parts)
+        if known is None:
+            return None
+        return known.owner(filename).peek_resource(project, filename, context=context)
+
+    def _peek_parts(self, project: ProjectName, context: RequestContext) -> _Parts | None:
+        """The pages there are of the project; None if one source cannot say."""
+        parts: list[tuple[Repository, ProjectPage]] = []
+        for source in self.sources:
+            try:
+                page = source.peek_project_page(project, context=context)
+            except ProjectNotFound:
+                continue
+            if page is None:
+                return None
+            parts.append((source, page))
+        if not parts:
+            raise ProjectNotFound(project)
+        return tuple(parts)
+
+    async def _parts(self, project: ProjectName, context: RequestContext) -> _Parts:
         answers = await asyncio.gather(
             *(source.get_project_page(project, context=context) for source in self.sources),
             return_exceptions=True,
@@ -90,19 +137,20 @@ class MergedRepository(RepositoryGroup):
             raise ProjectNotFound(project)
         return tuple(parts)
 
-    def _merge(self, parts: tuple[tuple[Repository, ProjectPage], ...]) -> _Merge:
+    def _known(self, parts: _Parts) -> _Merge | None:
+        """The merge of just these pages, if it was made already."""
         known = self._merges.get(parts[0][1])
-        rest = parts[1:]
-        if known is None or [page for _, page in known.parts] != [page for _, page in rest]:
+        return known if known is not None and known.rest == parts[1:] else None
+
+    def _merge(self, parts: _Parts) -> _Merge:
+        known = self._known(parts)
+        if known is None:
             page, owners = _merged(parts)
-            # Without the first part: as a value it would keep its own key alive.
-            known = self._merges[parts[0][1]] = _Merge(rest, page, owners)
+            known = self._merges[parts[0][1]] = _Merge(parts[1:], page, owners)
         return known
 
 
-def _merged(
-    parts: tuple[tuple[Repository, ProjectPage], ...],
-) -> tuple[ProjectPage, Mapping[str, Repository]]:
+def _merged(parts: _Parts) -> tuple[ProjectPage, Mapping[str, Repository]]:
     files: dict[str, File] = {}
     owners: dict[str, Repository] = {}
     for source, page in parts:

@@ -56,3 +56,33 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
                 continue
             return await source.get_resource(project, filename, context=context)
         raise ProjectNotFound(project)
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return self._lists.peek(context)
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        for source in self.sources:
+            try:
+                # Of one that cannot say the next one is not asked: it may not own the project.
+                return source.peek_project_page(project, context=context)
+            except ProjectNotFound:
+                continue
+        raise ProjectNotFound(project)
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        for source in self.sources:
+            try:
+                page = source.peek_project_page(project, context=context)
+            except ProjectNotFound:
+                continue
+            if page is None:
+                return None
+            return source.peek_resource(project, filename, context=context)
+        raise ProjectNotFound(project)

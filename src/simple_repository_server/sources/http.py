@@ -128,22 +128,28 @@ class HttpRepository(Repository):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         page = await self.get_project_page(project, context=context)
-        resource = partial(
-            RemoteResource,
-            self._client,
-            project=project,
-            filename=filename,
-            direct=self._credentials is None,
-        )
-        if file := page.find(filename):
-            return resource(file.url, size=file.size, hashes=file.hashes)
-        file = page.find(filename.described)
-        if file is None or not file.core_metadata:
-            raise ResourceNotFound(project, filename)
-        # PEP 658: the suffix belongs to the path, so before a query.
-        path, question, query = file.url.partition("?")
-        hashes = {} if file.core_metadata is True else file.core_metadata
-        return resource(f"{path}.metadata{question}{query}", hashes=hashes)
+        return self._resource(page, project, filename)
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        kept = None if self._rules.offline else self._lists.peek(_LIST, context)
+        return None if kept is None else kept.snapshot
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        kept = self._pages.peek(project, context)
+        if kept is not None and kept.snapshot is None:
+            raise ProjectNotFound(project)
+        return None if kept is None else kept.snapshot
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        page = self.peek_project_page(project, context=context)
+        return None if page is None else self._resource(page, project, filename)
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
@@ -168,6 +174,30 @@ class HttpRepository(Repository):
         await self._client.close()
         if self._store is not None:
             await self._store.__aexit__()
+
+    def _resource(
+        self, page: ProjectPage, project: ProjectName, filename: FileName
+    ) -> RemoteResource:
+        file = page.find(filename)
+        if file is not None:
+            url, size, hashes = file.url, file.size, file.hashes
+        else:
+            file = page.find(filename.described)
+            if file is None or not file.core_metadata:
+                raise ResourceNotFound(project, filename)
+            # PEP 658: the suffix belongs to the path, so before a query.
+            path, question, query = file.url.partition("?")
+            url, size = f"{path}.metadata{question}{query}", None
+            hashes = {} if file.core_metadata is True else file.core_metadata
+        return RemoteResource(
+            self._client,
+            url,
+            project=project,
+            filename=filename,
+            size=size,
+            hashes=hashes,
+            direct=self._credentials is None,
+        )
 
     async def _known_projects(self) -> ProjectList:
         """Those whose pages are kept."""

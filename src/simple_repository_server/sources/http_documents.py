@@ -104,6 +104,9 @@ class Documents(Generic[S]):
 
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
+        known = self.peek(name, context)
+        if known is not None:
+            return known.snapshot
         now = self._clock()
         kept = self._kept.get(name)
         if kept is None:
@@ -116,6 +119,13 @@ class Documents(Generic[S]):
             # Not asked since, as by who took it from the disk for somebody who wants less.
             kept = await self._flight.run(name, partial(self._refresh, name, kept))
         return kept.snapshot
+
+    def peek(self, name: str, context: RequestContext) -> Kept[S] | None:
+        """What is in memory and counts now; None if the disk or the index has to be asked."""
+        if context.revalidate:
+            return None
+        kept = self._kept.get(name)
+        return kept if kept is not None and self._usable(kept, context) else None
 
     async def close(self) -> None:
         """Stop asking; what is being written is written, within a bounded time."""

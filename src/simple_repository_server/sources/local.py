@@ -63,6 +63,32 @@ class _Kept(msgspec.Struct):
     #: A file is still being written, so the page is to be made again.
     settled: bool
     looked_at: float
+    #: Those of the files that were asked for.
+    resources: dict[FileName, PathResource] = msgspec.field(default_factory=dict)
+
+    def resource(self, filename: FileName) -> PathResource:
+        """The file of that name, the same object each time. Raises `ResourceNotFound`."""
+        known = self.resources.get(filename)
+        if known is None:
+            file = self.page.find(filename)
+            if file is None:
+                raise ResourceNotFound(self.page.name, filename)
+            identity = self.files[file.url]
+            known = self.resources[filename] = PathResource(
+                Path(file.url),
+                size=identity.size,
+                mtime_ns=identity.mtime_ns,
+                inode=identity.inode,
+                sha256=file.hashes["sha256"],
+            )
+        return known
+
+    def metadata_of(self, filename: FileName) -> tuple[File, str]:
+        """The file whose metadata is called that, and the sha256 of it, or `ResourceNotFound`."""
+        file = self.page.find(filename.described)
+        if file is None or isinstance(file.core_metadata, bool):
+            raise ResourceNotFound(self.page.name, filename)
+        return file, file.core_metadata["sha256"]
 
 
 class LocalRepository(Repository):
@@ -92,7 +118,7 @@ class LocalRepository(Repository):
         self._problem: SourceUnavailable | None = None
         self._list = ProjectList(names=())
         self._pages: MemoryCache[ProjectName, _Kept] = MemoryCache(memory_bytes)
-        self._metadata: MemoryCache[str, bytes] = MemoryCache(_METADATA_BYTES)
+        self._metadata: MemoryCache[str, BytesResource] = MemoryCache(_METADATA_BYTES)
         self._looking: SingleFlight[str, None] = SingleFlight()
         self._making: SingleFlight[ProjectName, _Kept] = SingleFlight()
         self._warm_up: asyncio.Task[None] | None = None
@@ -113,30 +139,41 @@ class LocalRepository(Repository):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         kept = await self._kept(project)
-        file = kept.page.find(filename.described)
-        if file is None:
-            raise ResourceNotFound(project, filename)
         if not filename.is_metadata:
-            identity = kept.files[file.url]
-            return PathResource(
-                Path(file.url),
-                size=identity.size,
-                mtime_ns=identity.mtime_ns,
-                sha256=file.hashes["sha256"],
-            )
-        if isinstance(file.core_metadata, bool):
-            raise ResourceNotFound(project, filename)
-        return await self._metadata_of(file, file.core_metadata["sha256"])
+            return kept.resource(filename)
+        file, sha256 = kept.metadata_of(filename)
+        return self._metadata.get(sha256) or await self._read_metadata(file, sha256)
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return None if self._peek_listing() is None else self._list
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        kept = self._peek_kept(project)
+        return None if kept is None else kept.page
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        kept = self._peek_kept(project)
+        if kept is None:
+            return None
+        if not filename.is_metadata:
+            return kept.resource(filename)
+        return self._metadata.get(kept.metadata_of(filename)[1])
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
-        asked = self._looked_at > 0
         detail = self._problem.reason if self._problem else _unreadable(self._listing)
         return (
             SourceState(
                 label=self.label,
                 kind="directory",
-                available=self._problem is None if asked else None,
+                available=self._problem is None if self._looked_at > 0 else None,
                 detail=detail,
             ),
         )
@@ -166,8 +203,17 @@ class LocalRepository(Repository):
 
     # --- what lies there -------------------------------------------------------------------------
 
+    def _peek_listing(self) -> Listing | None:
+        """What lay there just now; None if it is to be looked at again, or cannot be."""
+        if self._problem is not None or not self._is_recent(self._looked_at):
+            return None
+        return self._listing
+
+    def _is_recent(self, looked_at: float) -> bool:
+        return 0 <= self._clock() - looked_at < _LOOK_AGAIN_S
+
     async def _look(self) -> Listing:
-        if not 0 <= self._clock() - self._looked_at < _LOOK_AGAIN_S:
+        if not self._is_recent(self._looked_at):
             await self._looking.run("", self._look_now)
         if self._problem is not None:
             raise SourceUnavailable(self.label, self._problem.reason)
@@ -187,6 +233,8 @@ class LocalRepository(Repository):
             self._problem = None
             if listing is not self._listing:
                 self._tell_skipped(listing)
+                for project in self._listing.files.keys() - listing.files.keys():
+                    self._pages.discard(project)
                 self._list = ProjectList(names=sorted_unique(listing.files))
                 self._listing = listing
         self._looked_at = self._clock()
@@ -200,14 +248,23 @@ class LocalRepository(Repository):
 
     # --- a page ----------------------------------------------------------------------------------
 
-    async def _kept(self, project: ProjectName) -> _Kept:
+    def _peek_kept(self, project: ProjectName) -> _Kept | None:
+        """The page that was looked at just now, or None. Raises `ProjectNotFound` if certain."""
         kept = self._pages.get(project)
-        if kept is not None and 0 <= self._clock() - kept.looked_at < _LOOK_AGAIN_S:
+        if kept is not None and self._is_recent(kept.looked_at):
+            return kept
+        listing = self._peek_listing()
+        if listing is not None and not listing.unreadable and project not in listing.files:
+            raise ProjectNotFound(project)
+        return None
+
+    async def _kept(self, project: ProjectName) -> _Kept:
+        kept = self._peek_kept(project)
+        if kept is not None:
             return kept
         listing = await self._look()
         found = listing.files.get(project)
         if found is None:
-            self._pages.discard(project)
             if listing.unreadable:
                 # It may be in there, and looking elsewhere would give its name away.
                 raise SourceUnavailable(self.label, _unreadable(listing))
@@ -233,18 +290,17 @@ class LocalRepository(Repository):
         kept.looked_at = now
         return kept
 
-    async def _metadata_of(self, file: File, sha256: str) -> Resource:
-        content = self._metadata.get(sha256)
-        if content is None:
-            try:
-                content = await asyncio.to_thread(read_local_metadata, Path(file.url)) or b""
-            except (OSError, Malformed) as error:
-                reason = f"{file.filename} was just replaced or removed"
-                raise SourceUnavailable(self.label, reason) from error
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise SourceUnavailable(self.label, f"{file.filename} was just replaced")
-            self._metadata.put(sha256, content, len(content))
-        return BytesResource(content, media_type=METADATA_TYPE, sha256=sha256)
+    async def _read_metadata(self, file: File, sha256: str) -> Resource:
+        try:
+            content = await asyncio.to_thread(read_local_metadata, Path(file.url)) or b""
+        except (OSError, Malformed) as error:
+            reason = f"{file.filename} was just replaced or removed"
+            raise SourceUnavailable(self.label, reason) from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise SourceUnavailable(self.label, f"{file.filename} was just replaced")
+        resource = BytesResource(content, media_type=METADATA_TYPE, sha256=sha256)
+        self._metadata.put(sha256, resource, len(content))
+        return resource
 
 
 _CANNOT_READ = "it cannot be read; make it readable or move it out"

@@ -18,7 +18,7 @@ from simple_repository_server.model import (
 )
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
 from simple_repository_server.repository import Repository
-from simple_repository_server.resource import METADATA_TYPE, BytesResource, Resource
+from simple_repository_server.resource import METADATA_TYPE, OCTET_STREAM, BytesResource, Resource
 
 
 class MemoryRepository(Repository):
@@ -35,6 +35,7 @@ class MemoryRepository(Repository):
         self._pages = dict(pages or {})
         self._contents = dict(contents or {})
         self._list: ProjectList | None = None
+        self._resources: dict[tuple[str, str, str | None], Resource] = {}
 
     def add(self, filename: str, content: bytes, *, metadata: bytes | None = None) -> File:
         """Add a distribution file to the page of its project, which the file name tells.
@@ -62,6 +63,7 @@ class MemoryRepository(Repository):
             page, files=(*files, file), versions=versions
         )
         self._list = None
+        self._resources.clear()
         return file
 
     @override
@@ -74,24 +76,59 @@ class MemoryRepository(Repository):
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
-        try:
-            return self._pages[project]
-        except KeyError:
-            raise ProjectNotFound(project) from None
+        return self._page(project)
 
     @override
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         page = await self.get_project_page(project, context=context)
+        return self._resource(page, filename)
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return self._list
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        return self._page(project)
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        page = self.peek_project_page(project, context=context)
+        return None if page is None else self._resource(page, filename)
+
+    def _page(self, project: ProjectName) -> ProjectPage:
+        page = self._pages.get(project)
+        if page is None:
+            raise ProjectNotFound(project)
+        return page
+
+    def _resource(self, page: ProjectPage, filename: FileName) -> Resource:
         content = self._contents.get(filename)
         file = page.find(filename)
         if file is not None and content is not None:
-            return BytesResource(content, sha256=file.hashes.get("sha256"))
+            return self._held(filename, content, OCTET_STREAM, file.hashes.get("sha256"))
         file = page.find(filename.described)
         if file is None or not file.core_metadata or content is None:
-            raise ResourceNotFound(project, filename)
-        return BytesResource(content, media_type=METADATA_TYPE, sha256=sha256(content).hexdigest())
+            raise ResourceNotFound(page.name, filename)
+        return self._held(filename, content, METADATA_TYPE, None)
+
+    def _held(
+        self, filename: FileName, content: bytes, media_type: str, claimed: str | None
+    ) -> Resource:
+        """The content as a resource, the same one each time. `claimed`: a file's digest."""
+        key = filename, media_type, claimed
+        known = self._resources.get(key)
+        if known is None:
+            digest = sha256(content).hexdigest() if media_type is METADATA_TYPE else claimed
+            known = BytesResource(content, media_type=media_type, sha256=digest)
+            self._resources[key] = known
+        return known
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:

@@ -49,6 +49,25 @@ class _FilteredRepository(RepositoryContainer):
         self._check(project)
         return await self.source.get_resource(project, filename, context=context)
 
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        projects = self.source.peek_project_list(context=context)
+        return None if projects is None else self._filtered.peek(projects)
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        self._check(project)
+        return self.source.peek_project_page(project, context=context)
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        self._check(project)
+        return self.source.peek_resource(project, filename, context=context)
+
 
 class AllowListRepository(_FilteredRepository):
     """Only the projects named, in any spelling. Raises `InvalidName` for what is no name."""
