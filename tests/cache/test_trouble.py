@@ -275,8 +275,8 @@ async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who goes on with a large file gets the rest at once, while all of it comes for the next."""
-    monkeypatch.setattr("simple_repository_server.cache.files._AHEAD_BYTES", 100_000)
-    monkeypatch.setattr("simple_repository_server.cache.files._SMALL_BYTES", 100_000)
+    monkeypatch.setattr("simple_repository_server.cache.file_resources._AHEAD_BYTES", 100_000)
+    monkeypatch.setattr("simple_repository_server.cache.file_resources._SMALL_BYTES", 100_000)
     publish_json(upstream, [WHEEL])
     whole = Reply(body=WHEEL.content, piece_delay_s=0.2)
     part = Reply(body=WHEEL.content, ranges=True)

@@ -2,33 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable
 from functools import partial
 from hashlib import sha256
 from typing import Self
 
 import msgspec
-from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.downloads import DiskTrouble, Download
+from simple_repository_server.cache.file_resources import FetchedResource, KeptResource
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import RepositoryError, SourceUnavailable, TransferAborted
+from simple_repository_server.errors import RepositoryError, SourceUnavailable
 from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
-from simple_repository_server.resource import Body, ByteRange, PathResource, Resource
+from simple_repository_server.resource import PathResource, Resource
 from simple_repository_server.storage.blobs import FoundBlob
 from simple_repository_server.storage.partial import PartialFile
 
-#: For how long a file that was found is taken to be still there.
+#: For how long what was found on disk, a file or none, is taken to be still so.
 _TRUST_S = 1.0
 #: How often it is asked whether a file without a digest is still the same.
 _CONFIRM_S = 60.0
-#: A range that begins so far ahead of a transfer is fetched by itself, and so is any smaller one.
-_AHEAD_BYTES, _SMALL_BYTES = 8 * 1024 * 1024, 8 * 1024 * 1024
-_KNOWN_BYTES, _KNOWN_WEIGHT = 16 * 1024 * 1024, 400
+_KNOWN_BYTES, _ABSENT_BYTES, _KNOWN_WEIGHT = 16 * 1024 * 1024, 1024 * 1024, 400
 
 
 class Link(msgspec.Struct, kw_only=True):
@@ -41,8 +38,11 @@ class Link(msgspec.Struct, kw_only=True):
     confirmed_at: float
 
 
-class _Known(msgspec.Struct):
-    blob: FoundBlob
+class _Known(msgspec.Struct, frozen=True):
+    """What was found of a digest, as it lies there and as a resource; None if nothing was."""
+
+    blob: FoundBlob | None
+    found: PathResource | None
     #: By the monotonic clock.
     looked_at: float
 
@@ -55,7 +55,9 @@ class FileCache:
         self._emit = emit
         self._links = disk.entries("links", Link)
         self._known: MemoryCache[str, _Known] = MemoryCache(_KNOWN_BYTES)
-        self._looking: SingleFlight[str, FoundBlob | None] = SingleFlight()
+        #: Apart: whoever asks for all that is not here must not evict what was checked.
+        self._absent: MemoryCache[str, _Known] = MemoryCache(_ABSENT_BYTES)
+        self._looking: SingleFlight[str, PathResource | None] = SingleFlight()
         self._notes = ServedNotes(disk.served)
         self._noted: MemoryCache[str, str] = MemoryCache(_KNOWN_BYTES // 4)
         self._downloads: dict[str, Download] = {}
@@ -75,12 +77,28 @@ class FileCache:
 
     async def resource(self, origin: Resource, project: str, filename: str) -> Resource:
         """The file from the cache if it is there, else one whose reading brings it there."""
-        fetched = FetchedResource(self, origin, project, filename)
         found = await self.kept(origin)
-        if found is None:
-            return fetched
-        await self._note_served(project, found.sha256 or "")
-        return found if origin.sha256 is None else _KeptResource(found, fetched)
+        if found is not None:
+            await self._note_served(project, found.sha256 or "")
+        return self._resource(found, origin, project, filename)
+
+    def peek(self, origin: Resource, project: str, filename: str) -> Resource | None:
+        """The same, or None if the disk has to be looked at or written first."""
+        known = None if origin.sha256 is None else self._recent(origin.sha256)
+        if origin.sha256 is None or known is None:
+            return None
+        found = _of_size(known.found, origin.size)
+        if found is not None and self._noted.get(origin.sha256) != project:
+            return None
+        return self._resource(found, origin, project, filename)
+
+    def _resource(
+        self, found: PathResource | None, origin: Resource, project: str, filename: str
+    ) -> Resource:
+        if found is not None and origin.sha256 is None:
+            return found
+        fetched = FetchedResource(self, origin, project, filename)
+        return fetched if found is None else KeptResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
         """The file from the cache, if it is there."""
@@ -89,7 +107,10 @@ class FileCache:
 
     async def present(self, digests: Iterable[str]) -> frozenset[str]:
         """Those of the digests whose files are in the cache."""
-        return await self._disk.run(self._present, list(digests))
+        present = await self._disk.run(self._present, list(digests))
+        for digest in present:
+            self._absent.discard(digest)
+        return present
 
     async def served(self, projects: Iterable[str]) -> frozenset[str]:
         """Those of the projects of which a file that came through here is still in the cache."""
@@ -116,22 +137,28 @@ class FileCache:
 
     async def find(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256, checked since this process started, or None."""
-        known = self._known.get(digest)
-        if known is None or time.monotonic() - known.looked_at > _TRUST_S:
-            blob = await self._looking.run(digest, partial(self._look, digest))
-        else:
-            blob = known.blob
-        # With another size than its page says it is up to its origin, as it would be without us.
-        if blob is None or size not in (None, blob.size):
-            return None
-        return PathResource(blob.path, size=blob.size, mtime_ns=blob.mtime_ns, sha256=digest)
+        known = self._recent(digest)
+        if known is not None:
+            return _of_size(known.found, size)
+        return _of_size(await self._looking.run(digest, partial(self._look, digest)), size)
 
-    async def _look(self, digest: str) -> FoundBlob | None:
+    def _recent(self, digest: str) -> _Known | None:
+        """What was found just now, be it nothing; None if it has to be looked for."""
+        known = self._known.get(digest) or self._absent.get(digest)
+        if known is None or time.monotonic() - known.looked_at > _TRUST_S:
+            return None
+        return known
+
+    async def _look(self, digest: str) -> PathResource | None:
         files = self._disk.files
+        before = self._known.get(digest)
         blob = await self._disk.run(files.find, digest, self._disk.clock())
         known = self._known.get(digest)
         if blob is None:
+            if known is not None and known is not before:
+                return known.found  # a download of ours has just put it there
             self._known.discard(digest)
+            self._absent.put(digest, _Known(None, None, time.monotonic()), _KNOWN_WEIGHT)
             return None
         unknown = known is None or known.blob != blob
         if unknown and not await self._disk.run(files.is_intact, digest):
@@ -139,11 +166,15 @@ class FileCache:
             await self._disk.run(files.discard, digest)
             self._known.discard(digest)
             return None
-        self._remember(digest, blob)
-        return blob
+        return self._remember(digest, blob)
 
-    def _remember(self, digest: str, blob: FoundBlob) -> None:
-        self._known.put(digest, _Known(blob, time.monotonic()), _KNOWN_WEIGHT)
+    def _remember(self, digest: str, blob: FoundBlob) -> PathResource:
+        found = PathResource(
+            blob.path, size=blob.size, mtime_ns=blob.mtime_ns, inode=blob.inode, sha256=digest
+        )
+        self._known.put(digest, _Known(blob, found, time.monotonic()), _KNOWN_WEIGHT)
+        self._absent.discard(digest)
+        return found
 
     def running(self, origin: Resource) -> Download | None:
         """The transfer of the file that is under way, if there is one."""
@@ -234,118 +265,9 @@ class FileCache:
             await self._disk.write(self._links.save, link, b"", *_link_name(origin))
 
 
-class FetchedResource(Resource):
-    """A file that was not in the cache: reading it brings it there, for all who read it."""
-
-    def __init__(self, cache: FileCache, origin: Resource, project: str, filename: str) -> None:
-        self._cache = cache
-        self._origin = origin
-        self._project = project
-        self._filename = filename
-        self.size = origin.size
-        self.sha256 = origin.sha256
-        self.media_type = origin.media_type
-        self.validator = origin.validator
-        self.location = origin.location
-        self.hashes = origin.hashes
-
-    @override
-    @asynccontextmanager
-    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
-        download = await self._download(byte_range)
-        if download is not None:
-            with download.held():
-                if await download.has_begun() and self._is_of(download):
-                    yield self._body(download, byte_range)
-                    return
-        async with self._origin.open(byte_range) as body:
-            yield body
-
-    def _is_of(self, download: Download) -> bool:
-        """Whether that is what was said of the file: one without a digest may have changed."""
-        version = self._origin.version
-        return bool(self.hashes) or version is None or version == download.version
-
-    def _body(self, download: Download, wanted: ByteRange | None) -> Body:
-        start, stop = (wanted.start, wanted.stop) if wanted else (0, None)
-        version = download.version
-        return Body(
-            chunks=self._chunks(download, start, stop),
-            length=wanted.length if wanted else download.total,
-            total=download.total,
-            etag=version if version and version.startswith('"') else None,
-        )
-
-    @override
-    async def measured(self) -> Resource:
-        if self.size is not None:
-            return self
-        measured = await self._origin.measured()
-        return FetchedResource(self._cache, measured, self._project, self._filename)
-
-    async def _download(self, wanted: ByteRange | None) -> Download | None:
-        begin = partial(self._cache.download, self._origin, self._project, self._filename)
-        if wanted is None:
-            return await begin()
-        running = self._cache.running(self._origin)
-        if running is None and wanted.length >= _SMALL_BYTES:
-            running = await begin()
-        if running is None or wanted.start > running.received + _AHEAD_BYTES:
-            return None
-        return running
-
-    async def _chunks(
-        self, download: Download, start: int, stop: int | None
-    ) -> AsyncIterator[bytes]:
-        position = start
-        try:
-            async for chunk in download.read(start, stop):
-                position += len(chunk)
-                yield chunk
-        except DiskTrouble:
-            async for chunk in _beyond(self._origin, position, stop, download.version):
-                yield chunk
-
-
-class _KeptResource(PathResource):
-    """A file in the cache; if it is `found` there no more it is `fetched`, having the same digest.
-
-    Another process may just have replaced it by its own copy.
-    """
-
-    def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
-        super().__init__(found.path, size=found.size, mtime_ns=found.mtime_ns, sha256=found.sha256)
-        self._fetched = fetched
-
-    @override
-    @asynccontextmanager
-    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
-        async with AsyncExitStack() as stack:
-            try:
-                body = await stack.enter_async_context(super().open(byte_range))
-            except SourceUnavailable:
-                body = await stack.enter_async_context(self._fetched.open(byte_range))
-            yield body
-
-
-async def _beyond(
-    origin: Resource, start: int, stop: int | None, version: str | None
-) -> AsyncIterator[bytes]:
-    """The bytes from `start` on out of a whole body, which is checked as such.
-
-    What came before was of that `version`: without a digest it is not put together with another.
-    """
-    position = 0
-    tag = version if version and version.startswith('"') else None
-    async with origin.open() as body:
-        if not origin.hashes and (body.etag != tag or (start and tag is None)):
-            raise TransferAborted("The cache failed, and the file may have changed since.")
-        async for chunk in body.chunks:
-            end = None if stop is None else max(0, stop - position)
-            part = chunk[max(0, start - position) : end]
-            position += len(chunk)
-            if part:
-                yield part
+def _of_size(found: PathResource | None, size: int | None) -> PathResource | None:
+    """What was found, unless its page says another size: then it is up to its origin."""
+    return found if found is not None and size in (None, found.size) else None
 
 
 def _key(origin: Resource) -> str:

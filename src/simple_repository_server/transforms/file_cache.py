@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.files import FetchedResource, FileCache
+from simple_repository_server.cache.file_resources import FetchedResource
+from simple_repository_server.cache.files import FileCache
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -71,13 +72,39 @@ class FileCacheRepository(RepositoryContainer):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         resource = await self.source.get_resource(project, filename, context=context)
-        if resource.identity is None:
-            return resource
-        if filename.is_metadata:
-            if self._only_kept:
-                raise ResourceNotFound(project, filename)
+        if not self._is_cached(resource, project, filename):
             return resource
         found = await self._cache.resource(resource, project, filename)
+        return self._offered_file(found, project, filename)
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return None if self._only_kept else self.source.peek_project_list(context=context)
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        page = self.source.peek_project_page(project, context=context)
+        return page if page is None or not self._only_kept else self._peek_offered(page)
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        resource = self.source.peek_resource(project, filename, context=context)
+        if resource is None or not self._is_cached(resource, project, filename):
+            return resource
+        found = self._cache.peek(resource, project, filename)
+        return None if found is None else self._offered_file(found, project, filename)
+
+    def _is_cached(self, resource: Resource, project: ProjectName, filename: FileName) -> bool:
+        """Whether it comes through the cache. Raises `ResourceNotFound` for what cannot now."""
+        if self._only_kept and filename.is_metadata and resource.identity is not None:
+            raise ResourceNotFound(project, filename)
+        return resource.identity is not None and not filename.is_metadata
+
+    def _offered_file(self, found: Resource, project: ProjectName, filename: FileName) -> Resource:
         if self._only_kept and isinstance(found, FetchedResource):
             raise ResourceNotFound(project, filename)
         return found
@@ -92,11 +119,19 @@ class FileCacheRepository(RepositoryContainer):
         await super()._close()
         await self._cache.__aexit__()
 
+    def _peek_offered(self, page: ProjectPage) -> ProjectPage | None:
+        """The same as it was looked for a moment ago, or None."""
+        known = self._offers.get(page)
+        if known is None or time.monotonic() - known.looked_at >= _LOOK_S:
+            return None
+        return known.page or page
+
     async def _offered(self, page: ProjectPage) -> ProjectPage:
         """The page with the files that are there; the same object while they are the same."""
+        offered = self._peek_offered(page)
+        if offered is not None:
+            return offered
         known = self._offers.get(page)
-        if known is not None and time.monotonic() - known.looked_at < _LOOK_S:
-            return known.page or page
         there = await self._there(page)
         if known is None or known.there != there:
             files = tuple(file for file in page.files if file.filename in there)

@@ -17,7 +17,13 @@ from simple_repository_server.errors import (
     SourceUnavailable,
     TransferAborted,
 )
-from simple_repository_server.model import NO_CONTEXT, File, ProjectPage, RequestContext
+from simple_repository_server.model import (
+    NO_CONTEXT,
+    File,
+    ProjectList,
+    ProjectPage,
+    RequestContext,
+)
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, MetadataUnreadable, ignore
 from simple_repository_server.repository import Repository, RepositoryContainer
@@ -30,6 +36,8 @@ from simple_repository_server.transforms.metadata_reading import (
 
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
 _NOTE_BYTES = 200
+#: What a resource takes beside its content.
+_RESOURCE_BYTES = 600
 #: Projects whose notes are counted; with more, all counts and pages are started anew.
 _MAX_NOTED = 50_000
 _MAX_SIBLING_BYTES = 20 * 1024 * 1024
@@ -64,14 +72,14 @@ class MetadataInjectorRepository(RepositoryContainer):
         self._store = store
         self._emit = emit
         self._reader = MetadataReader(download_bytes)
-        self._contents: MemoryCache[str, bytes] = MemoryCache(memory_bytes)
+        self._contents: MemoryCache[str, BytesResource] = MemoryCache(memory_bytes)
         #: The digest of a wheel's metadata, or why there is none, by the wheel.
         self._notes: MemoryCache[str, str | _Unreadable] = MemoryCache(memory_bytes // 4)
         #: How often something was noted about a project: its page has to be made again.
         self._noted: dict[ProjectName, int] = {}
         self._pages: WeakKeyDictionary[ProjectPage, tuple[int, ProjectPage | None]]
         self._pages = WeakKeyDictionary()
-        self._flight: SingleFlight[str, bytes] = SingleFlight()
+        self._flight: SingleFlight[str, BytesResource] = SingleFlight()
         self._announcing: SingleFlight[tuple[ProjectPage, int], ProjectPage] = SingleFlight()
 
     @override
@@ -79,13 +87,12 @@ class MetadataInjectorRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         page = await self.source.get_project_page(project, context=context)
-        noted = self._noted.get(project, 0)
-        known = self._pages.get(page)
-        if known is not None and known[0] == noted:
-            return known[1] or page
-        if known is None and self._store is not None:
+        known = self._known(project, page)
+        if known is not None:
+            return known
+        if self._store is not None and page not in self._pages:
             await self._recall(self._store, page)
-            noted = self._noted.get(project, 0)
+        noted = self._noted.get(project, 0)
         if len(page.files) > _ANNOUNCE_HERE_FILES:
             announced = await self._announcing.run((page, noted), partial(self._announced_of, page))
         else:
@@ -101,12 +108,39 @@ class MetadataInjectorRepository(RepositoryContainer):
         if not filename.is_metadata:
             return await self.source.get_resource(project, filename, context=context)
         page = await self.source.get_project_page(project, context=context)
-        file = page.find(filename.described)
-        if file is None or page.find(filename) is not None or not file.is_wheel:
+        wheel = _wheel_of(page, filename)
+        if wheel is None:
             return await self.source.get_resource(project, filename, context=context)
-        content = await self._metadata(project, file, context)
-        digest = sha256(content).hexdigest()
-        return BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+        key = _key(project, wheel)
+        known = self._peek_metadata(key, project, filename)
+        if known is not None:
+            return known
+        return await self._flight.run(key, partial(self._find, project, wheel, context))
+
+    @override
+    def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
+        return self.source.peek_project_list(context=context)
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        page = self.source.peek_project_page(project, context=context)
+        return None if page is None else self._known(project, page)
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource | None:
+        if not filename.is_metadata:
+            return self.source.peek_resource(project, filename, context=context)
+        page = self.source.peek_project_page(project, context=context)
+        if page is None:
+            return None
+        wheel = _wheel_of(page, filename)
+        if wheel is None:
+            return self.source.peek_resource(project, filename, context=context)
+        return self._peek_metadata(_key(project, wheel), project, filename)
 
     @override
     async def _open(self) -> None:
@@ -121,6 +155,13 @@ class MetadataInjectorRepository(RepositoryContainer):
         await super()._close()
         if self._store is not None:
             await self._store.__aexit__()
+
+    def _known(self, project: ProjectName, page: ProjectPage) -> ProjectPage | None:
+        """The page of the source as it was announced, if nothing was noted about it since."""
+        known = self._pages.get(page)
+        if known is None or known[0] != self._noted.get(project, 0):
+            return None
+        return known[1] or page
 
     async def _announced_of(self, page: ProjectPage) -> ProjectPage:
         return await asyncio.to_thread(self._announce, page)
@@ -144,16 +185,17 @@ class MetadataInjectorRepository(RepositoryContainer):
             return file
         return msgspec.structs.replace(file, core_metadata=announcement)
 
-    async def _metadata(self, project: ProjectName, file: File, context: RequestContext) -> bytes:
-        key = _key(project, file)
+    def _peek_metadata(
+        self, key: str, project: ProjectName, filename: FileName
+    ) -> BytesResource | None:
+        """What is in memory. Raises `ResourceNotFound` for what is known to be unreadable."""
         if isinstance(self._notes.get(key), _Unreadable):
-            raise ResourceNotFound(project, f"{file.filename}.metadata")
-        content = self._contents.get(key)
-        if content is None:
-            content = await self._flight.run(key, partial(self._find, project, file, context))
-        return content
+            raise ResourceNotFound(project, filename)
+        return self._contents.get(key)
 
-    async def _find(self, project: ProjectName, file: File, context: RequestContext) -> bytes:
+    async def _find(
+        self, project: ProjectName, file: File, context: RequestContext
+    ) -> BytesResource:
         key = _key(project, file)
         kept = await self._store.load(project, key) if self._store else None
         if kept is not None:
@@ -166,9 +208,11 @@ class MetadataInjectorRepository(RepositoryContainer):
         if unreadable:
             self._note(project, file, _Unreadable(unreadable))
             raise ResourceNotFound(project, f"{file.filename}.metadata")
-        self._contents.put(key, content, len(content) + _NOTE_BYTES)
-        self._note(project, file, sha256(content).hexdigest())
-        return content
+        digest = sha256(content).hexdigest()
+        resource = BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+        self._contents.put(key, resource, len(content) + _RESOURCE_BYTES)
+        self._note(project, file, digest)
+        return resource
 
     async def _found(
         self, project: ProjectName, file: File, context: RequestContext
@@ -223,6 +267,14 @@ class MetadataInjectorRepository(RepositoryContainer):
             self._noted.clear()
             self._pages.clear()
         self._noted[project] = self._noted.get(project, 0) + 1
+
+
+def _wheel_of(page: ProjectPage, filename: FileName) -> File | None:
+    """The wheel whose metadata has that name; None if it is up to the source what that is."""
+    file = page.find(filename.described)
+    if file is None or not file.is_wheel or page.find(filename) is not None:
+        return None
+    return file
 
 
 def _key(project: ProjectName, file: File) -> str:
