@@ -1,6 +1,9 @@
 """Every component, alone and in pairs, keeps the promises of the interface."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,9 @@ import pytest
 from simple_repository_server import (
     AllowListRepository,
     DenyListRepository,
+    DiskCache,
+    FileCache,
+    FileCacheRepository,
     FileName,
     HttpRepository,
     LocalRepository,
@@ -36,12 +42,18 @@ class Places:
     """Where the sources under test get their files from."""
 
     def __init__(self, folder: Path, json_index: Upstream, html_index: Upstream) -> None:
-        self.folder = folder
+        self.folder = folder / "packages"
+        self.folder.mkdir()
+        self.scratch = folder
         for built in [*DEMO, *OTHER]:
-            (folder / built.filename).write_bytes(built.content)
+            (self.folder / built.filename).write_bytes(built.content)
         publish_json(json_index, [*DEMO, *OTHER], max_age=60)
         publish_html(html_index, [*DEMO, *OTHER])
         self.json_index, self.html_index = json_index, html_index
+
+    def disk(self) -> DiskCache:
+        """An empty cache."""
+        return DiskCache(Path(tempfile.mkdtemp(dir=self.scratch)))
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +88,21 @@ SOURCES: dict[str, Make] = {
     "local": lambda places: LocalRepository(places.folder),
     "json": lambda places: HttpRepository(places.json_index.simple),
     "html": lambda places: HttpRepository(places.html_index.simple),
+    "disk": lambda places: HttpRepository(places.json_index.simple, cache=places.disk()),
 }
-Wrap = Callable[[Repository], Repository]
+Wrap = Callable[[Repository, Places], Repository]
 WRAPPERS: dict[str, Wrap] = {
-    "container": RepositoryContainer,
-    "priority": lambda source: PrioritySelectedProjectsRepository([MemoryRepository(), source]),
-    "merged": lambda source: MergedRepository([source, _memory()]),
-    "merged-after": lambda source: MergedRepository([_memory(), source]),
-    "allow": lambda source: AllowListRepository(source, allowed=["Demo"]),
-    "deny": lambda source: DenyListRepository(source, denied=["Other"]),
-    "metadata": MetadataInjectorRepository,
+    "container": lambda source, _: RepositoryContainer(source),
+    "priority": lambda source, _: PrioritySelectedProjectsRepository([MemoryRepository(), source]),
+    "merged": lambda source, _: MergedRepository([source, _memory()]),
+    "merged-after": lambda source, _: MergedRepository([_memory(), source]),
+    "allow": lambda source, _: AllowListRepository(source, allowed=["Demo"]),
+    "deny": lambda source, _: DenyListRepository(source, denied=["Other"]),
+    "metadata": lambda source, _: MetadataInjectorRepository(source),
+    "files": lambda source, places: FileCacheRepository(source, FileCache(places.disk())),
 }
+#: All but the container, which answers no peek so that no subclass's rule is passed by.
+PEEKING = [name for name in WRAPPERS if name != "container"]
 ALONE = [
     *([source] for source in SOURCES),
     *([wrapper, source] for wrapper in WRAPPERS for source in SOURCES),
@@ -104,7 +120,7 @@ def _made(names: list[str], places: Places) -> Repository:
     *wrappers, source = names
     repository = SOURCES[source](places)
     for wrapper in reversed(wrappers):
-        repository = WRAPPERS[wrapper](repository)
+        repository = WRAPPERS[wrapper](repository, places)
     return repository
 
 
@@ -124,7 +140,48 @@ async def test_pair(names: list[str], places: Places) -> None:
             await check(repository, KNOWN)
 
 
-HIDING: dict[str, Wrap] = {
+@pytest.mark.parametrize(
+    "names",
+    [
+        *([source] for source in SOURCES),
+        *([outer, source] for outer in PEEKING for source in SOURCES),
+        *([outer, inner, "html"] for outer in PEEKING for inner in PEEKING),
+    ],
+    ids="(".join,
+)
+async def test_a_warm_component_answers_peeks(names: list[str], places: Places) -> None:
+    """What was asked for a moment ago is said again without waiting: list, page, file, metadata."""
+    async with _made(names, places) as repository:
+        page = await repository.get_project_page(KNOWN.project)
+        files = [file.filename for file in page.files]
+        described = [FileName(f"{file.filename}.metadata") for file in page.files if file.is_wheel]
+        announced = names[0] == "metadata" or all(f.core_metadata for f in page.files if f.is_wheel)
+        for name in [*files, *(described if announced else [])]:
+            async with (await repository.get_resource(page.name, name)).open() as body:
+                assert [chunk async for chunk in body.chunks]
+            await _until_peeked(
+                partial(repository.peek_resource, page.name, name),
+                partial(repository.get_resource, page.name, name),
+            )
+        await _until_peeked(
+            partial(repository.peek_project_page, page.name),
+            partial(repository.get_project_page, page.name),
+        )
+        await _until_peeked(repository.peek_project_list, repository.get_project_list)
+
+
+async def _until_peeked(
+    peek: Callable[[], object | None], get: Callable[[], Awaitable[object]]
+) -> None:
+    """Ask until the peek answers: what is looked at twice a second may be old by now."""
+    async with asyncio.timeout(5):
+        await get()
+        while peek() is None:
+            await asyncio.sleep(0.01)
+            await get()
+
+
+HIDING: dict[str, Callable[[Repository], Repository]] = {
     "allow": lambda source: AllowListRepository(source, allowed=["demo"]),
     "deny": lambda source: DenyListRepository(source, denied=["o_t.h-e_r", "OTHER"]),
 }
@@ -139,7 +196,7 @@ async def test_hidden_is_hidden(outer: str, hiding: str, source: str, places: Pl
         outer = "container"
     repository = HIDING[hiding](SOURCES[source](places))
     if outer in WRAPPERS:
-        repository = WRAPPERS[outer](repository)
+        repository = WRAPPERS[outer](repository, places)
     async with repository:
         names = [FileName(built.filename) for built in OTHER]
         await conformance.assert_hidden(repository, ProjectName("other"), names)
@@ -161,9 +218,10 @@ async def test_a_filter_inside_a_priority_list_hands_on_wholly(places: Places) -
             assert b"".join([c async for c in body.chunks]) == b"from the second source"
 
 
-@pytest.mark.parametrize("wrapper", ["allow", "deny", "metadata", "priority", "merged"])
-def test_wrappers_are_total(wrapper: str) -> None:
+@pytest.mark.parametrize("wrapper", PEEKING)
+def test_wrappers_are_total(wrapper: str, places: Places) -> None:
     """A wrapper states its intent for page and file: none overrides one and forgets the other."""
-    kind = type(WRAPPERS[wrapper](MemoryRepository()))
+    kind = type(WRAPPERS[wrapper](MemoryRepository(), places))
     own = {name for base in kind.__mro__[:2] for name in vars(base)}
     assert {"get_project_page", "get_resource"} <= own
+    assert {"peek_project_list", "peek_project_page", "peek_resource"} <= own

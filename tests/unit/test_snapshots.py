@@ -34,6 +34,23 @@ def test_computed_once_and_forgotten() -> None:
     assert result() is None
 
 
+def test_peeking_computes_nothing() -> None:
+    """A peek has what was computed, be it the snapshot itself, and else does nothing."""
+    calls = []
+
+    def function(page: ProjectPage) -> ProjectPage:
+        calls.append(page)
+        return page if len(calls) > 1 else msgspec.structs.replace(page, versions=("1",))
+
+    remembered = PerSnapshot(function)
+    changed, unchanged = _page(), _page()
+    assert remembered.peek(changed) is None
+    assert not calls
+    assert remembered(changed) is remembered.peek(changed)
+    assert remembered(unchanged) is unchanged
+    assert remembered.peek(unchanged) is unchanged
+
+
 def test_the_snapshot_itself_is_not_kept_alive() -> None:
     """A function that changes nothing does not make its snapshot immortal."""
     remembered: PerSnapshot[ProjectPage] = PerSnapshot(lambda page: page)

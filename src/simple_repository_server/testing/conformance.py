@@ -9,13 +9,16 @@ A check is a coroutine function of an entered repository and of what is known to
 raises `AssertionError` with a sentence when the promise is broken. They need no test framework.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
+from typing_extensions import override
 
 from simple_repository_server.distributions.filenames import version_of
-from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
+from simple_repository_server.errors import NotFound, ProjectNotFound, ResourceNotFound
+from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import ByteRange, Resource
@@ -130,6 +133,40 @@ async def states_are_told(repository: Repository, known: Known) -> None:
         assert "@" not in state.label, "a label has no credentials"
 
 
+async def peek_is_what_the_coroutine_returns(repository: Repository, known: Known) -> None:
+    """Before and after it, cold and warm, a peek is None or the very answer of the coroutine."""
+    await _assert_peeks(repository, known.project)
+    await _assert_peeks(repository, known.project)
+
+
+async def peek_of_the_absent_raises_the_same(repository: Repository, known: Known) -> None:
+    """What is not there is not there for a peek: None, or the error of the coroutine."""
+    name = FileName("absent-9.9-py3-none-any.whl")
+    for question in (
+        _Question(repository, known.absent),
+        *_of_file(repository, known.absent, name),
+        *_of_file(repository, known.project, name),
+    ):
+        await _assert_peek(question)
+        await _assert_peek(question)
+
+
+async def peek_when_revalidating_is_revalidated(repository: Repository, known: Known) -> None:
+    """Who asks for what was confirmed just now gets nothing else by a peek."""
+    await repository.get_project_page(known.project)
+    await _assert_peeks(repository, known.project, RequestContext(revalidate=True))
+
+
+async def peek_changes_nothing(repository: Repository, known: Known) -> None:
+    """However often it is peeked, each time it is the same, and so is what coroutines return."""
+    page = await repository.get_project_page(known.project)
+    for question in _questions(repository, page):
+        before = await question.get()
+        peeked = [_peek(question) for _ in range(3)]
+        assert all(one is None or _same(one, before) for one in peeked), f"{question} is the same"
+        assert _same(await question.get(), before), f"{question} is the same after peeks"
+
+
 CHECKS: tuple[Check, ...] = (
     list_has_the_project,
     unchanged_is_identical,
@@ -141,19 +178,136 @@ CHECKS: tuple[Check, ...] = (
     announced_metadata_answers,
     entering_twice_is_fine,
     states_are_told,
+    peek_is_what_the_coroutine_returns,
+    peek_of_the_absent_raises_the_same,
+    peek_when_revalidating_is_revalidated,
+    peek_changes_nothing,
 )
 
 
 async def assert_hidden(
     repository: Repository, project: ProjectName, filenames: list[FileName]
 ) -> None:
-    """Nothing of the project is to be seen: not on the list, no page, no file, no metadata."""
+    """Nothing of the project is to be seen: not on the list, no page, no file, no metadata.
+
+    Neither by the coroutines nor by peeks, before the coroutines were asked and after.
+    """
+    _assert_hidden_from_peeks(repository, project, filenames)
     assert project not in (await repository.get_project_list()).names
     await _expect(ProjectNotFound, repository.get_project_page(project))
     for filename in filenames:
         await _expect(ProjectNotFound, repository.get_resource(project, filename))
         metadata = FileName(f"{filename}.metadata")
         await _expect(ProjectNotFound, repository.get_resource(project, metadata))
+    _assert_hidden_from_peeks(repository, project, filenames)
+
+
+def _assert_hidden_from_peeks(
+    repository: Repository, project: ProjectName, filenames: list[FileName]
+) -> None:
+    projects = repository.peek_project_list()
+    assert projects is None or project not in projects.names, "a peek does not list it"
+    questions = [_Question(repository, project)]
+    for filename in filenames:
+        questions += _of_file(repository, project, filename)
+    for question in questions:
+        peeked = _peek(question)
+        assert peeked is None or isinstance(peeked, ProjectNotFound), f"{question} is hidden"
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """What can be asked by a peek and by a coroutine: for the list, a page or a resource."""
+
+    repository: Repository
+    project: ProjectName | None = None
+    filename: FileName | None = None
+    context: RequestContext = NO_CONTEXT
+
+    def peek(self) -> object:
+        """The answer of the peek, or the `NotFound` it raises."""
+        try:
+            if self.project is None:
+                return self.repository.peek_project_list(context=self.context)
+            if self.filename is None:
+                return self.repository.peek_project_page(self.project, context=self.context)
+            return self.repository.peek_resource(self.project, self.filename, context=self.context)
+        except NotFound as error:
+            return error
+
+    async def get(self) -> object:
+        """The answer of the coroutine, or the `NotFound` it raises."""
+        repository, context = self.repository, self.context
+        try:
+            if self.project is None:
+                return await repository.get_project_list(context=context)
+            if self.filename is None:
+                return await repository.get_project_page(self.project, context=context)
+            return await repository.get_resource(self.project, self.filename, context=context)
+        except NotFound as error:
+            return error
+
+    @override
+    def __str__(self) -> str:
+        return f"what a peek says of {self.filename or self.project or 'the list'}"
+
+
+def _of_file(
+    repository: Repository,
+    project: ProjectName,
+    filename: FileName,
+    context: RequestContext = NO_CONTEXT,
+) -> list[_Question]:
+    """The file, and its metadata, be there any or not."""
+    names = filename, FileName(f"{filename}.metadata")
+    return [_Question(repository, project, name, context) for name in names]
+
+
+def _questions(
+    repository: Repository, page: ProjectPage, context: RequestContext = NO_CONTEXT
+) -> Iterator[_Question]:
+    yield _Question(repository, context=context)
+    yield _Question(repository, page.name, context=context)
+    for file in page.files:
+        yield from _of_file(repository, page.name, file.filename, context)
+
+
+async def _assert_peeks(
+    repository: Repository, project: ProjectName, context: RequestContext = NO_CONTEXT
+) -> None:
+    """All peeks of list, page and files are None or right."""
+    await _assert_peek(_Question(repository, context=context))
+    await _assert_peek(_Question(repository, project, context=context))
+    page = await repository.get_project_page(project, context=context)
+    for question in _questions(repository, page, context):
+        await _assert_peek(question)
+
+
+async def _assert_peek(question: _Question) -> None:
+    before = _peek(question)
+    answer = await question.get()
+    after = _peek(question)
+    for when, peeked in (("before", before), ("after", after)):
+        assert peeked is None or _same(peeked, answer), f"{question} {when} is the answer"
+
+
+def _peek(question: _Question) -> object:
+    running = asyncio.all_tasks()
+    peeked = question.peek()
+    assert asyncio.all_tasks() == running, f"{question} starts no work"
+    return peeked
+
+
+_SAID = ("size", "sha256", "media_type", "etag", "location", "path", "identity", "version")
+
+
+def _same(one: object, other: object) -> bool:
+    """The same object; of errors and resources, one that says the same."""
+    if isinstance(one, NotFound):
+        return type(one) is type(other) and str(one) == str(other)
+    if isinstance(one, Resource) and isinstance(other, Resource) and one is not other:
+        said = all(getattr(one, name) == getattr(other, name) for name in _SAID)
+        return said and type(one) is type(other) and dict(one.hashes) == dict(other.hashes)
+    return one is other
 
 
 async def _content(resource: Resource, byte_range: ByteRange | None = None) -> bytes:
