@@ -40,6 +40,16 @@ class Own(RepositoryContainer):
         return await self.source.get_project_page(project, context=context)
 
 
+class Peeking(RepositoryContainer):
+    """A component may answer without waiting, too."""
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = RequestContext()
+    ) -> ProjectPage | None:
+        return self.source.peek_project_page(project, context=context)
+
+
 class OwnResource(Resource):
     """A resource opens itself."""
 
@@ -57,6 +67,7 @@ async def use() -> AsyncIterator[object]:
     """Components nest, and answer with the types of the model."""
     sources: list[Repository] = [
         LocalRepository("packages", emit=listen),
+        Peeking(MemoryRepository()),
         LocalRepository(Path("packages")),
         HttpRepository("https://index.example/simple/", forbidden_means_absent=True),
         MemoryRepository(),
@@ -71,6 +82,9 @@ async def use() -> AsyncIterator[object]:
         assert_type(page, ProjectPage)
         resource = await some.get_resource(page.name, FileName("b-1.0.tar.gz"))
         assert_type(resource, Resource)
+        assert_type(some.peek_project_list(), ProjectList | None)
+        assert_type(some.peek_project_page(ProjectName("b")), ProjectPage | None)
+        assert_type(some.peek_resource(page.name, FileName("b-1.0.tar.gz")), Resource | None)
         async with resource.open(ByteRange(0, 10)) as body:
             async for chunk in body.chunks:
                 assert_type(chunk, bytes)

@@ -51,6 +51,8 @@ _LOOK_AGAIN_S = 0.5
 _SETTLED_S = 10.0
 #: How long a page waits for the digests of its files.
 _DEADLINE_S = 55.0
+#: What one resource takes.
+_RESOURCE_BYTES = 500
 _METADATA_BYTES = 16 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -169,14 +171,9 @@ class LocalRepository(Repository):
     @override
     def source_states(self) -> tuple[SourceState, ...]:
         detail = self._problem.reason if self._problem else _unreadable(self._listing)
-        return (
-            SourceState(
-                label=self.label,
-                kind="directory",
-                available=self._problem is None if self._looked_at > 0 else None,
-                detail=detail,
-            ),
-        )
+        available = self._problem is None if self._looked_at > 0 else None
+        state = SourceState(label=self.label, kind="directory", available=available, detail=detail)
+        return (state,)
 
     @override
     async def _open(self) -> None:
@@ -205,9 +202,8 @@ class LocalRepository(Repository):
 
     def _peek_listing(self) -> Listing | None:
         """What lay there just now; None if it is to be looked at again, or cannot be."""
-        if self._problem is not None or not self._is_recent(self._looked_at):
-            return None
-        return self._listing
+        known = self._problem is None and self._is_recent(self._looked_at)
+        return self._listing if known else None
 
     def _is_recent(self, looked_at: float) -> bool:
         return 0 <= self._clock() - looked_at < _LOOK_AGAIN_S
@@ -286,7 +282,7 @@ class LocalRepository(Repository):
             if kept is not None and kept.page.files == made.page.files:
                 made.page = kept.page
             kept = made
-            self._pages.put(project, kept, kept.page.weight)
+            self._pages.put(project, kept, kept.page.weight + _RESOURCE_BYTES * len(files))
         kept.looked_at = now
         return kept
 
