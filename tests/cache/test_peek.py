@@ -16,6 +16,7 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http import HttpRepository
 from simple_repository_server.sources.http_documents import Rules
+from simple_repository_server.sources.memory import MemoryRepository
 from simple_repository_server.storage.blobs import BlobStore, FoundBlob
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
@@ -206,6 +207,17 @@ async def test_offline_no_more_is_peeked_than_is_there(upstream: Upstream, folde
                 await repository.get_resource(FOO, FileName(name))
             with pytest.raises(ResourceNotFound):
                 repository.peek_resource(FOO, FileName(name))
+
+
+async def test_offline_the_list_is_a_matter_of_the_disk(folder: Path) -> None:
+    """A source that knows its list does not tell projects of which no file is kept."""
+    source = MemoryRepository()
+    source.add(NAME, WHEEL.content)
+    files = FileCache(DiskCache(folder))
+    async with FileCacheRepository(source, files, only_kept=True) as repository:
+        assert (await repository.get_project_list()).names == ()
+        assert source.peek_project_list() is not None
+        assert repository.peek_project_list() is None
 
 
 async def test_offline_what_another_process_fetched_is_served_with_its_page(
