@@ -66,6 +66,15 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
 
 
+class FileKey(msgspec.Struct, frozen=True):
+    """Which file on this machine: replaced or changed, it is another one."""
+
+    path: str
+    inode: int | None
+    size: int
+    mtime_ns: int
+
+
 class Resource:
     """Bytes that can be opened, whole or in part.
 
@@ -79,8 +88,12 @@ class Resource:
     media_type: str = OCTET_STREAM
     #: A strong validator with its quotes, for resources without a digest (RFC 9110 §8.8.3).
     validator: str | None = None
-    #: A file on this machine that holds the bytes, whole: the server may send it by its path.
+    #: The bytes, if they are in memory.
+    content: bytes | None = None
+    #: A file on this machine that holds the bytes, whole.
     path: Path | None = None
+    #: Which file that is exactly: `open_checked` opens it and no other.
+    file_key: FileKey | None = None
     #: Where a client can fetch the bytes itself, without credentials.
     location: str | None = None
     #: What the bytes may be kept under; None if they are not worth keeping.
@@ -110,6 +123,13 @@ class Resource:
         async with self.open() as body:
             yield Transfer(chunks=body.chunks, total=body.total or body.length, version=body.etag)
 
+    def open_checked(self) -> BinaryIO:
+        """The file of `file_key`, opened; not for resources without one. Blocks as the disk does.
+
+        Raises `SourceUnavailable` if it is not there, or not the one that was looked at.
+        """
+        raise NotImplementedError
+
     async def measured(self) -> "Resource":
         """The same resource with its size known, if that can be found without its bytes."""
         return self
@@ -122,6 +142,8 @@ class Resource:
 
 class BytesResource(Resource):
     """A resource whose bytes are in memory."""
+
+    content: bytes
 
     def __init__(
         self, content: bytes, *, media_type: str = OCTET_STREAM, sha256: str | None = None
@@ -168,12 +190,10 @@ class PathResource(Resource):
         self.mtime_ns = mtime_ns
         self.inode = inode
         self.sha256 = sha256
+        self.file_key = FileKey(str(path), inode, size, mtime_ns)
 
+    @override
     def open_checked(self) -> BinaryIO:
-        """The file, opened: it is the one that was looked at, whatever lies at the path later.
-
-        Blocks as the disk does, never for a writer as a FIFO would. Raises `SourceUnavailable`.
-        """
         try:
             # Unbuffered, as it is read and sent by its descriptor. Path.open takes no opener.
             file = open(self.path, "rb", buffering=0, opener=_opener)  # noqa: SIM115 - its caller closes it

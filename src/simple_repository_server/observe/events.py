@@ -5,6 +5,7 @@ credential: sources are named by their label, requests by their path without the
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
@@ -39,13 +40,16 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
     @override
     def text(self) -> str:
         """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
-        agent = self.user_agent.partition(" ")[0] or "unknown client"
-        size = shown_size(self.bytes)
         line = (
-            f"{self.status} {self.method} {self.path} {size} "
-            f"in {self.duration_ms:.1f} ms, {agent} at {self.client}"
+            f"{self.status} {self.method} {self.path} {shown_size(self.bytes)} "
+            f"in {self.duration_ms:.1f} ms, {_agent(self.user_agent)} at {self.client}"
         )
         return f"{line}: {self.error}" if self.error else line
+
+
+@lru_cache(maxsize=256)
+def _agent(user_agent: str) -> str:
+    return user_agent.partition(" ")[0] or "unknown client"
 
 
 class SourceFailed(Event, frozen=True, kw_only=True, tag="source_failed"):
@@ -215,6 +219,21 @@ class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
     def text(self) -> str:
         """The file, where it broke off, and why."""
         return f"{self.file} broke off after {shown_size(self.at)}, going on: {self.reason}"
+
+
+class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_limit_reached"):
+    """There are as many connections as there may be, and none is idle: new ones are refused."""
+
+    level: ClassVar[str] = "warning"
+    limit: int
+
+    @override
+    def text(self) -> str:
+        """How many there are, and what can be done."""
+        return (
+            f"all {self.limit} connections are in use, new ones are refused; "
+            "see --max-connections and the limit of open files"
+        )
 
 
 class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):

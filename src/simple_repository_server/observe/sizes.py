@@ -1,9 +1,12 @@
 """Numbers of bytes, for people."""
 
+from functools import lru_cache
+
 _STEP = 1000
 _UNITS = ("kB", "MB", "GB")
 
 
+@lru_cache(maxsize=1024)
 def shown_size(count: float) -> str:
     """`17 B`, `1.2 kB`, `10.0 GB`; what is larger than terabytes ends there."""
     if count < _STEP:

@@ -8,6 +8,7 @@ from typing import Any
 from simple_repository_server.model import NO_CONTEXT, RequestContext
 from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
+from simple_repository_server.web.reply import FilePart, Reply
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,52 +20,96 @@ _READING = ("GET", "HEAD")
 _REVALIDATE = RequestContext(revalidate=True)
 
 
-class Exchange:
-    """A request, and the way to answer it.
+#: The extension of a server that cuts off clients which do not take what they are sent.
+WATCHED = "simple_repository_server.watched"
 
-    `status` is 0 until the answer has begun, `sent` the bytes of its body so far.
-    """
 
-    __slots__ = ("_receive", "_send", "headers", "method", "scope", "sent", "status")
+class ClientGone(OSError):
+    """There is nobody any more to take the answer, of whose last part `sent` bytes were taken."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.method: str = scope["method"]
-        pairs: list[tuple[bytes, bytes]] = scope["headers"]
-        self.headers = dict(pairs)
-        if len(self.headers) != len(pairs):
-            self.headers = _joined(pairs)
-        self._receive = receive
-        self._send = send
-        self.status = 0
-        self.sent = 0
+    def __init__(self, reason: str, *, sent: int = 0) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+class Request:
+    """What is asked for: a method, a target and headers (their names in lower case)."""
+
+    __slots__ = (
+        "context",
+        "headers",
+        "method",
+        "path",
+        "query_string",
+        "route",
+        "user_agent",
+        "variant",
+    )
+
+    #: How clients speak to the server, and where the application is mounted.
+    scheme = "http"
+    root = ""
+
+    def __init__(
+        self, method: str, path: str, query_string: bytes, headers: dict[bytes, bytes]
+    ) -> None:
+        self.method = method
+        #: Decoded, and below the application, wherever that is mounted.
+        self.path = path
+        #: As it was sent.
+        self.query_string = query_string
+        self.headers = headers
+        asks = b"no-cache" in headers.get(b"cache-control", b"")
+        #: What components may know of the request.
+        self.context = _REVALIDATE if asks else NO_CONTEXT
+        self.user_agent = headers.get(b"user-agent", b"").decode("latin-1")
+        #: What follows from the request alone, remembered by those who decided it.
+        self.route: Any = None
+        self.variant: Any = None
 
     def header(self, name: bytes) -> str:
-        """A request header (its name in lower case) as text; "" if there is none."""
+        """A header as text; "" if there is none."""
         return self.headers.get(name, b"").decode("latin-1")
-
-    @property
-    def path(self) -> str:
-        """The path below the application, wherever that is mounted."""
-        path: str = self.scope["path"]
-        root = self.scope.get("root_path")
-        return path.removeprefix(root) if root else path
-
-    @property
-    def query(self) -> str:
-        """The query, as it was sent."""
-        return str(self.scope["query_string"].decode("latin-1"))
 
     @property
     def head(self) -> bool:
         """Whether only the headers are wanted."""
         return self.method == "HEAD"
 
-    @property
-    def context(self) -> RequestContext:
-        """What components may know of the request."""
-        asks = b"no-cache" in self.headers.get(b"cache-control", b"")
-        return _REVALIDATE if asks else NO_CONTEXT
+
+class Exchange(Request):
+    """A request, and the way to answer it.
+
+    `status` is 0 until the answer has begun, `sent` the bytes of its body so far.
+    """
+
+    __slots__ = ("_receive", "_send", "root", "scheme", "scope", "sent", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(pairs)
+        if len(headers) != len(pairs):
+            headers = _joined(pairs)
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        if root:
+            path = path.removeprefix(root)
+        super().__init__(scope["method"], path, scope["query_string"], headers)
+        self.scope = scope
+        self.root = root
+        self.scheme: str = scope.get("scheme", "http")
+        self._receive = receive
+        self._send = send
+        self.status = 0
+        self.sent = 0
+
+    async def answer(self, reply: Reply) -> None:
+        """Send a whole answer."""
+        if reply.part is not None and not self.head:
+            await self.start(reply.status, reply.headers)
+            await self.send_part(reply.part)
+        else:
+            await self.reply(reply.status, reply.headers, reply.body)
 
     async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Answer with all there is; the body of an answer to HEAD stays here."""
@@ -86,15 +131,30 @@ class Exchange:
         self.sent += len(content)
         await self._send({"type": "http.response.body", "body": content, "more_body": more})
 
-    async def send_path(self, path: str, size: int) -> None:
-        """Have the server send a file of that size, if it can (`sends_paths`)."""
-        self.sent = size
-        await self._send({"type": "http.response.pathsend", "path": path})
+    async def send_part(self, part: FilePart) -> None:
+        """Have the server send the part of a file, if it can (`sends_files`)."""
+        message = {
+            "type": "http.response.zerocopysend",
+            "file": part.file.fd,
+            "offset": part.offset,
+            "count": part.count,
+        }
+        try:
+            await self._send(message)
+        except ClientGone as error:
+            self.sent = error.sent
+            raise
+        self.sent = part.count
 
     @property
-    def sends_paths(self) -> bool:
-        """Whether the server sends files by their path (ASGI `http.response.pathsend`)."""
-        return "http.response.pathsend" in self.scope.get("extensions", ())
+    def sends_files(self) -> bool:
+        """Whether the server sends from descriptors (ASGI `http.response.zerocopysend`)."""
+        return "http.response.zerocopysend" in self.scope.get("extensions", ())
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the server sees to it that the client takes what it is sent."""
+        return WATCHED in self.scope.get("extensions", ())
 
     async def until_gone(self) -> None:
         """Wait until the client has gone away."""
@@ -117,7 +177,7 @@ class Exchange:
             bytes=self.sent,
             duration_ms=duration_ms,
             client=client[0] if client else "",
-            user_agent=self.header(b"user-agent"),
+            user_agent=self.user_agent,
             error=error,
         )
 
@@ -130,10 +190,9 @@ def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return headers
 
 
-Endpoint = Callable[..., Awaitable[None]]
-
-
-async def answer(exchange: Exchange, emit: Emit, endpoint: Endpoint, *arguments: object) -> None:
+async def answer(
+    exchange: Exchange, emit: Emit, endpoint: Callable[..., Awaitable[None]], *arguments: object
+) -> None:
     """Let the endpoint answer; where it fails instead, answer with the problem. Tell `emit`.
 
     Once the answer has begun there is no way to take it back: the error goes on to the server,
@@ -147,6 +206,8 @@ async def answer(exchange: Exchange, emit: Emit, endpoint: Endpoint, *arguments:
         else:
             detail = f"{exchange.method[:20]} is not possible here, only GET and HEAD."
             await exchange.problem(Problem(405, detail, ((b"allow", b"GET, HEAD"),)))
+    except ClientGone as error:
+        cut = f"cut off: {error}"
     except Exception as error:
         problem = problem_of(error)
         if problem.unexpected:

@@ -1,17 +1,20 @@
-"""Files and their metadata: redirected, sent by path, or streamed; whole or in part."""
+"""Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from simple_repository_server.errors import TransferAborted
+from simple_repository_server.errors import SourceUnavailable, TransferAborted
 from simple_repository_server.names import FileName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.web.conditional import Unsatisfiable, matches, wanted_range
-from simple_repository_server.web.exchange import Exchange
+from simple_repository_server.web.endpoint import Endpoint
+from simple_repository_server.web.exchange import Exchange, Request
+from simple_repository_server.web.open_files import OpenFile, OpenFiles
 from simple_repository_server.web.problems import Headers, Problem
+from simple_repository_server.web.reply import FilePart, Reply
 
 #: How long a client may take for a part of the body: what it holds meanwhile others wait for.
 _TAKE_S = 60
@@ -32,70 +35,117 @@ class FilesMode(StrEnum):
 class FileEndpoint:
     """The files of one index."""
 
-    def __init__(self, mode: FilesMode = FilesMode.REDIRECT) -> None:
+    def __init__(self, mode: FilesMode, open_files: OpenFiles) -> None:
         self._redirects = mode is FilesMode.REDIRECT
+        self._open_files = open_files
+        self.file = Endpoint(self._answer, self._peek)
 
-    async def file(
+    def _peek(
+        self, request: Request, repository: Repository, project_text: str, file_text: str
+    ) -> Reply | None:
+        project, filename = project_name(project_text), FileName(file_text)
+        resource = repository.peek_resource(project, filename, context=request.context)
+        if resource is None:
+            return None
+        reply = self._without_body(request, resource)
+        if reply is not None or _is_to_be_measured(request, resource):
+            return reply
+        wanted = _wanted(request, resource)
+        if isinstance(wanted, Unsatisfiable):
+            return None
+        if request.head:
+            return Reply(*_head(resource, wanted, resource.size, resource.etag))
+        content: bytes | OpenFile | None = resource.content
+        if content is None and resource.file_key is not None:
+            content = self._open_files.peek(resource.file_key)
+        return None if content is None else _reply(resource, wanted, content)
+
+    async def _answer(
         self, exchange: Exchange, repository: Repository, project_text: str, file_text: str
     ) -> None:
         """A file of a project's page, or the metadata of one."""
         project, filename = project_name(project_text), FileName(file_text)
-        resource = await repository.get_resource(project, filename)
-        if await _not_modified(exchange, resource):
-            return
-        if self._redirects and resource.location is not None:
-            await _send_away(exchange, resource.location)
-            return
-        # Ranges are for GET alone (RFC 9110 §14.2).
-        asks_for_part = b"range" in exchange.headers and not exchange.head
-        if resource.size is None and (exchange.head or asks_for_part):
+        resource = await repository.get_resource(project, filename, context=exchange.context)
+        reply = self._without_body(exchange, resource)
+        if reply is None and _is_to_be_measured(exchange, resource):
             resource = await resource.measured()
-            if await _not_modified(exchange, resource):
-                return
-        wanted = None
-        if asks_for_part and resource.size is not None:
-            wanted = wanted_range(
-                exchange.header(b"range"),
-                exchange.header(b"if-range"),
-                etag=resource.etag,
-                size=resource.size,
-            )
+            reply = self._without_body(exchange, resource)
+        if reply is not None:
+            await exchange.answer(reply)
+            return
+        wanted = _wanted(exchange, resource)
         if isinstance(wanted, Unsatisfiable):
-            total = (b"content-range", b"bytes */%d" % (resource.size or 0))
-            detail = f"{filename} has only {resource.size} bytes."
-            await exchange.problem(Problem(416, detail, (total, *_validators(resource.etag))))
+            await _refuse_range(exchange, resource, filename)
+        elif exchange.head:
+            await exchange.answer(Reply(*_head(resource, wanted, resource.size, resource.etag)))
         else:
-            await _send(exchange, resource, wanted)
+            await self._send(exchange, resource, wanted)
+
+    def _without_body(self, request: Request, resource: Resource) -> Reply | None:
+        """304 if the client has just these bytes, or the way to where it gets them itself."""
+        etag = resource.etag
+        known = request.header(b"if-none-match")
+        if etag is not None and known and matches(known, etag):
+            return Reply(304, [*_validators(etag), _FOREVER])
+        if self._redirects and resource.location is not None:
+            return _redirection(resource.location)
+        return None
+
+    async def _send(self, exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:
+        content: bytes | OpenFile | None = resource.content
+        key = resource.file_key
+        if key is not None and (exchange.sends_files or self._open_files.is_small(key)):
+            try:
+                content = await self._open_files.get(resource, key)
+            except SourceUnavailable:
+                content = None  # it may still be had in another way, or says why not
+        if content is not None:
+            await exchange.answer(_reply(resource, wanted, content))
+        else:
+            async with resource.open(wanted) as body:
+                await _stream(exchange, resource, wanted, body)
 
 
-async def _not_modified(exchange: Exchange, resource: Resource) -> bool:
-    """Answer 304 if the client has just these bytes."""
-    if resource.etag is None or b"if-none-match" not in exchange.headers:
-        return False
-    if not matches(exchange.header(b"if-none-match"), resource.etag):
-        return False
-    await exchange.reply(304, [*_validators(resource.etag), _FOREVER])
-    return True
+def _is_to_be_measured(request: Request, resource: Resource) -> bool:
+    """Whether the answer depends on a size that is not known."""
+    return resource.size is None and (request.head or b"range" in request.headers)
 
 
-async def _send_away(exchange: Exchange, location: str) -> None:
+def _wanted(request: Request, resource: Resource) -> ByteRange | Unsatisfiable | None:
+    """The part that is asked for; None for the whole. Ranges are for GET alone (RFC 9110 §14.2)."""
+    if b"range" not in request.headers or request.head or resource.size is None:
+        return None
+    return wanted_range(
+        request.header(b"range"),
+        request.header(b"if-range"),
+        etag=resource.etag,
+        size=resource.size,
+    )
+
+
+def _reply(resource: Resource, wanted: ByteRange | None, content: bytes | OpenFile) -> Reply:
+    """The whole, or the part, of what is in memory or open."""
+    size = len(content) if isinstance(content, bytes) else content.key.size
+    status, headers = _head(resource, wanted, size, resource.etag)
+    if isinstance(content, bytes):
+        return Reply(status, headers, content[wanted.start : wanted.stop] if wanted else content)
+    whole = wanted or ByteRange(0, size)
+    return Reply(status, headers, part=FilePart(content, whole.start, whole.length))
+
+
+async def _refuse_range(exchange: Exchange, resource: Resource, filename: FileName) -> None:
+    total = (b"content-range", b"bytes */%d" % (resource.size or 0))
+    detail = f"{filename} has only {resource.size} bytes."
+    await exchange.problem(Problem(416, detail, (total, *_validators(resource.etag))))
+
+
+def _redirection(location: str) -> Reply:
     headers = [
         (b"location", location.encode()),
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
     ]
-    await exchange.reply(302, headers)
-
-
-async def _send(exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:
-    if exchange.head:
-        await exchange.reply(*_head(resource, wanted, resource.size, resource.etag))
-    elif resource.path is not None and wanted is None and exchange.sends_paths:
-        await exchange.start(*_head(resource, wanted, resource.size, resource.etag))
-        await exchange.send_path(str(resource.path), resource.size or 0)
-    else:
-        async with resource.open(wanted) as body:
-            await _stream(exchange, resource, wanted, body)
+    return Reply(302, headers)
 
 
 async def _stream(
@@ -117,7 +167,7 @@ async def _stream(
 async def _hand_over(exchange: Exchange, content: bytes, *, more: bool) -> None:
     """Send a part of the body to a client that takes it in time."""
     try:
-        async with asyncio.timeout(_TAKE_S):
+        async with asyncio.timeout(None if exchange.is_watched else _TAKE_S):
             await exchange.chunk(content, more=more)
     except TimeoutError as error:
         raise TransferAborted(f"The client took nothing for {_TAKE_S} s.") from error

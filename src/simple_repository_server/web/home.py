@@ -9,8 +9,9 @@ import msgspec
 from simple_repository_server.model import SourceState
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
-from simple_repository_server.web.exchange import Exchange
+from simple_repository_server.web.exchange import Request
 from simple_repository_server.web.problems import Headers
+from simple_repository_server.web.reply import Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
 
 _STYLE = """
@@ -27,53 +28,52 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,20}/?")
 
 
-async def home(exchange: Exchange, repository: Repository) -> None:
+def home(request: Request, repository: Repository) -> Reply:
     """What this index is and how to use it: HTML for people, JSON on request."""
     states = repository.source_states()
-    if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
+    if choose_error_form(request.header(b"accept")) is ErrorForm.JSON:
         facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
-        await _reply_json(exchange, 200, {**facts, "sources": _described(states)})
-    else:
-        body = _page(f"{_base(exchange)}/simple/", states).encode()
-        await exchange.reply(200, _headers("text/html; charset=utf-8", body), body)
+        return _json(200, {**facts, "sources": _described(states)})
+    body = _page(f"{_base(request)}/simple/", states).encode()
+    return Reply(200, _headers("text/html; charset=utf-8", body), body)
 
 
-def _base(exchange: Exchange) -> str:
+def _base(request: Request) -> str:
     """Where clients find the root, as far as it can be known.
 
     Behind a proxy that is what the proxy says. Anyone can say it, but it is shown to none but them.
     """
 
     def said(name: bytes) -> str:
-        return exchange.header(name).partition(",")[0].strip()
+        return request.header(name).partition(",")[0].strip()
 
     scheme = said(b"x-forwarded-proto")
     if scheme not in {"http", "https"}:
-        scheme = exchange.scope.get("scheme", "http")
-    host = said(b"x-forwarded-host") or exchange.header(b"host")
+        scheme = request.scheme
+    host = said(b"x-forwarded-host") or request.header(b"host")
     origin = f"{scheme}://{host}" if _HOST.fullmatch(host) else ""
     prefix = said(b"x-forwarded-prefix")
     prefix = prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else ""
-    return f"{origin}{prefix}{exchange.scope.get('root_path', '')}"
+    return f"{origin}{prefix}{request.root}"
 
 
-async def healthz(exchange: Exchange, repository: Repository) -> None:
+def healthz(_: Request, repository: Repository) -> Reply:
     """Alive: this process answers."""
     del repository
-    await _reply_json(exchange, 200, {"status": "alive"})
+    return _json(200, {"status": "alive"})
 
 
-async def readyz(exchange: Exchange, repository: Repository) -> None:
+def readyz(_: Request, repository: Repository) -> Reply:
     """Able to serve: not every source is known to be down. Says how each one is doing."""
     states = repository.source_states()
     ready = not states or any(state.available is not False for state in states)
     content = {"status": "ready" if ready else "not ready", "sources": _described(states)}
-    await _reply_json(exchange, 200 if ready else 503, content)
+    return _json(200 if ready else 503, content)
 
 
-async def _reply_json(exchange: Exchange, status: int, content: object) -> None:
+def _json(status: int, content: object) -> Reply:
     body = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
-    await exchange.reply(status, _headers("application/json", body), body)
+    return Reply(status, _headers("application/json", body), body)
 
 
 def _headers(content_type: str, body: bytes) -> Headers:

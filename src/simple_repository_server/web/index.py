@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
+from simple_repository_server.web.endpoint import Endpoint, immediate
 from simple_repository_server.web.exchange import (
-    Endpoint,
     Exchange,
     Receive,
+    Request,
     Scope,
     Send,
     answer,
@@ -19,29 +20,49 @@ from simple_repository_server.web.exchange import (
 )
 from simple_repository_server.web.files import FileEndpoint, FilesMode
 from simple_repository_server.web.home import healthz, home, readyz
+from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES, OpenFiles
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES, Renderer
+from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.simple import SimpleEndpoints
 
 Route = tuple[Endpoint, tuple[str, ...]]
 
+_NOT_FOUND = Endpoint(not_found, lambda *_: None)
+#: Of the memory for answers, the part for small files.
+_FOR_FILES = 4
+
 
 class IndexEndpoints:
-    """The endpoints of one index, whose pages lead to files at `files_base`, as seen from them."""
+    """The endpoints of one index, whose pages lead to files at `files_base`, as seen from them.
 
-    def __init__(self, files_base: str, *, files: FilesMode, memory_bytes: int) -> None:
-        simple = SimpleEndpoints(Renderer(files_base, memory_bytes=memory_bytes))
-        self.project_list: Endpoint = simple.project_list
-        self.list_without_slash: Endpoint = simple.list_without_slash
-        self.project_page: Endpoint = simple.project_page
-        self.page_without_slash: Endpoint = simple.page_without_slash
-        self.file: Endpoint = FileEndpoint(files).file
+    `memory_bytes` bounds the rendered pages and small files (those of up to `small_file_bytes`)
+    in memory.
+    """
+
+    def __init__(
+        self,
+        files_base: str,
+        *,
+        files: FilesMode,
+        memory_bytes: int,
+        small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
+    ) -> None:
+        for_files = memory_bytes // _FOR_FILES if small_file_bytes else 0
+        simple = SimpleEndpoints(Renderer(files_base, memory_bytes=memory_bytes - for_files))
+        open_files = OpenFiles(small_bytes=small_file_bytes, memory_bytes=for_files)
+        self.project_list = simple.project_list
+        self.list_without_slash = simple.list_without_slash
+        self.project_page = simple.project_page
+        self.page_without_slash = simple.page_without_slash
+        self.file = FileEndpoint(files, open_files).file
 
 
 class IndexApp:
     """The repository as an index at `/simple/`, with a page for people and health at the root.
 
-    `files` says how clients get remote files, `memory_bytes` how much of rendered pages is kept,
-    `emit` is given an event for each request.
+    `files` says how clients get remote files, `memory_bytes` how much of rendered pages and of
+    small files (up to `small_file_bytes`) is kept in memory, `emit` is given an event for each
+    request.
     """
 
     def __init__(
@@ -50,18 +71,23 @@ class IndexApp:
         *,
         files: FilesMode = FilesMode.REDIRECT,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
         emit: Emit = ignore,
     ) -> None:
         self._repository = repository
-        self._emit = emit
-        index = IndexEndpoints("../../resources/", files=files, memory_bytes=memory_bytes)
-        self._index = index
+        self.emit = emit
+        self._index = IndexEndpoints(
+            "../../resources/",
+            files=files,
+            memory_bytes=memory_bytes,
+            small_file_bytes=small_file_bytes,
+        )
         self._fixed: dict[str, Endpoint] = {
-            "/": home,
-            "/simple": index.list_without_slash,
-            "/simple/": index.project_list,
-            "/healthz": healthz,
-            "/readyz": readyz,
+            "/": immediate(home),
+            "/simple": self._index.list_without_slash,
+            "/simple/": self._index.project_list,
+            "/healthz": immediate(healthz),
+            "/readyz": immediate(readyz),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +96,19 @@ class IndexApp:
             return
         exchange = Exchange(scope, receive, send)
         endpoint, arguments = self._route(exchange.path)
-        await answer(exchange, self._emit, endpoint, self._repository, *arguments)
+        await answer(exchange, self.emit, endpoint.answer, self._repository, *arguments)
+
+    def peek(self, request: Request) -> Reply | None:
+        """The answer to a GET or HEAD request if it needs no waiting, else None.
+
+        It is what the application would answer. Raises what that would tell as a problem.
+        """
+        if request.route is None:
+            endpoint, arguments = self._route(request.path)
+            request.route = endpoint.peek, (request, self._repository, *arguments)
+        peek, given = request.route
+        reply: Reply | None = peek(*given)
+        return reply
 
     def _route(self, path: str) -> Route:
         match path.split("/"):
@@ -80,7 +118,7 @@ class IndexApp:
                 return self._index.file, (project, file)
             case ["", "simple", project] if project:
                 return self._index.page_without_slash, (project,)
-        return self._fixed.get(path, not_found), ()
+        return self._fixed.get(path, _NOT_FOUND), ()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Open and close the repository when the server says so (ASGI lifespan)."""

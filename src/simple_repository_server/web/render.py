@@ -17,6 +17,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.model import File, ProjectList, ProjectPage
 from simple_repository_server.web.folding import fold, refold
 from simple_repository_server.web.problems import Headers
+from simple_repository_server.web.reply import Reply
 from simple_repository_server.wire import html, json
 from simple_repository_server.wire.negotiation import (
     Coding,
@@ -69,11 +70,15 @@ def _choose(accept: bytes, accept_encoding: bytes, query: bytes) -> Variant:
     return next(v for v in VARIANTS if v.form is form and v.coding is coding)
 
 
-class Rendered(msgspec.Struct):
-    """A body, ready to be sent, with its headers for 200 and for 304.
+def _no_reply() -> Reply:
+    return Reply(0, [])
 
-    What they say of its freshness (`told`, as `Freshness.told` gives it) changes once a second at
-    the most, so they are kept, too.
+
+class Rendered(msgspec.Struct):
+    """A body, ready to be sent, with the answers that are made of it: 200 and 304.
+
+    What their headers say of its freshness (`told`, as `Freshness.told` gives it) changes once a
+    second at the most, so they are kept, too.
     """
 
     etag: str
@@ -83,22 +88,22 @@ class Rendered(msgspec.Struct):
     #: The body is zstd-coded, and to be unfolded (`folding.unfolded`) on its way to the client.
     folded: bool = False
     told: tuple[int, int | None, str | None] | None = None
-    complete: Headers = []
-    unchanged: Headers = []
+    complete: Reply = msgspec.field(default_factory=_no_reply)
+    unchanged: Reply = msgspec.field(default_factory=_no_reply)
 
     def tell(
         self, told: tuple[int, int | None, str | None], incomplete: tuple[str, ...] = ()
     ) -> None:
         """Make the headers say how fresh it is, and what is missing in it."""
         max_age, age, warning = told
-        self.complete = [*self.headers, _lifetime(0 if incomplete else max_age)]
+        headers = [*self.headers, _lifetime(0 if incomplete else max_age)]
         if age is not None:
-            self.complete.append((b"age", b"%d" % age))
+            headers.append((b"age", b"%d" % age))
         if warning:
-            self.complete.append((b"warning", _warning(110, f"stale: {warning}")))
-        for text in incomplete:
-            self.complete.append((b"warning", _warning(199, f"incomplete: {text}")))
-        self.unchanged = [pair for pair in self.complete if pair[0] not in _ABOUT_BODY]
+            headers.append((b"warning", _warning(110, f"stale: {warning}")))
+        headers += [(b"warning", _warning(199, f"incomplete: {text}")) for text in incomplete]
+        self.complete = Reply(200, headers, self.body)
+        self.unchanged = Reply(304, [pair for pair in headers if pair[0] not in _ABOUT_BODY])
         self.told = told
 
 

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
+from simple_repository_server.web.endpoint import Endpoint
 from simple_repository_server.web.exchange import (
-    Endpoint,
     Exchange,
     Receive,
     Scope,
@@ -70,14 +70,14 @@ class _AsgiEndpoint:
         self, emit: Emit, endpoint: Endpoint, *arguments: object, parameters: Sequence[str] = ()
     ) -> None:
         self._emit = emit
-        self._endpoint = endpoint
+        self._answer = endpoint.answer
         self._arguments = arguments
         self._parameters = parameters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         values = (scope["path_params"][name] for name in self._parameters)
         exchange = Exchange(scope, receive, send)
-        await answer(exchange, self._emit, self._endpoint, *self._arguments, *values)
+        await answer(exchange, self._emit, self._answer, *self._arguments, *values)
 
 
 class _EndpointResponse(Response):

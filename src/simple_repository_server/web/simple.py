@@ -8,9 +8,17 @@ from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.conditional import matches
-from simple_repository_server.web.exchange import Exchange
+from simple_repository_server.web.endpoint import Endpoint, immediate
+from simple_repository_server.web.exchange import Exchange, Request
 from simple_repository_server.web.folding import unfolded
-from simple_repository_server.web.render import Rendered, Renderer, Snapshot, choose_variant
+from simple_repository_server.web.render import (
+    Rendered,
+    Renderer,
+    Snapshot,
+    Variant,
+    choose_variant,
+)
+from simple_repository_server.web.reply import Reply
 from simple_repository_server.wire.urls import segment
 
 
@@ -20,72 +28,106 @@ class SimpleEndpoints:
     def __init__(self, renderer: Renderer, *, clock: Callable[[], float] = time.time) -> None:
         self._renderer = renderer
         self._clock = clock
+        self.project_list = Endpoint(self._answer_list, self._peek_list)
+        self.project_page = Endpoint(self._answer_page, self._peek_page)
+        self.list_without_slash = immediate(_list_without_slash)
+        self.page_without_slash = immediate(_page_without_slash)
 
-    async def project_list(self, exchange: Exchange, repository: Repository) -> None:
-        """The list of all projects."""
-        await self._send(exchange, await repository.get_project_list(context=exchange.context))
+    def _peek_page(self, request: Request, repository: Repository, text: str) -> Reply | None:
+        project = project_name(text)
+        if project != text:
+            return redirection(request, f"../{project}/")
+        page = repository.peek_project_page(project, context=request.context)
+        return None if page is None else self._peek(request, page)
 
-    async def project_page(self, exchange: Exchange, repository: Repository, text: str) -> None:
+    def _peek_list(self, request: Request, repository: Repository) -> Reply | None:
+        projects = repository.peek_project_list(context=request.context)
+        return None if projects is None else self._peek(request, projects)
+
+    def _peek(self, request: Request, snapshot: Snapshot) -> Reply | None:
+        rendered = self._renderer.find(snapshot, _variant(request))
+        if rendered is None:
+            return None
+        reply = self._reply(request, snapshot, rendered)
+        return None if _is_unfolded(request, rendered, reply) else reply
+
+    async def _answer_page(self, exchange: Exchange, repository: Repository, text: str) -> None:
         """The page of the project whose name is `text`, or the way to its proper address."""
         project = project_name(text)
         if project != text:
-            await redirect(exchange, f"../{project}/")
+            await exchange.answer(redirection(exchange, f"../{project}/"))
             return
         page = await repository.get_project_page(project, context=exchange.context)
         await self._send(exchange, page)
 
-    async def list_without_slash(self, exchange: Exchange, repository: Repository) -> None:
-        """The list's address without the slash at its end."""
-        del repository
-        # Of a prefix with path parameters it is the client's text, which could otherwise end the
-        # header, or lead to another host (`https:`).
-        await redirect(exchange, f"{segment(exchange.scope['path'].rpartition('/')[2])}/")
-
-    async def page_without_slash(
-        self, exchange: Exchange, repository: Repository, text: str
-    ) -> None:
-        """A project's address without the slash at its end: the one way to the right one."""
-        del repository
-        await redirect(exchange, f"{ProjectName(text)}/")
+    async def _answer_list(self, exchange: Exchange, repository: Repository) -> None:
+        await self._send(exchange, await repository.get_project_list(context=exchange.context))
 
     async def _send(self, exchange: Exchange, snapshot: Snapshot) -> None:
-        headers, scope = exchange.headers, exchange.scope
-        variant = choose_variant(
-            headers.get(b"accept", b""), headers.get(b"accept-encoding", b""), scope["query_string"]
-        )
+        variant = _variant(exchange)
         rendered = self._renderer.find(snapshot, variant)
         if rendered is None:
             rendered = await self._renderer.render(snapshot, variant)
+        reply = self._reply(exchange, snapshot, rendered)
+        if _is_unfolded(exchange, rendered, reply):
+            await _send_unfolded(exchange, reply)
+        else:
+            await exchange.answer(reply)
+
+    def _reply(self, request: Request, snapshot: Snapshot, rendered: Rendered) -> Reply:
+        """200 or 304, saying how fresh the snapshot is now."""
         told = snapshot.freshness.told(self._clock())
         if rendered.told != told:
             rendered.tell(told, snapshot.incomplete if isinstance(snapshot, ProjectList) else ())
-        if b"if-none-match" in headers and matches(
-            exchange.header(b"if-none-match"), rendered.etag
-        ):
-            await exchange.reply(304, rendered.unchanged)
-        elif rendered.folded and not exchange.head:
-            await _send_unfolded(exchange, rendered)
-        else:
-            await exchange.reply(200, rendered.complete, rendered.body)
+        known = request.headers.get(b"if-none-match")
+        if known is not None and matches(known.decode("latin-1"), rendered.etag):
+            return rendered.unchanged
+        return rendered.complete
 
 
-async def _send_unfolded(exchange: Exchange, rendered: Rendered) -> None:
+def _variant(request: Request) -> Variant:
+    variant: Variant | None = request.variant
+    if variant is None:
+        accept = request.headers.get(b"accept", b"")
+        coding = request.headers.get(b"accept-encoding", b"")
+        variant = request.variant = choose_variant(accept, coding, request.query_string)
+    return variant
+
+
+def _is_unfolded(request: Request, rendered: Rendered, reply: Reply) -> bool:
+    """Whether the body has to be unfolded on its way to the client."""
+    return rendered.folded and reply is rendered.complete and not request.head
+
+
+async def _send_unfolded(exchange: Exchange, reply: Reply) -> None:
     """A body that is nowhere as a whole: each part is made when the one before it was taken."""
-    await exchange.start(200, rendered.complete)
-    for piece in unfolded(rendered.body):
+    await exchange.start(reply.status, reply.headers)
+    for piece in unfolded(reply.body):
         await exchange.chunk(piece, more=True)
         await asyncio.sleep(0)
     await exchange.chunk(b"", more=False)
 
 
-async def redirect(exchange: Exchange, target: str) -> None:
+def _list_without_slash(request: Request, _: Repository) -> Reply:
+    """The list's address without the slash at its end."""
+    # Of a prefix with path parameters it is the client's text, which could otherwise end the
+    # header, or lead to another host (`https:`).
+    return redirection(request, f"{segment(request.path.rpartition('/')[2])}/")
+
+
+def _page_without_slash(request: Request, _: Repository, text: str) -> Reply:
+    """A project's address without the slash at its end: the one way to the right one."""
+    return redirection(request, f"{ProjectName(text)}/")
+
+
+def redirection(request: Request, target: str) -> Reply:
     """One permanent redirect to a relative address, with the query kept."""
-    query = exchange.query
-    location = f"{target}?{query}" if query else target
-    await exchange.reply(
+    query = request.query_string
+    location = target.encode("latin-1") + (b"?" + query if query else b"")
+    return Reply(
         301,
         [
-            (b"location", location.encode("latin-1")),
+            (b"location", location),
             (b"content-length", b"0"),
             (b"cache-control", b"max-age=3600"),
         ],

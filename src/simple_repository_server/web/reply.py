@@ -1,0 +1,58 @@
+"""A whole answer as a value: status, headers and body, or the part of a file that is the body.
+
+What needs no waiting is decided by plain functions that return a `Reply`; who sends it (an ASGI
+server, or the fast lane of ours) is another matter.
+"""
+
+import re
+
+import msgspec
+
+from simple_repository_server.web.open_files import OpenFile
+from simple_repository_server.web.problems import Headers
+
+#: What would end a header line early, or is not allowed in one (RFC 9110 §5.5).
+_INVALID = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class FilePart(msgspec.Struct, frozen=True):
+    """`count` bytes of an open file, from `offset` on."""
+
+    file: OpenFile
+    offset: int
+    count: int
+
+
+class Reply(msgspec.Struct):
+    """An answer that is there as a whole.
+
+    To a HEAD request the same is sent without its body.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    #: What is sent in the place of `body`.
+    part: FilePart | None = None
+    _lines: bytes = b""
+    #: The head as it was sent last, and with which headers in front (see `server/heads.py`).
+    head: bytes = b""
+    head_of: object = None
+
+    @property
+    def lines(self) -> bytes:
+        """The headers as they go over the wire, each line with its end; encoded once.
+
+        Raises `ValueError` if one of them cannot be sent.
+        """
+        if not self._lines:
+            for name, value in self.headers:
+                if _INVALID.search(value) or _INVALID.search(name):
+                    raise ValueError(f"The header {name!r} has a control character in it.")
+            self._lines = b"".join([b"%b: %b\r\n" % pair for pair in self.headers])
+        return self._lines
+
+    @property
+    def size(self) -> int:
+        """How many bytes the body has."""
+        return self.part.count if self.part is not None else len(self.body)

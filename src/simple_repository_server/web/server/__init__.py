@@ -1,0 +1,1 @@
+"""What of our own runs inside Uvicorn: the fast lane, sending files, limits of connections."""

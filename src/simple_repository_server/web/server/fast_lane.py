@@ -1,0 +1,89 @@
+"""The fast lane: requests whose answer needs no waiting are answered where they are parsed.
+
+No task, no ASGI message: the application is asked by a plain method (`IndexApp.peek`). Whatever
+is unusual about a request, or needs waiting, goes the ordinary way, with the same answer.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from simple_repository_server.errors import RepositoryError
+from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
+from simple_repository_server.web.exchange import Request
+from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.server.heads import parse_target
+
+_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
+#: Headers that are not for us to understand here.
+_UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+#: Headers of which nothing is remembered beyond the request.
+_SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+#: How many requests are remembered, and how long they may be.
+_MAX_SEEN, _MAX_RAW = 1024, 2048
+
+
+class Peeks(Protocol):
+    """An application that can answer without waiting."""
+
+    emit: Emit
+
+    def peek(self, request: Request) -> Reply | None:
+        """The answer if it needs no waiting."""
+
+
+class FastLane:
+    """Finds the answers that `app` has at hand, and tells its `emit` when they were sent."""
+
+    def __init__(self, app: Peeks, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app = app
+        self.clock = clock
+        #: Requests by the very bytes that they were: the same bytes are the same request.
+        self.seen: dict[bytes, Request] = {}
+
+    def request(self, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> Request | None:
+        """The request, if it is one that may be answered here. Raises as `parse_target`."""
+        name = _METHODS.get(method)
+        if name is None or not _UNUSUAL.isdisjoint(headers):
+            return None
+        path, query = parse_target(target)
+        return Request(name, path, query, headers)
+
+    def remember(self, raw: bytes, request: Request) -> None:
+        """Remember the request by `raw`, which is all of it and nothing else."""
+        if len(raw) > _MAX_RAW or not _SECRET.isdisjoint(request.headers):
+            return
+        if len(self.seen) >= _MAX_SEEN:
+            self.seen.clear()
+        self.seen[raw] = request
+
+    def peek(self, request: Request) -> Reply | None:
+        """The answer, or None if the request has to go the ordinary way."""
+        try:
+            reply = self._app.peek(request)
+            if reply is not None and reply.lines:
+                return reply
+        except RepositoryError:
+            pass  # the ordinary way has a form for it
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            what = f"unexpected {type(error).__name__} in the fast lane for {request.path!r}"
+            self._app.emit(Trouble(what=what, detail="".join(traceback.format_exception(error))))
+        return None
+
+    def finished(
+        self, request: Request, status: int, started: float, client: str, sent: int, error: str = ""
+    ) -> None:
+        """Tell that the answer was sent, with so many bytes of its body."""
+        self._app.emit(
+            RequestFinished(
+                method=request.method,
+                path=request.path,
+                status=status,
+                bytes=sent,
+                duration_ms=(self.clock() - started) * 1000,
+                client=client,
+                user_agent=request.user_agent,
+                error=error,
+            )
+        )

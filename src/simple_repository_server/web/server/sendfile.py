@@ -1,0 +1,117 @@
+"""Sending a part of an open file over a connection without copying it (`sendfile(2)`).
+
+Most go at once, into the buffer of the socket. For the rest a duplicate of the socket's descriptor
+is waited for, as event loops do not let others wait for one that belongs to a transport. Nothing
+may wait in the transport's own buffer meanwhile.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+#: After so many bytes the other connections have their turn.
+_STEP_BYTES = 2 * 1024 * 1024
+
+Done = Callable[[OSError | None, int], None]
+
+
+def can_send_files(transport: asyncio.Transport) -> bool:
+    """Whether files can be sent past the transport: not under TLS, nor where there is no TCP."""
+    carrier = transport.get_extra_info("socket")
+    return (
+        carrier is not None
+        and carrier.family in (socket.AF_INET, socket.AF_INET6)
+        and transport.get_extra_info("sslcontext") is None
+        and hasattr(os, "sendfile")
+    )
+
+
+def carrier_of(transport: asyncio.Transport) -> socket.socket:
+    """The transport's own socket, as one that can be sent to: to be detached, never closed."""
+    carrier = transport.get_extra_info("socket")
+    return socket.socket(carrier.family, socket.SOCK_STREAM, 0, carrier.fileno())
+
+
+class FileSender:
+    """`count` bytes of an open file, from `offset` on, on their way behind a head.
+
+    `done` is called once, with the error if it failed and the bytes that were sent. Whoever
+    starts it keeps the file open.
+    """
+
+    __slots__ = ("_carrier", "_done", "_duplicate", "_file", "_head", "_loop", "_offset", "_start",
+                 "_stop")  # fmt: skip
+
+    def __init__(
+        self, carrier: socket.socket, descriptor: int, offset: int, count: int, done: Done
+    ) -> None:
+        self._carrier = carrier
+        self._file = descriptor
+        self._start = self._offset = offset
+        self._stop = offset + count
+        self._done: Done | None = done
+        self._head = b""
+        #: There once there is something to wait for.
+        self._duplicate: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, head: bytes = b"") -> bool:
+        """Send the head and as much of the file as there is room for; whether that was all.
+
+        If it was all, or failed at once, `done` has been called when this returns.
+        """
+        self._head = head
+        try:
+            if not self._step(self._carrier):
+                self._duplicate = self._carrier.dup()
+                self._loop = asyncio.get_running_loop()
+                self._loop.add_writer(self._duplicate, self._continue)
+                return False
+        except OSError as error:
+            self._finish(error)
+        return True
+
+    @property
+    def sent(self) -> int:
+        """How many bytes of the file the kernel has taken."""
+        return self._offset - self._start
+
+    def cancel(self) -> None:
+        """Stop: the connection is gone. `done` is called if it was not yet."""
+        self._finish(OSError("the client went away"))
+
+    def _continue(self) -> None:
+        assert self._duplicate is not None
+        try:
+            self._step(self._duplicate)
+        except OSError as error:
+            self._finish(error)
+
+    def _step(self, carrier: socket.socket) -> bool:
+        """Send what there is room for; whether that was all."""
+        limit = min(self._stop, self._offset + _STEP_BYTES)
+        try:
+            if self._head:
+                more = socket.MSG_MORE if limit > self._offset else 0
+                self._head = self._head[carrier.send(self._head, more) :]
+            while not self._head and self._offset < limit:
+                sent = os.sendfile(carrier.fileno(), self._file, self._offset, limit - self._offset)
+                if not sent:
+                    raise OSError("the file became shorter")
+                self._offset += sent
+        except BlockingIOError:
+            return False
+        if self._head or self._offset < self._stop:
+            return False
+        self._finish(None)
+        return True
+
+    def _finish(self, error: OSError | None) -> None:
+        if self._duplicate is not None and self._loop is not None:
+            self._loop.remove_writer(self._duplicate)
+            self._duplicate.close()
+            self._duplicate = None
+        done, self._done = self._done, None
+        if done is not None:
+            done(error, self.sent)
