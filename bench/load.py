@@ -118,7 +118,7 @@ def median(loads: list[Load]) -> Load:
 
 
 def fetch(
-    url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", body: bytes = b""
+    url: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes, float]:
     """One request on a new connection: status, headers, body, and the milliseconds it took."""
     parts = urlsplit(url)
@@ -126,13 +126,13 @@ def fetch(
     connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     connection.connect()
     begun = time.perf_counter()
-    connection.request(method, target, body=body or None, headers=dict(headers or {}))
+    connection.request("GET", target, headers=dict(headers or {}))
     response = connection.getresponse()
-    answer = response.read()
-    took_ms = (time.perf_counter() - begun) * 1000
+    body = response.read()
+    took = (time.perf_counter() - begun) * 1000
     given = {name.lower(): value for name, value in response.getheaders()}
     connection.close()
-    return response.status, given, answer, took_ms
+    return response.status, given, body, took
 
 
 def fetch_ok(
@@ -140,6 +140,17 @@ def fetch_ok(
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of an answer that must have the status; raises `RuntimeError`."""
     found, given, body, _ = fetch(url, headers)
-    if found != status:
-        raise RuntimeError(f"{url}: status {found} instead of {status}, {body[:200]!r}")
+    _check(url, found, status, body)
     return given, body
+
+
+def took_ms(url: str, headers: Mapping[str, str] | None = None) -> float:
+    """How long an answer took that must have status 200; raises `RuntimeError`."""
+    found, _, body, took = fetch(url, headers)
+    _check(url, found, 200, body)
+    return took
+
+
+def _check(url: str, found: int, wanted: int, body: bytes) -> None:
+    if found != wanted:
+        raise RuntimeError(f"{url}: status {found} instead of {wanted}, {body[:200]!r}")

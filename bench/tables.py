@@ -17,8 +17,8 @@ from bench.results import OLD, Conditions, Figure, Results, Row, read
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "README.md")
 COLUMNS = (
-    "row", "unit", "ours", "nginx", "ratio", "other", "ratio", "CPU µs (nginx)",
-    "p50 ms (nginx)", "p99 ms (nginx)", "note",
+    "row", "unit", "ours", "nginx", "ratio", "other", "ratio", "CPU µs (theirs)",
+    "p50 ms (theirs)", "p99 ms (theirs)", "note",
 )  # fmt: skip
 TEXTS = frozenset({"row", "unit", "note"})
 _MARKED = re.compile(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from bench.big_list import NAMES, measure, write_lists
-from bench.load import Download, download, fetch, fetch_ok
+from bench.load import Download, download, fetch_ok, took_ms
 from bench.nginx import nginx, nginx_proxy
 from bench.published import Published, fill_cache, publish
 from bench.results import Figure, Row, single
@@ -77,7 +77,9 @@ def _cold_rows(got: Mapping[str, list[Download]]) -> Iterator[Row]:
     for own, other in (("stream", "pass"), ("cache", "proxy_cache"), ("cache", "pass")):
         name = f"17 MB file, cold, --files {own} (nginx: {other})"
         figures = {
-            server: Figure(middle(which, "mb_per_s"), middle(which, "cpu_us"))
+            server: Figure(
+                middle(which, "mb_per_s"), statistics.fmean(found.cpu_us for found in got[which])
+            )
             for server, which in (("ours", own), ("nginx", other))
         }
         yield Row(name=name, unit="MB/s", figures=figures)
@@ -154,7 +156,9 @@ def many_pages(bench: Bench) -> Iterator[Row]:
     with ours(bench.root, f"{bench.upstream_url}/json/") as server:
         before = server.memory_mb()
         for name in names:
-            fetch(f"{server.url}/simple/{name}/", {"Accept": JSON_TYPE, "Accept-Encoding": "gzip"})
+            took_ms(
+                f"{server.url}/simple/{name}/", {"Accept": JSON_TYPE, "Accept-Encoding": "gzip"}
+            )
         yield single(f"memory after {_MANY_PAGES} pages", "MB", server.memory_mb(),
                   note=f"{before:.0f} MB before")  # fmt: skip
 

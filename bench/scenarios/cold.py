@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from bench.fixtures import COLD_COPIES, project_of
-from bench.load import fetch
+from bench.load import fetch_ok, took_ms
 from bench.results import Row, single
 from bench.scenario import Bench
 from bench.scenarios.files import by_project
@@ -20,18 +20,18 @@ def cold_pages(bench: Bench) -> Iterator[Row]:
         index = f"{bench.upstream_url}/{kind}/"
         headers = {"Accept": JSON_TYPE, "Accept-Encoding": "gzip"}
         names = [f"cold-{number}" for number in range(COLD_COPIES)]
-        upstream = statistics.median(fetch(f"{index}{name}/")[3] for name in names)
+        upstream = statistics.median(took_ms(f"{index}{name}/") for name in names)
         with ours(bench.root, index) as server:
-            fetch(f"{server.url}/simple/small/", headers)
+            took_ms(f"{server.url}/simple/small/", headers)
             own = statistics.median(
-                fetch(f"{server.url}/simple/{name}/", headers)[3] - upstream for name in names
+                took_ms(f"{server.url}/simple/{name}/", headers) - upstream for name in names
             )
         old = None
         if bench.old is not None:
             with old_release(bench.old, bench.root, index) as server:
-                fetch(f"{server.url}/simple/small/", headers)
+                took_ms(f"{server.url}/simple/small/", headers)
                 old = statistics.median(
-                    fetch(f"{server.url}/simple/{n}/", headers)[3] - upstream for n in names[:5]
+                    took_ms(f"{server.url}/simple/{n}/", headers) - upstream for n in names[:5]
                 )
         yield single(
             f"cold large page from {kind}, own time", "ms", own, old=old,
@@ -44,14 +44,14 @@ def held_up(bench: Bench) -> Iterator[Row]:
     for kind in ("json", "html"):
         with ours(bench.root, f"{bench.upstream_url}/{kind}/") as server:
             small, huge = f"{server.url}/simple/small/", f"{server.url}/simple/huge/"
-            fetch(small, {"Accept": JSON_TYPE})
+            fetch_ok(small, {"Accept": JSON_TYPE})
             stop = threading.Event()
             waits: list[float] = []
             pinging = threading.Thread(target=_ping, args=(small, stop, waits))
             pinging.start()
             for accept in FORMS.values():
                 for coding in ("identity", "gzip", "zstd"):
-                    fetch(huge, {"Accept": accept, "Accept-Encoding": coding})
+                    fetch_ok(huge, {"Accept": accept, "Accept-Encoding": coding})
             stop.set()
             pinging.join()
             name = f"longest wait of others during cold huge pages from {kind}"
@@ -61,7 +61,7 @@ def held_up(bench: Bench) -> Iterator[Row]:
 
 def _ping(url: str, stop: threading.Event, waits: list[float]) -> None:
     while not stop.is_set():
-        waits.append(fetch(url, {"Accept": JSON_TYPE})[3])
+        waits.append(took_ms(url, {"Accept": JSON_TYPE}))
         time.sleep(0.001)
 
 
@@ -73,13 +73,11 @@ def remote_metadata(bench: Bench) -> Iterator[Row]:
 
     def ask(server: Running) -> tuple[float, float]:
         before = bench.nginx.upstream_log.stat().st_size
-        status, _, _, took_ms = fetch(f"{server.url}{target}")
-        if status != 200:
-            raise RuntimeError(f"{target} is {status}")
+        took = took_ms(f"{server.url}{target}")
         time.sleep(0.1)
         with bench.nginx.upstream_log.open() as log:
             log.seek(before)
-            return took_ms, sum(int(line.split()[1]) for line in log) / 1000
+            return took, sum(int(line.split()[1]) for line in log) / 1000
 
     with ours(bench.root, index) as server:
         own = [ask(server) for _ in range(3)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.fixtures import COLD_COPIES
-from bench.load import download, fetch, fetch_ok
+from bench.load import download, fetch_ok, took_ms
 from bench.published import publish
 from bench.raw import post
 from bench.results import Figure, Row
@@ -88,13 +88,10 @@ def _cold(bench: Bench, servers: dict[str, Running]) -> Row:
     """Each page is asked for once of each, in turns; what the upstream takes is not counted."""
     headers = {"Accept": JSON_TYPE, "Accept-Encoding": "gzip"}
     names = [f"cold-{number}" for number in range(COLD_COPIES)]
-    upstream = statistics.median(fetch(f"{bench.upstream_url}/json/{n}/")[3] for n in names)
+    upstream = statistics.median(took_ms(f"{bench.upstream_url}/json/{n}/") for n in names)
 
     def ask(server: Running, turn: int) -> float:
-        status, _, _, took_ms = fetch(f"{server.url}/simple/{names[turn]}/", headers)
-        if status != 200:
-            raise RuntimeError(f"{server.url}: status {status} for {names[turn]}")
-        return took_ms - upstream
+        return took_ms(f"{server.url}/simple/{names[turn]}/", headers) - upstream
 
     return _in_turns("cold page of 4,400 files, own time", "ms", servers, len(names), ask)
 
