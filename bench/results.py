@@ -121,11 +121,16 @@ def write(path: Path, run: Run) -> None:
 
 
 def merge(earlier: list[Run], run: Run) -> Results:
-    """The earlier runs without the scenarios that were run again, and the new one."""
+    """The earlier runs without the scenarios that were run again, and the new one.
+
+    What was measured by one command is one run, also if it comes scenario by scenario.
+    """
     again = {row.scenario for row in run.rows}
     kept = [
         Run(one.conditions, [r for r in one.rows if r.scenario not in again]) for one in earlier
     ]
+    if kept and kept[-1].conditions == run.conditions:
+        run = Run(run.conditions, [*kept.pop().rows, *run.rows])
     return Results([one for one in [*kept, run] if one.rows])
 
 

@@ -49,11 +49,13 @@ class Running:
         """
         before = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
         spent = Cpu()
-        yield spent
-        after = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
-        if self.process.poll() is not None or not before.keys() <= after.keys():
-            last = self._log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"the server at {self.url} lost a process; its last lines:\n{last}")
+        try:
+            yield spent
+        finally:  # also where the block failed: this says why
+            after = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
+            if self.process.poll() is not None or not before.keys() <= after.keys():
+                last = self._log.read_text(errors="replace")[-600:]
+                raise RuntimeError(f"{self.url}: a process died; the last lines:\n{last}")
         spent.seconds = sum(after.values()) - sum(before.values())
 
 

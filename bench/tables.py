@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.results import OLD, Conditions, Figure, Results, Row, read
+from bench.results import OLD, Conditions, Figure, Results, Row, Run, read
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "README.md")
@@ -116,14 +116,20 @@ def conditions_line(conditions: Conditions) -> str:
     )
 
 
+def _scenarios(run: Run) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(row.scenario for row in run.rows))
+
+
 def generated(text: str, results: Results) -> str:
     """The document with the tables of these results in their places."""
     parts = [
         f"**{scenario}**\n\n{markdown(row for row in results.rows if row.scenario == scenario)}"
         for scenario in dict.fromkeys(row.scenario for row in results.rows)
     ]
-    measured = "\n\n".join(conditions_line(run.conditions) for run in results.runs)
-    full = f"\n{measured}\n\n" + "\n".join(parts) + "\n"
+    measured = "".join(
+        f"- {_scenarios(run)}: {conditions_line(run.conditions)}\n" for run in results.runs
+    )
+    full = f"\n{measured}\n" + "\n".join(parts) + "\n"
 
     def place(found: re.Match[str]) -> str:
         return found[1] + (f"\n{summary(results.rows)}\n" if found["which"] else full) + found[3]

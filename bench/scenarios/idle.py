@@ -28,10 +28,10 @@ def idle(bench: Bench) -> Iterator[Row]:
     with ours(bench.root, f"{bench.upstream_url}/json/") as server:
         targets = page_targets(bench, server, "small")
         own, nginx = _cost(targets["ours"], count), _cost(targets["nginx"], count)
-    open_then = f"{own.still_open} of {own.answered} still open at the end"
+    note = f"scaled from {own.still_open:,} of {own.answered:,} (nginx {nginx.still_open:,})"
     yield single(
         f"memory for {WANTED:,} idle connections", "MB", own.kb * WANTED / 1024,
-        nginx=nginx.kb * WANTED / 1024, note=f"scaled from {own.answered:,}; {open_then}",
+        nginx=nginx.kb * WANTED / 1024, note=note,
     )  # fmt: skip
     note = f"{own.before_mb:.0f} MB before, {own.after_mb:.0f} MB with them"
     yield single("memory for one of them", "kB", own.kb, nginx=nginx.kb, note=note)
