@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bench.load import fetch
-from bench.servers import JSON_TYPE, Running, nginx, ours, process_tree
+from bench.nginx import nginx
+from bench.servers import JSON_TYPE, Running, ours, process_tree
 
 NAMES = 800_000
 FORMS = {"json": JSON_TYPE, "html": "text/html"}
@@ -165,8 +166,9 @@ def main() -> None:
         root.chmod(0o755)  # nginx's worker is another user
         upstream = root / "upstream"
         write_lists(upstream, options.names)
-        with nginx(root, upstream, upstream) as (coded, plain, _):
-            for coding, url in (("gzip", coded), ("plain", plain)):
+        with nginx(root, upstream, upstream) as server:
+            addresses = {"gzip": server.static_url, "plain": server.upstream_url}
+            for coding, url in addresses.items():
                 for form in FORMS:
                     name = f"{form} {coding}"
                     if options.only in name:

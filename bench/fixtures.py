@@ -1,4 +1,4 @@
-"""What is served: projects with 1, 48, 4,400 and 11,000 files, a 17 MB file, a 160 MB wheel."""
+"""What is served: projects of 1 to 11,000 files, files of 1 kB to 17 MB, a wheel of 160 MB."""
 
 import hashlib
 import json
@@ -16,12 +16,25 @@ SIZES = {"small": 1, "medium": 48, "large": 4_400, "huge": 11_000}
 #: As many copies of the large page as are asked for cold.
 COLD_COPIES = 12
 FILE_PROJECT, WHEEL_PROJECT = "bench-file", "bench-wheel"
+FILE_BYTES = {"1 kB": 1_000, "74 kB": 74_000, "1 MB": 1_000_000, "17 MB": 17_000_000}
 _PLATFORMS = (
     "cp310-cp310-manylinux_2_17_x86_64.manylinux2014_x86_64",
     "cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64",
     "cp312-cp312-macosx_11_0_arm64",
     "cp313-cp313-win_amd64",
 )
+
+
+class LocalFile(msgspec.Struct, frozen=True):
+    """A distribution file in the directory."""
+
+    project: str
+    path: Path
+
+    @property
+    def target(self) -> str:
+        """The path in its address at our server."""
+        return f"/resources/{self.project}/{self.path.name}"
 
 
 class Fixtures(msgspec.Struct, frozen=True):
@@ -31,7 +44,8 @@ class Fixtures(msgspec.Struct, frozen=True):
     upstream: Path
     #: A directory of distribution files.
     packages: Path
-    file: Path
+    #: Files in it, by what their sizes are called.
+    sized: dict[str, LocalFile]
     wheel: Path
 
 
@@ -43,15 +57,28 @@ def build(root: Path, wheel: Path | None = None) -> Fixtures:
     for number in range(COLD_COPIES):
         _write_pages(upstream, f"cold-{number}", SIZES["large"])
     packages.mkdir(parents=True)
-    content = build_wheel(
-        FILE_PROJECT, files={"data.bin": os.urandom(17_000_000)}, compressed=False
-    )
-    file = packages / content.filename
-    file.write_bytes(content.content)
+    sized = {called: _local_file(packages, size) for called, size in FILE_BYTES.items()}
     small = build_wheel("small")
     (packages / small.filename).write_bytes(small.content)
     large = _large_wheel(upstream, wheel)
-    return Fixtures(upstream, packages, file, large)
+    return Fixtures(upstream, packages, sized, large)
+
+
+def _local_file(packages: Path, size: int) -> LocalFile:
+    """The largest is a wheel, whose metadata is read; the others any archive of just that size."""
+    if size == max(FILE_BYTES.values()):
+        built = build_wheel(FILE_PROJECT, files={"data.bin": os.urandom(size)}, compressed=False)
+        project, path, content = FILE_PROJECT, packages / built.filename, built.content
+    else:
+        project, content = f"bench-{size}", os.urandom(size)
+        path = packages / f"bench_{size}-1.0.tar.gz"
+    path.write_bytes(content)
+    return LocalFile(project, path)
+
+
+def file_of(project: str) -> str:
+    """The name of the first file on the page of one of the projects at the upstream."""
+    return str(_entry(project, 0)["filename"])
 
 
 def _write_pages(upstream: Path, project: str, count: int) -> None:

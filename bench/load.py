@@ -1,4 +1,4 @@
-"""Measuring: requests per second and latencies under load, and single requests."""
+"""Measuring: requests per second, latencies and CPU time under load, and single requests."""
 
 import http.client
 import re
@@ -22,13 +22,19 @@ class Load(msgspec.Struct, frozen=True):
     p50_ms: float
     p99_ms: float
     mb_per_s: float
-    errors: int
+    #: How many requests were answered.
+    answers: float
+    #: CPU time of the server's whole process tree for each answer.
+    cpu_us: float = 0.0
 
 
 def wrk(
     url: str, *, seconds: int, connections: int = 16, headers: Mapping[str, str] | None = None
 ) -> Load:
-    """Load from one thread with keep-alive connections."""
+    """Load from one thread; connections are kept alive unless the headers say otherwise.
+
+    Raises `RuntimeError` if any answer was an error, or no answer came.
+    """
     program = shutil.which("wrk")
     if program is None:
         raise SystemExit("wrk is needed: apt-get install nginx wrk")
@@ -40,15 +46,11 @@ def wrk(
         check=True,
     )
     text = done.stdout
-    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    broken = re.search(
-        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
-    )
-    errors = int(wrong[1]) if wrong else 0
-    errors += sum(map(int, broken.groups())) if broken else 0
     count, bytes_read, unit = re.search(  # type: ignore[union-attr]
         r"(\d+) requests in [\d.]+\w+, ([\d.]+)(\w+) read", text
     ).groups()
+    if (errors := _errors(text)) or not int(count):
+        raise RuntimeError(f"{url}: {errors} errors, {count} answers")
     duration = float(re.search(r"requests in ([\d.]+)s", text)[1])  # type: ignore[index]
     scale = {"B": 1e-6, "KB": 1.024e-3, "MB": 1.048576, "GB": 1073.741824}[unit]
     return Load(
@@ -56,8 +58,17 @@ def wrk(
         _latency(text, "50%"),
         _latency(text, "99%"),
         float(bytes_read) * scale / duration,
-        errors,
+        int(count),
     )
+
+
+def _errors(text: str) -> int:
+    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    broken = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
+    )
+    errors = int(wrong[1]) if wrong else 0
+    return errors + (sum(map(int, broken.groups())) if broken else 0)
 
 
 def _latency(text: str, percentile: str) -> float:
@@ -72,6 +83,8 @@ class Download(msgspec.Struct, frozen=True):
     bytes: int
     first_byte_ms: float
     total_ms: float
+    #: CPU time of the server's process tree, if it was looked at.
+    cpu_us: float = 0.0
 
     @property
     def mb_per_s(self) -> float:
@@ -116,7 +129,28 @@ def fetch(
     connection.request("GET", target, headers=dict(headers or {}))
     response = connection.getresponse()
     body = response.read()
-    took_ms = (time.perf_counter() - begun) * 1000
+    took = (time.perf_counter() - begun) * 1000
     given = {name.lower(): value for name, value in response.getheaders()}
     connection.close()
-    return response.status, given, body, took_ms
+    return response.status, given, body, took
+
+
+def fetch_ok(
+    url: str, headers: Mapping[str, str] | None = None, *, status: int = 200
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of an answer that must have the status; raises `RuntimeError`."""
+    found, given, body, _ = fetch(url, headers)
+    _check(url, found, status, body)
+    return given, body
+
+
+def took_ms(url: str, headers: Mapping[str, str] | None = None) -> float:
+    """How long an answer took that must have status 200; raises `RuntimeError`."""
+    found, _, body, took = fetch(url, headers)
+    _check(url, found, 200, body)
+    return took
+
+
+def _check(url: str, found: int, wanted: int, body: bytes) -> None:
+    if found != wanted:
+        raise RuntimeError(f"{url}: status {found} instead of {wanted}, {body[:200]!r}")

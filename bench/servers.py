@@ -1,8 +1,8 @@
-"""The servers that are compared: nginx with the same bytes as files, ours, and the old release."""
+"""Servers to compare: our command, our application elsewhere, bare servers, release 0.10."""
 
+import functools
 import http.client
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _START_S = 30
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 OLD_RELEASE = "simple-repository-server==0.10.0"
 
 
@@ -26,15 +28,41 @@ def free_port() -> int:
 class Running:
     """A running server, and what it costs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, started_s: float) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, started_s: float, log: Path
+    ) -> None:
         self.process = process
         self.url = url
+        self._log = log
         #: From the start of the process to its first answer.
         self.started_s = started_s
 
     def memory_mb(self) -> float:
         """The proportional set size of the whole process tree, in MB."""
         return sum(_pss_kb(pid) for pid in process_tree(self.process.pid)) / 1024
+
+    @contextmanager
+    def cpu(self) -> Iterator["Cpu"]:
+        """The CPU time of the whole process tree while the block runs.
+
+        Raises `RuntimeError` if one of its processes died meanwhile.
+        """
+        before = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
+        spent = Cpu()
+        try:
+            yield spent
+        finally:  # also where the block failed: this says why
+            after = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
+            if self.process.poll() is not None or not before.keys() <= after.keys():
+                last = self._log.read_text(errors="replace")[-600:]
+                raise RuntimeError(f"{self.url}: a process died; the last lines:\n{last}")
+        spent.seconds = sum(after.values()) - sum(before.values())
+
+
+class Cpu:
+    """CPU time spent; 0 until it was measured."""
+
+    seconds = 0.0
 
 
 @contextmanager
@@ -52,8 +80,8 @@ def running(command: list[str], url: str, log: Path, **environment: str) -> Iter
         ) as process,
     ):
         try:
-            _wait(lambda: process.poll() is None, url)
-            yield Running(process, url, time.perf_counter() - begun)
+            _wait(lambda: process.poll() is None, url, log)
+            yield Running(process, url, time.perf_counter() - begun, log)
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -62,7 +90,7 @@ def running(command: list[str], url: str, log: Path, **environment: str) -> Iter
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait(alive: Callable[[], bool], url: str) -> None:
+def _wait(alive: Callable[[], bool], url: str, log: Path) -> None:
     parts = urlsplit(url)
     deadline = time.perf_counter() + _START_S
     while time.perf_counter() < deadline and alive():
@@ -73,7 +101,7 @@ def _wait(alive: Callable[[], bool], url: str) -> None:
                 connection.close()
                 return
         time.sleep(0.005)
-    raise RuntimeError(f"{url} did not answer")
+    raise RuntimeError(f"{url} did not answer; its last lines:\n{log.read_text()[-2000:]}")
 
 
 def process_tree(pid: int) -> list[int]:
@@ -98,81 +126,12 @@ def _pss_kb(pid: int) -> int:
     return 0
 
 
-@contextmanager
-def nginx(root: Path, static: Path, upstream: Path) -> Iterator[tuple[str, str, Path]]:
-    """One nginx worker: static files at the first address, the upstream at the second.
-
-    Also the log of the upstream, with the bytes of each answer.
-    """
-    ports = free_port(), free_port()
-    log = root / "upstream.log"
-    temporary = "".join(
-        f"{kind}_temp_path {root}/nginx-{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (root / "nginx.conf").write_text(f"""
-worker_processes 1; daemon off; pid {root}/nginx.pid; error_log {root}/nginx-error.log;
-events {{ worker_connections 1024; }}
-http {{
-    log_format bytes '$request_uri $bytes_sent'; keepalive_requests 10000000; sendfile on;
-    tcp_nopush on; {temporary}
-    server {{ listen 127.0.0.1:{ports[0]}; root {static}; access_log {root}/static.log;
-        gzip_static on; default_type application/octet-stream;
-        location /json/ {{ index index.json; types {{ }} default_type {JSON_TYPE}; }}
-        location /html/ {{ index index.html; types {{ }} default_type text/html; }} }}
-    server {{ listen 127.0.0.1:{ports[1]}; root {upstream}; access_log {log} bytes;
-        add_header Cache-Control max-age=600;
-        location /slow/ {{ alias {upstream}/files/; limit_rate 10m; }}
-        location /json/ {{ index index.json; types {{ }} default_type {JSON_TYPE}; }}
-        location /html/ {{ index index.html; types {{ }} default_type text/html; }} }}
-}}
-""")
-    static_url, upstream_url = (f"http://127.0.0.1:{port}" for port in ports)
-    command = [_nginx(), "-c", str(root / "nginx.conf")]
-    with running(command, f"{static_url}/", root / "nginx.out"):
-        yield static_url, upstream_url, log
-
-
-@contextmanager
-def nginx_proxy(root: Path, upstream_url: str) -> Iterator[str]:
-    """One nginx worker that passes `/pass/…` on, and keeps what comes through `/cache/…`."""
-    port = free_port()
-    place = root / f"proxy-{port}"
-    place.mkdir()
-    temporary = "".join(
-        f"{kind}_temp_path {place}/temp-{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (place / "nginx.conf").write_text(f"""
-worker_processes 1; daemon off; pid {place}/nginx.pid; error_log {place}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    keepalive_requests 10000000; sendfile on; tcp_nopush on; access_log {place}/access.log;
-    {temporary}
-    proxy_cache_path {place}/cache levels=1:2 keys_zone=files:10m max_size=10g inactive=1d;
-    proxy_http_version 1.1; proxy_set_header Connection "";
-    upstream origin {{ server {upstream_url.removeprefix("http://")}; keepalive 64; }}
-    server {{ listen 127.0.0.1:{port};
-        location = / {{ return 204; }}
-        location /pass/ {{ proxy_pass http://origin/; }}
-        location /cache/ {{ proxy_pass http://origin/; proxy_cache files; proxy_cache_lock on;
-            proxy_cache_valid 200 1d; }} }}
-}}
-""")
-    place.chmod(0o777)
-    url = f"http://127.0.0.1:{port}"
-    with running([_nginx(), "-c", str(place / "nginx.conf")], f"{url}/", place / "nginx.out"):
-        yield url
-
-
-JSON_TYPE = "application/vnd.pypi.simple.v1+json"
-
-
-def _nginx() -> str:
-    found = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(found).exists():
-        raise SystemExit("nginx is needed: apt-get install nginx wrk")
-    return found
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process, with all its threads; 0 once it is gone."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return 0.0
 
 
 @contextmanager
@@ -185,9 +144,40 @@ def ours(root: Path, *arguments: str, cache: Path | None = None) -> Iterator[Run
     cache = cache or root / f"cache-{port}"
     command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), *arguments]
     url = f"http://127.0.0.1:{port}/healthz"
-    with running(command, url, root / "ours.log", XDG_CACHE_HOME=str(cache)) as server:
+    with running(command, url, root / f"ours-{port}.log", XDG_CACHE_HOME=str(cache)) as server:
         server.url = f"http://127.0.0.1:{port}"
         yield server
+
+
+@functools.cache
+def has_option(name: str) -> bool:
+    """Whether the command of this checkout has the option."""
+    command = [sys.executable, "-m", "simple_repository_server", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return f" {name} " in shown
+
+
+@contextmanager
+def ours_under(server: str, root: Path, *arguments: str) -> Iterator[Running]:
+    """The application of this checkout under `granian` or plain `uvicorn`; see `bench.under`."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.under", server, str(port), *arguments]
+    url = f"http://127.0.0.1:{port}/healthz"
+    cache = {"XDG_CACHE_HOME": str(root / f"cache-{port}")}
+    with running(command, url, root / f"under-{port}.log", **cache) as under:
+        under.url = f"http://127.0.0.1:{port}"
+        yield under
+
+
+@contextmanager
+def bare(server: str, root: Path, answer: bytes) -> Iterator[Running]:
+    """A constant answer from bare `granian`, `uvicorn` or `httptools`; see `bench.bare`."""
+    port = free_port()
+    file = root / f"bare-{port}"
+    file.write_bytes(answer)
+    command = [sys.executable, "-m", "bench.bare", server, str(port), str(file)]
+    with running(command, f"http://127.0.0.1:{port}/", root / f"bare-{port}.log") as process:
+        yield process
 
 
 @contextmanager
@@ -195,7 +185,7 @@ def old_release(executable: str, root: Path, *arguments: str) -> Iterator[Runnin
     """The existing release from the package index, as its own documentation starts it."""
     port = free_port()
     command = [executable, "--host", "127.0.0.1", "--port", str(port), *arguments]
-    with running(command, f"http://127.0.0.1:{port}/nothing", root / "old.log") as server:
+    with running(command, f"http://127.0.0.1:{port}/nothing", root / f"old-{port}.log") as server:
         server.url = f"http://127.0.0.1:{port}"
         yield server
 

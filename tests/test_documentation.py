@@ -1,6 +1,8 @@
 """What the documentation shows works as it is shown."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,10 @@ def test_the_house_is_drawn_as_it_is() -> None:
     for module in package.rglob("*.py"):
         if module.stem not in {"__init__", "__main__", "version"}:
             assert module.name in text, module
+
+
+def test_figures_are_those_of_the_results_file() -> None:
+    """The tables in the documents are what the benchmark's results file says."""
+    command = [sys.executable, "-m", "bench.tables", "bench/results.json", "--check"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

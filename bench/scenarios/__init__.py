@@ -1,0 +1,26 @@
+"""The scenarios: each yields rows of measured figures, ours beside the others' in one run."""
+
+from bench.scenario import Scenario
+from bench.scenarios import cache, clients, cold, files, idle, pages, servers
+
+SCENARIOS: dict[str, Scenario] = {
+    "ceiling": servers.ceiling,
+    "warm": pages.warm,
+    "redirect": pages.redirect,
+    "files": files.local_files,
+    "connections": pages.connections,
+    "workers": pages.workers,
+    "granian": servers.granian,
+    "idle": idle.idle,
+    "start": cold.start,
+    "cold": cold.cold_pages,
+    "held-up": cold.held_up,
+    "metadata": cold.remote_metadata,
+    "cached-file": cache.files,
+    "join": cache.join,
+    "restart": cache.restart,
+    "list": cache.whole_list,
+    "many-pages": cache.many_pages,
+    "mixed": clients.mixed,
+    "install": clients.install,
+}
