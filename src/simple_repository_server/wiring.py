@@ -15,18 +15,18 @@ from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
-from simple_repository_server.web.exchange import AsgiApp
 from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
 
 
-def build_app(settings: Settings, emit: Emit) -> AsgiApp:
+def build_app(settings: Settings, emit: Emit) -> IndexApp:
     """The ASGI application for the settings."""
     return IndexApp(
         build_repository(settings, emit),
         files=FilesMode(settings.files),
         memory_bytes=settings.memory_bytes // 2,
+        small_file_bytes=settings.small_file_bytes,
         emit=emit,
     )
 

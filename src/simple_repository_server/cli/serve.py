@@ -9,8 +9,9 @@ import click
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
-from simple_repository_server.cli.processes import open_streams
-from simple_repository_server.cli.server import PortTaken, serve
+from simple_repository_server.cli.listening import PortTaken
+from simple_repository_server.cli.server import serve
+from simple_repository_server.cli.streams import open_streams
 from simple_repository_server.config.load import (
     BadSetting,
     cache_folder,
@@ -21,6 +22,8 @@ from simple_repository_server.config.load import (
 from simple_repository_server.config.settings import (
     DEFAULT_CACHE_SIZE,
     DEFAULT_MEMORY_BYTES,
+    DEFAULT_SHUTDOWN_TIMEOUT_S,
+    DEFAULT_SMALL_FILE_BYTES,
     DEFAULT_STALE_WHILE_REVALIDATE_S,
     FILES,
     Settings,
@@ -92,6 +95,27 @@ _ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
     help="Processes that answer requests.",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Connections of each process.  [default: as many as its limit on open files allows]",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.IntRange(0),
+    default=int(DEFAULT_SHUTDOWN_TIMEOUT_S),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long running requests may take to finish once it is told to stop.",
+)
+@click.option(
+    "--small-files",
+    default=f"{DEFAULT_SMALL_FILE_BYTES // 1000}kB",
+    show_default=True,
+    metavar="SIZE",
+    help="Files up to this size are answered from memory; 0 for none.",
+)
+@click.option(
     "--forbidden-means-absent",
     multiple=True,
     metavar="SOURCE",
@@ -127,6 +151,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             port=options["port"],
             files=_files(options),
             workers=options["workers"],
+            max_connections=options["max_connections"],
+            shutdown_timeout_s=options["shutdown_timeout"],
+            small_file_bytes=parse_size(options["small_files"]),
             cache=_cache(options),
             cache_bytes=parse_size(options["cache_size"]),
             offline=options["offline"],
