@@ -162,9 +162,10 @@ async def peek_changes_nothing(repository: Repository, known: Known) -> None:
     page = await repository.get_project_page(known.project)
     for question in _questions(repository, page):
         before = await question.get()
-        peeked = [_peek(question) for _ in range(3)]
-        assert all(one is None or _same(one, before) for one in peeked), f"{question} is the same"
-        assert _same(await question.get(), before), f"{question} is the same after peeks"
+        first, *others = (_peek(question) for _ in range(3))
+        assert all(one is None or _same(one, first) for one in others), f"{question} is the same"
+        if not isinstance(before, Resource):  # of which a cache may just have got the bytes
+            assert _same(await question.get(), before), f"{question} changes no answer"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -283,11 +284,15 @@ async def _assert_peeks(
 
 
 async def _assert_peek(question: _Question) -> None:
-    before = _peek(question)
-    answer = await question.get()
-    after = _peek(question)
-    for when, peeked in (("before", before), ("after", after)):
-        assert peeked is None or _same(peeked, answer), f"{question} {when} is the answer"
+    for _ in range(_TRIES):
+        before = _peek(question)
+        answer = await question.get()
+        after = _peek(question)
+        if all(peeked is None or _same(peeked, answer) for peeked in (before, after)):
+            return
+        assert isinstance(answer, Resource), f"{question} is the answer"
+        await asyncio.sleep(_SETTLE_S)
+    raise AssertionError(f"{question} is the answer")
 
 
 def _peek(question: _Question) -> object:
@@ -297,6 +302,8 @@ def _peek(question: _Question) -> object:
     return peeked
 
 
+#: A cache may have got the bytes of a resource between peek and coroutine: both are asked anew.
+_TRIES, _SETTLE_S = 20, 0.05
 _SAID = ("size", "sha256", "media_type", "etag", "location", "path", "identity", "version")
 
 
