@@ -48,7 +48,8 @@ class FastLane:
         if name is None or not _UNUSUAL.isdisjoint(headers):
             return None
         path, query = parse_target(target)
-        return Request(name, path, query, headers)
+        request = Request(name, path, query, headers)
+        return None if request.context.revalidate else request
 
     def remember(self, raw: bytes, request: Request) -> None:
         """Remember the request by `raw`, which is all of it and nothing else."""

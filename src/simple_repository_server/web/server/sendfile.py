@@ -33,6 +33,11 @@ def carrier_of(transport: asyncio.Transport) -> socket.socket:
     return socket.socket(carrier.family, socket.SOCK_STREAM, 0, carrier.fileno())
 
 
+def _duplicate(carrier: socket.socket) -> socket.socket:
+    """The same connection by another descriptor. `dup` would make both of them block."""
+    return socket.socket(carrier.family, socket.SOCK_STREAM, 0, os.dup(carrier.fileno()))
+
+
 class FileSender:
     """`count` bytes of an open file, from `offset` on, on their way behind a head.
 
@@ -64,7 +69,7 @@ class FileSender:
         self._head = head
         try:
             if not self._step(self._carrier):
-                self._duplicate = self._carrier.dup()
+                self._duplicate = _duplicate(self._carrier)
                 self._loop = asyncio.get_running_loop()
                 self._loop.add_writer(self._duplicate, self._continue)
                 return False
