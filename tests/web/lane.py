@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from typing_extensions import override
 from uvicorn.server import ServerState
 
 from simple_repository_server.observe.events import Event
@@ -77,6 +78,7 @@ class _Counting(FastLane):
         super().__init__(app)
         self._running = running
 
+    @override
     def finished(self, *arguments: Any, **more: Any) -> None:
         self._running.fast += 1
         super().finished(*arguments, **more)
