@@ -1,7 +1,6 @@
 """`simple-repository-server [options] [SOURCE ...]`: serve the sources as one index."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,8 +8,8 @@ import click
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
-from simple_repository_server.cli.processes import open_streams
-from simple_repository_server.cli.server import PortTaken, serve
+from simple_repository_server.cli.listening import PortTaken
+from simple_repository_server.cli.server import serve
 from simple_repository_server.config.load import (
     BadSetting,
     cache_folder,
@@ -21,6 +20,8 @@ from simple_repository_server.config.load import (
 from simple_repository_server.config.settings import (
     DEFAULT_CACHE_SIZE,
     DEFAULT_MEMORY_BYTES,
+    DEFAULT_SHUTDOWN_TIMEOUT_S,
+    DEFAULT_SMALL_FILE_BYTES,
     DEFAULT_STALE_WHILE_REVALIDATE_S,
     FILES,
     Settings,
@@ -30,7 +31,6 @@ from simple_repository_server.storage.folder import NOT_OURS, may_be_cache
 from simple_repository_server.version import __version__
 
 _MB = 1024 * 1024
-_ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -92,6 +92,27 @@ _ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
     help="Processes that answer requests.",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Connections of each process.  [default: as many as its limit on open files allows]",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.IntRange(0),
+    default=int(DEFAULT_SHUTDOWN_TIMEOUT_S),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long running requests may take to finish once it is told to stop.",
+)
+@click.option(
+    "--small-files",
+    default=f"{DEFAULT_SMALL_FILE_BYTES // 1000}kB",
+    show_default=True,
+    metavar="SIZE",
+    help="Files up to this size are answered from memory; 0 for none.",
+)
+@click.option(
     "--forbidden-means-absent",
     multiple=True,
     metavar="SOURCE",
@@ -127,6 +148,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             port=options["port"],
             files=_files(options),
             workers=options["workers"],
+            max_connections=options["max_connections"],
+            shutdown_timeout_s=options["shutdown_timeout"],
+            small_file_bytes=parse_size(options["small_files"]),
             cache=_cache(options),
             cache_bytes=parse_size(options["cache_size"]),
             offline=options["offline"],
@@ -169,20 +193,3 @@ def _refuse(text: str) -> NoReturn:
     # One line, and nothing that a terminal would act on, whatever the user's words were.
     click.echo(f"Error: {''.join(c if c.isprintable() else '�' for c in text)}", err=True)
     sys.exit(2)
-
-
-def main() -> None:
-    """The entry point of the command."""
-    open_streams()
-    arguments = sys.argv[1:]
-    if is_about_cache(arguments):
-        # It has no part in serving, which should start at once.
-        from simple_repository_server.cli.cache import cache
-
-        cache(arguments[1:], prog_name="simple-repository-server cache")
-    command(arguments, prog_name="simple-repository-server")
-
-
-def is_about_cache(arguments: Sequence[str]) -> bool:
-    """Whether this is the sub-command; `cache` alone is a directory to serve."""
-    return len(arguments) > 1 and arguments[0] == "cache" and arguments[1] in _ABOUT_CACHE

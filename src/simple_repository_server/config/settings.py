@@ -13,6 +13,8 @@ DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
 FILES = ("redirect", "stream", "cache")
 DEFAULT_CACHE_SIZE = f"{DEFAULT_MAX_BYTES // 1000**3}GB"
 DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
+DEFAULT_SHUTDOWN_TIMEOUT_S = 8.0
+DEFAULT_SMALL_FILE_BYTES = 256_000
 
 
 class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: How clients get remote files: `redirect`, `stream` or `cache`.
     files: str = "redirect"
     workers: int = 1
+    #: Of each process; None: as many as its limit on open files allows.
+    max_connections: int | None = None
+    #: How long running requests may take to finish once the server was told to stop.
+    shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S
+    #: Files up to this size are answered from memory.
+    small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES
     #: Where pages, files and metadata are kept; None: nowhere.
     cache: Path | None = None
     cache_bytes: int = DEFAULT_MAX_BYTES

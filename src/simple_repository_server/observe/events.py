@@ -217,6 +217,31 @@ class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
         return f"{self.file} broke off after {shown_size(self.at)}, going on: {self.reason}"
 
 
+class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
+    """A process that answered requests ended without being told to by us; there is a new one."""
+
+    level: ClassVar[str] = "error"
+    pid: int
+    reason: str
+    replacement: int
+
+    @override
+    def text(self) -> str:
+        """Which one, by what, and the number of the new one."""
+        return f"worker {self.pid} died ({self.reason}), replaced by {self.replacement}"
+
+
+class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
+    """The log's file was opened again by its name, as SIGHUP asks for."""
+
+    level: ClassVar[str] = "debug"
+
+    @override
+    def text(self) -> str:
+        """That it happened."""
+        return "opened the log again"
+
+
 class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
     """Something of our own does not work as it should; the service goes on without it."""
 

@@ -4,9 +4,9 @@ Lines are written by a thread, so that a full pipe or a slow terminal never hold
 """
 
 import logging
-import os
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.observe.events import Event, Inspecting, Trouble
+from simple_repository_server.errors import RepositoryError
+from simple_repository_server.observe.events import Event, Inspecting, LogReopened, Trouble
+from simple_repository_server.observe.log_file import LogFile
 
 if TYPE_CHECKING:
     from simple_repository_server.observe.progress import DigestProgress
@@ -27,21 +29,23 @@ _FLUSH_S = 0.05
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
 _CLOSE_S = 2.0
+#: stdout goes along when the log's file is opened again, if it was that same file.
+_ALSO = (1,)
 
 
 class LogWriter:
     """Writes events of at least `level` to `stream`; call it with each event."""
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
-        self._descriptor = stream.fileno()
+        self._file = LogFile(stream, also=_ALSO)
         self._format = _json_line if form == "json" else _text_line
-        self._levels = frozenset(LEVELS[LEVELS.index(level) :])
+        self._levels = levels_from(level)
         self._debug = level == "debug"
         self._stream = stream
         #: None until the first progress: without a terminal, or for machines, there is no bar.
         self._progress: DigestProgress | None = None
         self._shows_progress = form == "text" and stream.isatty()
-        self._waiting: deque[str | Inspecting] = deque()
+        self._waiting: deque[str | Inspecting | None] = deque()
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -56,8 +60,13 @@ class LogWriter:
         if self._debug and isinstance(event, Trouble) and event.detail:
             self._put(event.detail)
 
-    def _put(self, item: str | Inspecting) -> None:
-        if len(self._waiting) >= _MAX_WAITING:
+    def reopen(self) -> None:
+        """Write later lines to the file that has the log's name by then (after a rotation)."""
+        self._put(None)
+        self(LogReopened())
+
+    def _put(self, item: str | Inspecting | None) -> None:
+        if len(self._waiting) >= _MAX_WAITING and item is not None:
             self._dropped += 1
             return
         self._waiting.append(item)
@@ -80,17 +89,24 @@ class LogWriter:
                 item = self._waiting.popleft()
                 if isinstance(item, str):
                     lines.append(item)
+                elif item is None:
+                    self._write_lines(lines)
+                    self._file.reopen()
+                    lines = []
                 else:
                     self._show(item)
             if self._dropped:
                 lines.append(f"({self._dropped} log lines were dropped: nobody reads them)")
                 self._dropped = 0
-            if lines:
-                text = "\n".join(lines) + "\n"
-                if self._progress is None or not self._progress.write(text):
-                    _write_all(self._descriptor, text.encode("utf-8", "replace"))
+            self._write_lines(lines)
         if self._progress is not None:
             self._progress.close()
+
+    def _write_lines(self, lines: list[str]) -> None:
+        if lines:
+            text = "\n".join(lines) + "\n"
+            if self._progress is None or not self._progress.write(text):
+                self._file.write(text.encode("utf-8", "replace"))
 
     def _show(self, event: Inspecting) -> None:
         if self._progress is None:
@@ -100,12 +116,31 @@ class LogWriter:
         self._progress.update(event)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError:
-        return  # nobody to tell
+class ThreadlessLog:
+    """Writes events like `LogWriter`, but right away: for a process that must have no threads.
+
+    A line that would have to wait for a full pipe is dropped.
+    """
+
+    def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
+        self._file = LogFile(stream, also=_ALSO)
+        self._format = _json_line if form == "json" else _text_line
+        self._levels = levels_from(level)
+
+    def __call__(self, event: Event) -> None:
+        """Write the event down."""
+        if event.level in self._levels:
+            line = self._format(event, time.time()) + "\n"
+            self._file.write_at_once(line.encode("utf-8", "replace"))
+
+    def reopen(self) -> None:
+        """Write later lines to the file that has the log's name now (after a rotation)."""
+        self._file.reopen()
+
+
+def levels_from(level: str) -> frozenset[str]:
+    """That level and those above it."""
+    return frozenset(LEVELS[LEVELS.index(level) :])
 
 
 def _text_line(event: Event, now: float) -> str:
@@ -127,24 +162,12 @@ def _json_line(event: Event, now: float) -> str:
     ).decode()
 
 
-class ServerLines(logging.Formatter):
-    """What the HTTP server writes by itself, in the form of all other lines."""
-
-    def __init__(self, form: str) -> None:
-        super().__init__()
-        self._line = _json_line if form == "json" else _text_line
-        self._details = form != "json"
-
-    @override
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's first line; for machines with the rest in it, for people above the rest."""
-        what, _, detail = record.getMessage().partition("\n")
-        line = self._line(Trouble(what=what, detail=detail), time.time())
-        return f"{line}\n{detail}" if detail and self._details else line
-
-
 class StandardLogging(logging.Handler):
-    """Passes what libraries log (the HTTP server, the HTTP client) on to a `LogWriter`."""
+    """Passes what libraries log (the HTTP server, the HTTP client) on to a `LogWriter`.
+
+    Errors raised on purpose are left out, as the line of their request says what they were; and
+    so are tasks that were cancelled.
+    """
 
     def __init__(self, write: Callable[[Event], None]) -> None:
         super().__init__(logging.WARNING)
@@ -152,4 +175,12 @@ class StandardLogging(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(Trouble(what=f"{record.name}: {record.getMessage()}"))
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, RepositoryError) or not isinstance(error, Exception | None):
+            return
+        what = f"{record.name}: {record.getMessage().rstrip()}"
+        if error is None:
+            self._write(Trouble(what=what))
+        else:
+            detail = "".join(traceback.format_exception(error))
+            self._write(Trouble(what=f"{what} ({type(error).__name__}: {error})", detail=detail))

@@ -1,0 +1,243 @@
+"""The process above several workers: it starts them, replaces those that die, and ends them.
+
+It has no event loop and no threads, so that it may fork at any time. What happens reaches it by two
+descriptors: Python writes the number of each signal into one, each worker that answers requests a
+byte into the other.
+"""
+
+import math
+import os
+import random
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from simple_repository_server.cli.hangup import Hangup
+from simple_repository_server.cli.worker import CUT, START_FAILED, Worker
+from simple_repository_server.observe.events import Trouble, WorkerReplaced
+from simple_repository_server.observe.logs import ThreadlessLog
+
+#: A worker that lived for so long is replaced at once when it dies.
+_STABLE_S = 10.0
+_FIRST_DELAY_S, _MAX_DELAY_S = 0.1, 2.0
+#: What a worker may take to end, beyond the time its requests have.
+_END_S = 5.0
+_CUT_S = 1.0
+_CRASHED = 70
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, CUT)
+
+
+class _Slot:
+    """A place for a worker: what outlives the single process."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        #: Stays open when a worker dies: those who wait there are answered by the next one.
+        self.listener = listener
+        self.pid = 0
+        self.started = 0.0
+        #: When to start the next one; infinity: not now.
+        self.start_at = math.inf
+        self.deaths = 0
+        #: The one to be replaced, and why.
+        self.died: tuple[int, str] | None = None
+
+
+class Supervisor:
+    """Keeps one worker for each listening socket. `on_ready` is called when the first answers."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        listeners: Sequence[socket.socket],
+        log: ThreadlessLog,
+        *,
+        hangup: Hangup,
+        shutdown_timeout_s: float,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._worker = worker
+        self._slots = [_Slot(listener) for listener in listeners]
+        self._log = log
+        self._hangup = hangup
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._on_ready = on_ready
+        self._ready = False
+        self._stopping = False
+        self._kill_at = math.inf
+        self._status = 0
+        self._alive, self._alive_end = os.pipe()
+        self._readiness, self._readiness_end = os.pipe()
+        self._wakeup, self._wakeup_end = socket.socketpair()
+        self._poll = select.poll()
+        self._poll = select.poll()
+
+    def run(self) -> int:
+        """Run until told to stop; the exit status: 1 if no worker ever could start."""
+        self._receive_signals()
+        # One alone: what keeps it from starting would keep all of them, and is said once.
+        self._slots[0].start_at = 0
+        while not self._stopping or any(slot.pid for slot in self._slots):
+            for slot in self._slots:
+                if not self._stopping and slot.start_at <= time.monotonic():
+                    self._start(slot)
+            self._wait()
+        return self._status
+
+    def _receive_signals(self) -> None:
+        self._wakeup.setblocking(False)
+        self._wakeup_end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, _do_nothing)
+        if self._hangup is not Hangup.IGNORE:
+            signal.signal(signal.SIGHUP, _do_nothing)
+        self._poll.register(self._wakeup, select.POLLIN)
+        self._poll.register(self._readiness, select.POLLIN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _wait(self) -> None:
+        """Wait for whatever comes next, and act on it."""
+        next_at = min(self._kill_at, *(slot.start_at for slot in self._slots))
+        wait_ms = max(0, next_at - time.monotonic()) * 1000
+        found = self._poll.poll(None if wait_ms == math.inf else math.ceil(wait_ms))
+        if any(descriptor == self._readiness for descriptor, _ in found):
+            self._first_is_ready()
+        for number in self._received():
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._stop()
+            elif number == signal.SIGHUP:
+                self._hang_up()
+        for slot in self._slots:
+            if slot.pid:
+                self._reap(slot)
+        if time.monotonic() >= self._kill_at:
+            self._send(signal.SIGKILL)
+            self._kill_at = math.inf
+
+    def _received(self) -> bytes:
+        """The numbers of the signals that came."""
+        try:
+            return self._wakeup.recv(4096)
+        except BlockingIOError:
+            return b""
+
+    def _first_is_ready(self) -> None:
+        self._ready = True
+        self._poll.unregister(self._readiness)
+        self._on_ready()
+        if not self._stopping:
+            for slot in self._slots[1:]:
+                slot.start_at = 0
+
+    def _hang_up(self) -> None:
+        if self._hangup is Hangup.REOPEN:
+            self._log.reopen()
+            self._send(signal.SIGHUP)
+        elif not self._stopping:
+            self._stop()
+
+    def _stop(self) -> None:
+        """End all workers; the second time, without waiting for what they do."""
+        if self._stopping:
+            self._send(CUT)
+            self._kill_at = min(self._kill_at, time.monotonic() + _CUT_S)
+            return
+        self._stopping = True
+        for slot in self._slots:
+            slot.start_at = math.inf
+            slot.listener.close()
+        self._send(signal.SIGTERM)
+        self._kill_at = time.monotonic() + self._shutdown_timeout_s + _END_S
+
+    def _send(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    def _reap(self, slot: _Slot) -> None:
+        """If the worker is dead, have it replaced."""
+        pid, status = os.waitpid(slot.pid, os.WNOHANG)
+        if not pid:
+            return
+        slot.pid = 0
+        if self._stopping:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        if not self._ready:
+            if code != START_FAILED:
+                self._log(Trouble(what=f"cannot start: the worker died ({_reason(code)})"))
+            self._status = 1
+            self._stop()
+            return
+        now = time.monotonic()
+        if now - slot.started >= _STABLE_S:
+            slot.deaths = 0
+        slot.start_at = now + restart_delay(slot.deaths, random.random())  # noqa: S311 - no secret
+        slot.deaths += 1
+        slot.died = (pid, _reason(code))
+
+    def _start(self, slot: _Slot) -> None:
+        slot.start_at = math.inf
+        # Until the new process handles them itself, no signal may get to it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            slot.start_at = time.monotonic() + _MAX_DELAY_S
+            self._log(Trouble(what=f"cannot start a worker: {error.strerror}"))
+        else:
+            if not pid:
+                self._be_worker(slot)
+            slot.pid, slot.started = pid, time.monotonic()
+            if slot.died:
+                dead, reason = slot.died
+                self._log(WorkerReplaced(pid=dead, reason=reason, replacement=pid))
+                slot.died = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _be_worker(self, slot: _Slot) -> NoReturn:
+        """What the new process does; it never comes back."""
+        status = _CRASHED
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._wakeup.close()
+            self._wakeup_end.close()
+            # Only the parent holds this end: the other one ends with it.
+            os.close(self._alive_end)
+            for other in self._slots:
+                if other is not slot:
+                    other.listener.close()
+            status = self._worker.run_below(self._alive, slot.listener, self._tell_ready)
+        except BaseException:  # noqa: BLE001 - nothing may get into the parent's code
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _tell_ready(self) -> None:
+        if not self._ready:
+            os.write(self._readiness_end, b"!")
+
+
+def restart_delay(deaths: int, random_part: float) -> float:
+    """Seconds until a worker is replaced, after so many of its predecessors died young.
+
+    The first is replaced at once. Then it is a random part (0 to 1) of the upper half of what
+    doubles from 0.1 to 2 seconds, so that not all try at once what they all fail at.
+    """
+    if not deaths:
+        return 0
+    longest = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(deaths - 1, 10))
+    return longest * (1 + random_part) / 2
+
+
+def _reason(code: int) -> str:
+    return f"status {code}" if code >= 0 else f"signal {-code}: {signal.strsignal(-code)}"
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """Handle a signal: that its number is written into the descriptor is all that is needed."""

@@ -1,0 +1,108 @@
+"""A process that answers requests: the only one there is, or one of several."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+
+import uvloop
+
+from simple_repository_server.cli.hangup import Hangup
+from simple_repository_server.cli.uvicorn_server import Server, StartFailed, server_config
+from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.logs import LogWriter
+from simple_repository_server.web.exchange import AsgiApp
+
+#: The exit status of a process that could not start, and has said why.
+START_FAILED = 1
+#: What tells a worker to stop without waiting for what runs. Not a second SIGTERM: service managers
+#: may send the first one to all processes, beside the one that comes from their parent.
+CUT = signal.SIGUSR1
+#: How long work in a thread keeps the event loop waiting each time it wants to go on.
+_SWITCH_S = 0.001
+
+
+class Worker:
+    """Answers requests with the application until told to stop."""
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        log: LogWriter,
+        *,
+        hangup: Hangup,
+        max_connections: int,
+        shutdown_timeout_s: float,
+    ) -> None:
+        self._app = app
+        self._log = log
+        self._hangup = hangup
+        self._max_connections = max_connections
+        self._shutdown_timeout_s = shutdown_timeout_s
+
+    def run_alone(self, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+        """Serve in the process that was started; the exit status. A second signal cuts."""
+        server = self._server(on_ready)
+
+        def stop() -> None:
+            if server.should_exit:
+                server.cut()
+            server.stop()
+
+        actions = {signal.SIGTERM: stop, signal.SIGINT: stop}
+        if self._hangup is Hangup.STOP:
+            actions[signal.SIGHUP] = server.stop
+        return self._run(server, listener, actions)
+
+    def run_below(self, parent: int, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+        """Serve in a process of several; the exit status.
+
+        It ends when the descriptor `parent` does, as that is the parent's end. Ctrl-C and a closed
+        terminal reach all processes; the parent is to act on them.
+        """
+        server = self._server(on_ready)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._hangup is Hangup.STOP:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        actions = {signal.SIGTERM: server.stop, CUT: server.cut}
+        return self._run(server, listener, actions, parent)
+
+    def _server(self, on_ready: Callable[[], None]) -> Server:
+        config = server_config(self._app, max_connections=self._max_connections)
+        return Server(config, shutdown_timeout_s=self._shutdown_timeout_s, on_ready=on_ready)
+
+    def _run(
+        self,
+        server: Server,
+        listener: socket.socket,
+        actions: Mapping[signal.Signals, Callable[[], None]],
+        parent: int | None = None,
+    ) -> int:
+        sys.setswitchinterval(_SWITCH_S)
+        loop = uvloop.new_event_loop()
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        if self._hangup is Hangup.REOPEN:
+            loop.add_signal_handler(signal.SIGHUP, self._log.reopen)
+        if parent is not None:
+            loop.add_reader(parent, _then(loop, parent, server.stop))
+        # Those that came earlier are acted on once the loop runs: it would lose them before.
+        loop.call_soon(signal.pthread_sigmask, signal.SIG_SETMASK, ())
+        try:
+            loop.run_until_complete(server.serve([listener]))
+        except StartFailed as error:
+            self._log(Trouble(what=f"cannot start: {error}"))
+            return START_FAILED
+        finally:
+            self._log.close()
+        return 0
+
+
+def _then(loop: uvloop.Loop, descriptor: int, action: Callable[[], None]) -> Callable[[], None]:
+    """The action, for the first time only that the descriptor is ready."""
+
+    def act() -> None:
+        loop.remove_reader(descriptor)
+        action()
+
+    return act
