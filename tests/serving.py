@@ -7,9 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import AnyStr
+
+import pytest
 
 _STARTED = re.compile(r"serves (http://\S+/)simple/")
 _START_S = 30
@@ -44,10 +47,43 @@ class Server:
             time.sleep(0.02)
         return text in self.log
 
+    @property
+    def workers(self) -> set[int]:
+        """The processes below the one that was started."""
+        return children(self.process.pid)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as a supervisor or a user would; its exit status."""
         self.process.send_signal(number)
         return self.process.wait(_STOP_S)
+
+
+def children(pid: int) -> set[int]:
+    """The processes that process started, and has not seen the end of."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        pytest.skip("the numbers of processes are read from /proc")
+    return {int(one) for path in tasks.glob("*/children") for one in path.read_text().split()}
+
+
+def comes_true(condition: Callable[[], object]) -> bool:
+    """Whether that comes to be so, within a time that is long on any machine."""
+    deadline = time.monotonic() + _START_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """The process, which does not outlive the block, also when that fails."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager

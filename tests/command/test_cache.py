@@ -15,7 +15,7 @@ import pytest
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cli.cache import cache as group
-from simple_repository_server.cli.serve import is_about_cache
+from simple_repository_server.cli.main import is_about_cache
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Upstream

@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
+from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,9 +20,10 @@ from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.version import __version__
-from tests.serving import Server, serving
+from tests.serving import Server, comes_true, running, serving
 
 WHEEL = build_wheel("foo", "1.0")
+WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +62,10 @@ def _packages(tmp_path: Path) -> Path:
         (["--port", "65536", "."], "65536"),
         (["--port", "eighty", "."], "eighty"),
         (["--log-level", "loud", "."], "loud"),
+        (["--max-connections", "0", "."], "max-connections"),
+        (["--max-connections", "2000000000", "."], "ulimit"),
+        (["--shutdown-timeout", "-1", "."], "shutdown-timeout"),
+        (["--small-files", "few", "."], "few"),
         (["no/such/directory"], "no/such/directory"),
         (["pyproject.toml"], "is no directory"),
         (["http://"], "http://"),
@@ -96,18 +102,34 @@ def test_a_taken_port_is_refused() -> None:
     assert "address already in use" in result.stderr
 
 
-def test_two_servers_do_not_share_a_port(tmp_path: Path) -> None:
+@WORKERS
+def test_a_port_others_would_share_is_refused(workers: str) -> None:
+    """A port another program listens at and would share (`SO_REUSEPORT`) is not shared either."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = _run("--workers", workers, "--port", str(taken.getsockname()[1]), ".")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+
+
+@WORKERS
+def test_two_servers_do_not_share_a_port(tmp_path: Path, workers: str) -> None:
     """A second server on the port of a first one is refused, too."""
-    with serving(tmp_path, _packages(tmp_path)) as server:
-        result = _run("--port", server.url.rstrip("/").rpartition(":")[2], ".")
+    with serving(tmp_path, "--workers", workers, _packages(tmp_path)) as server:
+        port = server.url.rstrip("/").rpartition(":")[2]
+        result = _run("--workers", workers, "--port", port, ".")
     assert result.returncode == 2
 
 
-def test_two_servers_started_at_once_do_not_share_a_port() -> None:
+@WORKERS
+def test_two_servers_started_at_once_do_not_share_a_port(workers: str) -> None:
     """Of two servers started on one port in the same moment, one serves and one is refused."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), "."]
+    options = ["--port", str(port), "--workers", workers]
+    command = [sys.executable, "-m", "simple_repository_server", *options, "."]
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(2)
@@ -172,85 +194,71 @@ def test_the_host_may_be_a_name(tmp_path: Path) -> None:
         assert _get(server, "/healthz")[0] == 200
 
 
+@WORKERS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals, workers: str) -> None:
     """A signal stops it with status 0, without a word too much."""
-    with serving(tmp_path, "--log-level", "warning", _packages(tmp_path)) as server:
+    options = ("--log-level", "warning", "--workers", workers)
+    with serving(tmp_path, *options, _packages(tmp_path)) as server:
         assert _get(server, "/simple/foo/")[0] == 200
         assert server.stop(number) == 0
         assert server.log == ""
 
 
-def test_running_transfers_are_finished(tmp_path: Path, upstream: Upstream) -> None:
-    """A download under way when it is told to stop is completed."""
-    wheel = build_wheel("foo", "1.0", files={"data": os.urandom(400_000)})
-    publish_json(upstream, [wheel])
-    place = f"/files/{wheel.sha256[:2]}/{wheel.filename}"
-    upstream.on(place, Reply(body=wheel.content, piece=50_000, piece_delay_s=0.2))
-    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
-        results: list[tuple[int, bytes]] = []
-        target = f"/resources/foo/{wheel.filename}"
-        client = threading.Thread(target=lambda: results.append(_get(server, target)))
-        client.start()
-        time.sleep(0.8)
-        assert server.stop() == 0
-        client.join()
-    assert results == [(200, wheel.content)]
-
-
-@pytest.mark.parametrize("delay_s", [0.3, 0.4, 0.5])
-def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float) -> None:
+@WORKERS
+@pytest.mark.parametrize("delay_s", [0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
+def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float, workers: str) -> None:
     """Told to stop before it serves, it is not waited for until the time for transfers is over."""
-    command = [sys.executable, "-m", "simple_repository_server", "--port", "0", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    options = ["--port", "0", "--workers", workers, "--shutdown-timeout", "60"]
+    command = [sys.executable, "-m", "simple_repository_server", *options, str(tmp_path)]
+    with running(subprocess.Popen(command, stdout=subprocess.DEVNULL)) as process:
         time.sleep(delay_s)
         process.terminate()
         process.wait(10)
 
 
-def test_told_twice_it_does_not_wait(tmp_path: Path, upstream: Upstream) -> None:
-    """A second signal ends a server that still waits for its transfers."""
-    publish_json(upstream, [WHEEL])
-    place = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
-    upstream.on(place, Reply(body=WHEEL.content, piece=100, piece_delay_s=5))
-    with (
-        serving(tmp_path, "--stream-http-resources", upstream.simple) as server,
-        closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection,
-    ):
-        connection.request("GET", f"/resources/foo/{WHEEL.filename}")
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert server.process.poll() is None
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
-
-
-def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
-    """Killed without a chance to stop its worker, it leaves nobody who listens."""
-    with serving(tmp_path, _packages(tmp_path)) as server:
-        server.process.kill()
-        server.process.wait()
-        deadline = time.monotonic() + 10
-        with pytest.raises(ConnectionError):
-            while time.monotonic() < deadline:
-                _get(server, "/healthz")
-                time.sleep(0.1)
-
-
-def test_it_runs_with_closed_streams(tmp_path: Path) -> None:
-    """Started with stdin and stderr closed it serves, and writes no log into a connection."""
-    command = f'exec "{sys.executable}" -m simple_repository_server --port 0 . <&- 2>&-'
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("closed", ["<&- 2>&-", "<&- >&- 2>&-"])
+def test_it_runs_with_closed_streams(tmp_path: Path, closed: str, workers: str) -> None:
+    """Started with streams closed it serves, and writes no word into a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = f"--workers {workers} --port {port} ."
+    command = f'exec "{sys.executable}" -m simple_repository_server {options} {closed}'
     shell = ["/bin/sh", "-c", command]
-    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip().rpartition("/simple/")[0].rpartition(":")[2]
-        with closing(http.client.HTTPConnection("127.0.0.1", int(port or 1))) as connection:
-            for _ in range(3):
+    with running(subprocess.Popen(shell, stdout=subprocess.DEVNULL, cwd=tmp_path)) as process:
+        for _ in range(6):
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+                assert comes_true(partial(_answers, connection))
                 connection.request("GET", "/healthz")
                 assert b"alive" in connection.getresponse().read()
         process.terminate()
         assert process.wait(10) == 0
+
+
+def _answers(connection: http.client.HTTPConnection) -> bool:
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().read() != b""
+    except ConnectionError:
+        connection.close()
+        return False
+
+
+def test_every_answer_says_who_and_when(tmp_path: Path) -> None:
+    """`Server` is our name and nothing else, `Date` is the time of the answer."""
+    with serving(tmp_path, _packages(tmp_path)) as server:
+        for target in ("/simple/foo/", "/nothing"):
+            with closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection:
+                before = int(time.time())
+                connection.request("GET", target)
+                answer = connection.getresponse()
+                dates = answer.headers.get_all("date", [])
+                assert answer.headers.get_all("server") == ["simple-repository-server"]
+                assert len(dates) == 1
+                date = parsedate_to_datetime(dates[0]).timestamp()
+                assert before - 1 <= date <= time.time()
+            time.sleep(0.7)
 
 
 # --- what it logs --------------------------------------------------------------------------------
@@ -284,20 +292,6 @@ def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
     assert (first["event"], first["status"], first["path"]) == ("request", 200, "/simple/foo/")
     assert first["duration_ms"] > 0
     assert second["status"] == 404
-
-
-def test_a_worker_that_dies_ends_the_server(tmp_path: Path) -> None:
-    """It is told of in the form of the log, and by the status, so that a supervisor sees it."""
-    with serving(tmp_path, "--log-format", "json", _packages(tmp_path)) as server:
-        tasks = Path(f"/proc/{server.process.pid}/task")
-        if not tasks.exists():
-            pytest.skip("the worker's number is read from /proc")
-        worker = next(path.read_text() for path in tasks.glob("*/children") if path.read_text())
-        os.kill(int(worker), signal.SIGKILL)
-        assert server.process.wait(10) == 1
-        line = json.loads(server.log)
-    assert (line["level"], line["event"]) == ("error", "trouble")
-    assert "worker" in line["what"]
 
 
 def test_a_source_that_is_down_is_one_line(tmp_path: Path, upstream: Upstream) -> None:

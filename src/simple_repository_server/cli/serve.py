@@ -1,7 +1,6 @@
 """`simple-repository-server [options] [SOURCE ...]`: serve the sources as one index."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +10,6 @@ from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.listening import PortTaken
 from simple_repository_server.cli.server import serve
-from simple_repository_server.cli.streams import open_streams
 from simple_repository_server.config.load import (
     BadSetting,
     cache_folder,
@@ -33,7 +31,6 @@ from simple_repository_server.storage.folder import NOT_OURS, may_be_cache
 from simple_repository_server.version import __version__
 
 _MB = 1024 * 1024
-_ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -196,20 +193,3 @@ def _refuse(text: str) -> NoReturn:
     # One line, and nothing that a terminal would act on, whatever the user's words were.
     click.echo(f"Error: {''.join(c if c.isprintable() else '�' for c in text)}", err=True)
     sys.exit(2)
-
-
-def main() -> None:
-    """The entry point of the command."""
-    open_streams()
-    arguments = sys.argv[1:]
-    if is_about_cache(arguments):
-        # It has no part in serving, which should start at once.
-        from simple_repository_server.cli.cache import cache
-
-        cache(arguments[1:], prog_name="simple-repository-server cache")
-    command(arguments, prog_name="simple-repository-server")
-
-
-def is_about_cache(arguments: Sequence[str]) -> bool:
-    """Whether this is the sub-command; `cache` alone is a directory to serve."""
-    return len(arguments) > 1 and arguments[0] == "cache" and arguments[1] in _ABOUT_CACHE

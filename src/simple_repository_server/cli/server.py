@@ -7,14 +7,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from simple_repository_server.cli.descriptors import default_max_connections, raise_descriptor_limit
-from simple_repository_server.cli.hangup import meaning_of_hangup
+from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.observe.logs import LogWriter, StandardLogging, ThreadlessLog
+
+if TYPE_CHECKING:
+    from simple_repository_server.cli.worker import Worker
 
 
 def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
@@ -30,26 +33,7 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
     # Whoever stops it while it starts is heard once it can be stopped in an orderly way.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     hangup = meaning_of_hangup()
-    from simple_repository_server.cli.worker import Worker  # slow to import
-    from simple_repository_server.web.server.connections import Limits
-    from simple_repository_server.wiring import build_app
-
-    form, level = settings.log_format, settings.log_level
-    log = LogWriter(sys.stderr, form=form, level=level)
-    logging.basicConfig(handlers=[StandardLogging(log)], level=logging.WARNING, force=True)
-    # It tells of each attempt again; what comes of it in the end we tell ourselves.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
-    worker = Worker(
-        build_app(settings, log),
-        log,
-        hangup=hangup,
-        limits=Limits(max_connections=max_connections, descriptors=descriptors),
-        shutdown_timeout_s=settings.shutdown_timeout_s,
-    )
-    # What is there by now stays for good: the collector need not look at it, time and again,
-    # and processes forked from this one share it.
-    gc.collect()
-    gc.freeze()
+    worker = _worker(settings, hangup, max_connections, descriptors)
 
     def announce() -> None:
         with contextlib.suppress(OSError):  # nobody reads it
@@ -63,13 +47,36 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
         status = Supervisor(
             worker,
             listeners,
-            ThreadlessLog(sys.stderr, form=form, level=level),
+            ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level),
             hangup=hangup,
             shutdown_timeout_s=settings.shutdown_timeout_s,
             on_ready=announce,
         ).run()
     # Threads that still work on what nobody waits for any more do not keep it.
     os._exit(status)
+
+
+def _worker(settings: Settings, hangup: Hangup, max_connections: int, descriptors: int) -> "Worker":
+    from simple_repository_server.cli.worker import Worker  # slow to import
+    from simple_repository_server.web.server.connections import Limits
+    from simple_repository_server.wiring import build_app
+
+    log = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
+    logging.basicConfig(handlers=[StandardLogging(log)], level=logging.WARNING, force=True)
+    # It tells of each attempt again; what comes of it in the end we tell ourselves.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    worker = Worker(
+        build_app(settings, log),
+        log,
+        hangup=hangup,
+        limits=Limits(max_connections=max_connections, descriptors=descriptors),
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+    )
+    # What is there by now stays for good: the collector need not look at it, time and again,
+    # and processes forked from this one share it. Collecting first takes 5 ms and frees nothing.
+    gc.freeze()
+    gc.enable()
+    return worker
 
 
 def _max_connections(wanted: int | None, descriptors: int) -> int:

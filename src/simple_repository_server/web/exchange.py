@@ -1,5 +1,6 @@
 """One request and its answer, as plain ASGI: little more than the messages themselves."""
 
+import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -208,6 +209,9 @@ async def answer(
             await exchange.problem(Problem(405, detail, ((b"allow", b"GET, HEAD"),)))
     except ClientGone as error:
         cut = f"cut off: {error}"
+    except asyncio.CancelledError:
+        cut = "cut off: the server stopped"
+        raise
     except Exception as error:
         problem = problem_of(error)
         if problem.unexpected:
