@@ -169,22 +169,29 @@ from simple_repository_server.cli.listening import listen
 from simple_repository_server.cli.supervisor import Supervisor
 from simple_repository_server.cli.worker import Worker
 from simple_repository_server.observe.logs import LogWriter, ThreadlessLog
+from simple_repository_server.web.server.connections import Limits
 
-async def app(scope, receive, send):
-    if scope["type"] != "lifespan":
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-        return
-    await receive()
-    [fail]
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+log = LogWriter(sys.stderr)
+
+class App:
+    emit = log
+
+    def peek(self, request):
+        return None
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "lifespan":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+            return
+        await receive()
+        [fail]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
 listeners = listen("127.0.0.1", 0, [workers])
-worker = Worker(
-    app, LogWriter(sys.stderr), hangup=Hangup.REOPEN, max_connections=100, shutdown_timeout_s=8
-)
+worker = Worker(App(), log, hangup=Hangup.REOPEN, limits=Limits(), shutdown_timeout_s=8)
 ready = lambda: print("serves", listeners[0].getsockname()[1], flush=True)
 if [workers] == 1:
     status = worker.run_alone(listeners[0], ready)
@@ -253,7 +260,7 @@ def test_workers_that_keep_dying_are_tried_again(tmp_path: Path) -> None:
         os.kill(os.getpid(), 9)
     """
     with running(
-        _program(textwrap.indent(textwrap.dedent(fail), "    ").strip(), 2, tmp_path)
+        _program(textwrap.indent(textwrap.dedent(fail), " " * 8).strip(), 2, tmp_path)
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -111,6 +111,7 @@ async def test_both_ways_answer_alike(tmp_path: Path, upstream: Upstream) -> Non
         on_socket(app) as ours,
         on_socket(app, http=HttpToolsProtocol) as plain,
     ):
+        await ask(plain.port, get("/simple/"))  # the state of the sources is known from here on
         for request in _requests():
             expected = _comparable((await ask(plain.port, request))[0])
             for _ in range(2):  # cold, and when all is at hand
@@ -128,6 +129,7 @@ async def test_both_ways_are_logged_alike(tmp_path: Path, upstream: Upstream) ->
         on_socket(app) as ours,
         on_socket(app, http=HttpToolsProtocol) as plain,
     ):
+        await ask(plain.port, get("/simple/"))  # the state of the sources is known from here on
         for request in _requests():
             seen = []
             for port in (plain.port, ours.port, ours.port):

@@ -14,9 +14,8 @@ from typing_extensions import override
 from simple_repository_server.cli.accepting import Acceptor
 from simple_repository_server.cli.lifespan import Lifespan
 from simple_repository_server.cli.listening import BACKLOG
-from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.server.connections import Connections, Limits
-from simple_repository_server.web.server.fast_lane import FastLane
+from simple_repository_server.web.server.fast_lane import FastLane, Peeks
 from simple_repository_server.web.server.heads import Heads
 from simple_repository_server.web.server.protocol import IndexProtocol
 
@@ -35,7 +34,7 @@ class StartFailed(Exception):
 
 
 def server_config(
-    app: IndexApp, *, limits: Limits, on_exhausted: Callable[[], None]
+    app: Peeks, *, limits: Limits, on_exhausted: Callable[[], None]
 ) -> uvicorn.Config:
     """Uvicorn's configuration, with the protocol of ours.
 
@@ -72,7 +71,7 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        app: IndexApp,
+        app: Peeks,
         *,
         limits: Limits,
         shutdown_timeout_s: float,

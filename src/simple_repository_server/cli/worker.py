@@ -11,8 +11,8 @@ from simple_repository_server.cli.hangup import Hangup
 from simple_repository_server.cli.uvicorn_server import Server, StartFailed
 from simple_repository_server.observe.events import Trouble
 from simple_repository_server.observe.logs import LogWriter
-from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.server.connections import Limits
+from simple_repository_server.web.server.fast_lane import Peeks
 
 #: The exit status of a process that could not start, and has said why.
 START_FAILED = 1
@@ -28,7 +28,7 @@ class Worker:
 
     def __init__(
         self,
-        app: IndexApp,
+        app: Peeks,
         log: LogWriter,
         *,
         hangup: Hangup,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import lru_cache
 
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
 from simple_repository_server.names import FileName, project_name
@@ -14,10 +15,12 @@ from simple_repository_server.web.endpoint import Endpoint
 from simple_repository_server.web.exchange import Exchange, Request
 from simple_repository_server.web.open_files import OpenFile, OpenFiles
 from simple_repository_server.web.problems import Headers, Problem
-from simple_repository_server.web.reply import FilePart, Reply
+from simple_repository_server.web.reply import FilePart, Head, Reply
 
 #: How long a client may take for a part of the body: what it holds meanwhile others wait for.
 _TAKE_S = 60
+#: How many heads are remembered of each kind.
+_REMEMBERED = 2048
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
 
 
@@ -54,7 +57,7 @@ class FileEndpoint:
         if isinstance(wanted, Unsatisfiable):
             return None
         if request.head:
-            return Reply(*_head(resource, wanted, resource.size, resource.etag))
+            return Reply(_head(resource, wanted, resource.size, resource.etag))
         content: bytes | OpenFile | None = resource.content
         if content is None and resource.file_key is not None:
             content = self._open_files.peek(resource.file_key)
@@ -77,7 +80,7 @@ class FileEndpoint:
         if isinstance(wanted, Unsatisfiable):
             await _refuse_range(exchange, resource, filename)
         elif exchange.head:
-            await exchange.answer(Reply(*_head(resource, wanted, resource.size, resource.etag)))
+            await exchange.answer(Reply(_head(resource, wanted, resource.size, resource.etag)))
         else:
             await self._send(exchange, resource, wanted)
 
@@ -86,9 +89,9 @@ class FileEndpoint:
         etag = resource.etag
         known = request.header(b"if-none-match")
         if etag is not None and known and matches(known, etag):
-            return Reply(304, [*_validators(etag), _FOREVER])
+            return Reply(_unchanged(etag))
         if self._redirects and resource.location is not None:
-            return _redirection(resource.location)
+            return Reply(_redirection(resource.location))
         return None
 
     async def _send(self, exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:
@@ -126,11 +129,11 @@ def _wanted(request: Request, resource: Resource) -> ByteRange | Unsatisfiable |
 def _reply(resource: Resource, wanted: ByteRange | None, content: bytes | OpenFile) -> Reply:
     """The whole, or the part, of what is in memory or open."""
     size = len(content) if isinstance(content, bytes) else content.key.size
-    status, headers = _head(resource, wanted, size, resource.etag)
+    head = _head(resource, wanted, size, resource.etag)
     if isinstance(content, bytes):
-        return Reply(status, headers, content[wanted.start : wanted.stop] if wanted else content)
+        return Reply(head, content[wanted.start : wanted.stop] if wanted else content)
     whole = wanted or ByteRange(0, size)
-    return Reply(status, headers, part=FilePart(content, whole.start, whole.length))
+    return Reply(head, part=FilePart(content, whole.start, whole.length))
 
 
 async def _refuse_range(exchange: Exchange, resource: Resource, filename: FileName) -> None:
@@ -139,13 +142,14 @@ async def _refuse_range(exchange: Exchange, resource: Resource, filename: FileNa
     await exchange.problem(Problem(416, detail, (total, *_validators(resource.etag))))
 
 
-def _redirection(location: str) -> Reply:
+@lru_cache(maxsize=_REMEMBERED)
+def _redirection(location: str) -> Head:
     headers = [
         (b"location", location.encode()),
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
     ]
-    return Reply(302, headers)
+    return Head(302, headers)
 
 
 async def _stream(
@@ -154,7 +158,8 @@ async def _stream(
     chunks = aiter(body.chunks)
     # The first chunk before the status: what fails until then is still answered properly.
     content: bytes | None = await anext(chunks, None)
-    await exchange.start(*_head(resource, wanted, body.length, resource.etag or body.etag))
+    head = _head(resource, wanted, body.length, resource.etag or body.etag)
+    await exchange.start(head.status, head.headers)
     async with _watching(exchange) as gone:
         while content is not None and exchange.sent + len(content) != body.length:
             await _hand_over(exchange, content, more=True)
@@ -185,22 +190,32 @@ async def _watching(exchange: Exchange) -> AsyncIterator[asyncio.Task[None]]:
 
 def _head(
     resource: Resource, wanted: ByteRange | None, length: int | None, etag: str | None
-) -> tuple[int, Headers]:
+) -> Head:
     """Status and headers; nothing that an upstream sent is passed on as it came."""
+    if wanted is None:
+        return _whole(resource.media_type, etag, length)
+    part = b"bytes %d-%d/%d" % (wanted.start, wanted.stop - 1, resource.size or 0)
+    whole = _whole(resource.media_type, etag, wanted.length)
+    return Head(206, [*whole.headers, (b"content-range", part)])
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _whole(media_type: str, etag: str | None, length: int | None) -> Head:
     headers = [
-        (b"content-type", resource.media_type.encode()),
+        (b"content-type", media_type.encode()),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
         _FOREVER,
         *_validators(etag),
     ]
-    if wanted is not None:
-        last, total = wanted.stop - 1, resource.size or 0
-        headers.append((b"content-range", b"bytes %d-%d/%d" % (wanted.start, last, total)))
-        length = wanted.length
     if length is not None:
-        headers.append((b"content-length", str(length).encode()))
-    return 206 if wanted else 200, headers
+        headers.append((b"content-length", b"%d" % length))
+    return Head(200, headers)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _unchanged(etag: str) -> Head:
+    return Head(304, [*_validators(etag), _FOREVER])
 
 
 def _validators(etag: str | None) -> Headers:

@@ -11,7 +11,7 @@ from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
 from simple_repository_server.web.exchange import Request
 from simple_repository_server.web.problems import Headers
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
 
 _STYLE = """
@@ -35,7 +35,7 @@ def home(request: Request, repository: Repository) -> Reply:
         facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
         return _json(200, {**facts, "sources": _described(states)})
     body = _page(f"{_base(request)}/simple/", states).encode()
-    return Reply(200, _headers("text/html; charset=utf-8", body), body)
+    return Reply(Head(200, _headers("text/html; charset=utf-8", body)), body)
 
 
 def _base(request: Request) -> str:
@@ -73,7 +73,7 @@ def readyz(_: Request, repository: Repository) -> Reply:
 
 def _json(status: int, content: object) -> Reply:
     body = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
-    return Reply(status, _headers("application/json", body), body)
+    return Reply(Head(status, _headers("application/json", body)), body)
 
 
 def _headers(content_type: str, body: bytes) -> Headers:

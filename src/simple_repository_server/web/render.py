@@ -17,7 +17,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.model import File, ProjectList, ProjectPage
 from simple_repository_server.web.folding import fold, refold
 from simple_repository_server.web.problems import Headers
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire import html, json
 from simple_repository_server.wire.negotiation import (
     Coding,
@@ -71,7 +71,7 @@ def _choose(accept: bytes, accept_encoding: bytes, query: bytes) -> Variant:
 
 
 def _no_reply() -> Reply:
-    return Reply(0, [])
+    return Reply(Head(0, []))
 
 
 class Rendered(msgspec.Struct):
@@ -102,8 +102,8 @@ class Rendered(msgspec.Struct):
         if warning:
             headers.append((b"warning", _warning(110, f"stale: {warning}")))
         headers += [(b"warning", _warning(199, f"incomplete: {text}")) for text in incomplete]
-        self.complete = Reply(200, headers, self.body)
-        self.unchanged = Reply(304, [pair for pair in headers if pair[0] not in _ABOUT_BODY])
+        self.complete = Reply(Head(200, headers), self.body)
+        self.unchanged = Reply(Head(304, [pair for pair in headers if pair[0] not in _ABOUT_BODY]))
         self.told = told
 
 

@@ -1,4 +1,4 @@
-"""A whole answer as a value: status, headers and body, or the part of a file that is the body.
+"""A whole answer as a value: its head, and a body or the part of a file that is one.
 
 What needs no waiting is decided by plain functions that return a `Reply`; who sends it (an ASGI
 server, or the fast lane of ours) is another matter.
@@ -23,25 +23,19 @@ class FilePart(msgspec.Struct, frozen=True):
     count: int
 
 
-class Reply(msgspec.Struct):
-    """An answer that is there as a whole.
-
-    To a HEAD request the same is sent without its body.
-    """
+class Head(msgspec.Struct):
+    """Status and headers. It may serve for many answers: it is encoded once."""
 
     status: int
     headers: Headers
-    body: bytes = b""
-    #: What is sent in the place of `body`.
-    part: FilePart | None = None
     _lines: bytes = b""
-    #: The head as it was sent last, and with which headers in front (see `server/heads.py`).
-    head: bytes = b""
-    head_of: object = None
+    #: As it was sent last, and with which headers before its own (see `server/heads.py`).
+    sent: bytes = b""
+    sent_with: object = None
 
     @property
     def lines(self) -> bytes:
-        """The headers as they go over the wire, each line with its end; encoded once.
+        """The headers as they go over the wire, each line with its end.
 
         Raises `ValueError` if one of them cannot be sent.
         """
@@ -52,7 +46,21 @@ class Reply(msgspec.Struct):
             self._lines = b"".join([b"%b: %b\r\n" % pair for pair in self.headers])
         return self._lines
 
+
+class Reply(msgspec.Struct):
+    """An answer that is there as a whole. To a HEAD request it is sent without its body."""
+
+    head: Head
+    body: bytes = b""
+    #: What is sent in the place of `body`.
+    part: FilePart | None = None
+
     @property
-    def size(self) -> int:
-        """How many bytes the body has."""
-        return self.part.count if self.part is not None else len(self.body)
+    def status(self) -> int:
+        """Its status."""
+        return self.head.status
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers."""
+        return self.head.headers

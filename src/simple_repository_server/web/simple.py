@@ -18,7 +18,7 @@ from simple_repository_server.web.render import (
     Variant,
     choose_variant,
 )
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.urls import segment
 
 
@@ -124,11 +124,9 @@ def redirection(request: Request, target: str) -> Reply:
     """One permanent redirect to a relative address, with the query kept."""
     query = request.query_string
     location = target.encode("latin-1") + (b"?" + query if query else b"")
-    return Reply(
-        301,
-        [
-            (b"location", location),
-            (b"content-length", b"0"),
-            (b"cache-control", b"max-age=3600"),
-        ],
-    )
+    headers = [
+        (b"location", location),
+        (b"content-length", b"0"),
+        (b"cache-control", b"max-age=3600"),
+    ]
+    return Reply(Head(301, headers))

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from simple_repository_server.observe.events import RequestFinished, Trouble
 from simple_repository_server.web.exchange import WATCHED
 from simple_repository_server.web.problems import Problem, render_problem
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head
 from simple_repository_server.web.server.connections import Connections, Phase
 from simple_repository_server.web.server.cycle import Cycle
 from simple_repository_server.web.server.heads import (
@@ -321,8 +321,8 @@ class HttpConnection(HttpToolsProtocol):
         self.ending, self._over_limit, self._refusal = True, False, None
         headers, body = render_problem(problem, "")
         default = self.server_state.default_headers
-        reply = Reply(problem.status, headers)
-        self.transport.write(self.heads.of(reply, default, keep_alive=False) + body)
+        head = self.heads.of(Head(problem.status, headers), default, keep_alive=False)
+        self.transport.write(head + body)
         self.watch.emit(
             RequestFinished(
                 method="",

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
-from simple_repository_server.web.exchange import Request
+from simple_repository_server.web.exchange import Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
 
@@ -25,9 +25,12 @@ _MAX_SEEN, _MAX_RAW = 1024, 2048
 
 
 class Peeks(Protocol):
-    """An application that can answer without waiting."""
+    """An ASGI application that can answer without waiting."""
 
     emit: Emit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in the ordinary way."""
 
     def peek(self, request: Request) -> Reply | None:
         """The answer if it needs no waiting."""
@@ -63,7 +66,7 @@ class FastLane:
         """The answer, or None if the request has to go the ordinary way."""
         try:
             reply = self._app.peek(request)
-            if reply is not None and reply.lines:
+            if reply is not None and reply.head.lines:
                 return reply
         except RepositoryError:
             pass  # the ordinary way has a form for it

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import httptools
 
 from simple_repository_server.web.problems import Problem
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head
 
 #: How long the head of a request may be.
 MAX_HEAD_BYTES = 64 * 1024
@@ -51,24 +51,24 @@ class Heads:
         self._first_lines: dict[int, bytes] = {}
 
     def of(
-        self, reply: Reply, default_headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+        self, head: Head, default_headers: list[tuple[bytes, bytes]], *, keep_alive: bool
     ) -> bytes:
-        """The head of an answer as it goes over the wire; raises `ValueError` as `Reply.lines`.
+        """The head of an answer as it goes over the wire; raises `ValueError` as `Head.lines`.
 
         `default_headers` (`Date` among them) come first. They are known by their identity: Uvicorn
         makes a new list each second.
         """
-        if reply.head_of is default_headers and keep_alive:
-            return reply.head
+        if head.sent_with is default_headers and keep_alive:
+            return head.sent
         if default_headers is not self._default:
             self._default = default_headers
             self._first_lines.clear()
-        first = self._first_lines.get(reply.status)
+        first = self._first_lines.get(head.status)
         if first is None:
             lines = [b"%b: %b\r\n" % pair for pair in default_headers]
-            first = b"".join([_STATUS_LINES[reply.status], *lines])
-            self._first_lines[reply.status] = first
-        head = b"".join((first, reply.lines, _END if keep_alive else _CLOSE))
+            first = b"".join([_STATUS_LINES[head.status], *lines])
+            self._first_lines[head.status] = first
+        encoded = b"".join((first, head.lines, _END if keep_alive else _CLOSE))
         if keep_alive:
-            reply.head, reply.head_of = head, default_headers
-        return head
+            head.sent, head.sent_with = encoded, default_headers
+        return encoded

@@ -84,7 +84,7 @@ class IndexProtocol(HttpConnection):
         part = None if request.method == "HEAD" else reply.part
         if part is not None and not can_send_files(self.transport):
             return False
-        head = self.heads.of(reply, self.server_state.default_headers, keep_alive=keep_alive)
+        head = self.heads.of(reply.head, self.server_state.default_headers, keep_alive=keep_alive)
         self.ending = not keep_alive
         self.server_state.total_requests += 1
         if part is not None:
