@@ -82,6 +82,12 @@ class FileName(str):
         return FileName(self.removesuffix(METADATA_SUFFIX)) if self.is_metadata else self
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def file_name(text: str) -> FileName:
+    """The same as `FileName(text)`, remembered for the texts seen last."""
+    return FileName(text)
+
+
 class PackedNames(Sequence[ProjectName]):
     """Many names in a tenth of the memory that a tuple of them takes; made anew when looked at."""
 

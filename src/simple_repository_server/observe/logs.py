@@ -9,7 +9,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 _LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
-_FLUSH_S = 0.05
+_FLUSH_S = 0.02
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
 _CLOSE_S = 2.0
@@ -38,7 +37,7 @@ class LogWriter:
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
         self._file = LogFile(stream, also=_ALSO)
-        self._format = _json_line if form == "json" else _text_line
+        self._format = _json_line if form == "json" else _TextLines()
         self._levels = levels_from(level)
         self._debug = level == "debug"
         self._stream = stream
@@ -52,13 +51,12 @@ class LogWriter:
 
     def __call__(self, event: Event) -> None:
         """Write the event down, soon."""
+        if event.level in self._levels:
+            self._put(self._format(event, time.time()))
+            if self._debug and isinstance(event, Trouble) and event.detail:
+                self._put(event.detail)
         if self._shows_progress and isinstance(event, Inspecting):
             self._put(event)
-        if event.level not in self._levels:
-            return
-        self._put(self._format(event, time.time()))
-        if self._debug and isinstance(event, Trouble) and event.detail:
-            self._put(event.detail)
 
     def reopen(self) -> None:
         """Write later lines to the file that has the log's name by then (after a rotation)."""
@@ -124,7 +122,7 @@ class ThreadlessLog:
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
         self._file = LogFile(stream, also=_ALSO)
-        self._format = _json_line if form == "json" else _text_line
+        self._format = _json_line if form == "json" else _TextLines()
         self._levels = levels_from(level)
 
     def __call__(self, event: Event) -> None:
@@ -143,15 +141,21 @@ def levels_from(level: str) -> frozenset[str]:
     return frozenset(LEVELS[LEVELS.index(level) :])
 
 
-def _text_line(event: Event, now: float) -> str:
-    line = f"{_clock(int(now))} {_LABELS[event.level]}{event.text()}"
-    # Nothing that a terminal would act on.
-    return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
+class _TextLines:
+    """Events as lines for a person."""
 
+    def __init__(self) -> None:
+        self._second = 0
+        self._clock = ""
 
-@lru_cache(maxsize=2)
-def _clock(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(second))
+    def __call__(self, event: Event, now: float) -> str:
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._clock = time.strftime("%H:%M:%S", time.localtime(second))
+        line = f"{self._clock} {_LABELS[event.level]}{event.text()}"
+        # Nothing that a terminal would act on.
+        return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
 
 
 def _json_line(event: Event, now: float) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import msgspec
 from typing_extensions import override
@@ -88,6 +89,9 @@ class HttpRepository(Repository):
         # Another user may be shown other pages.
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
+        #: Those that were asked for, by their page: no more than it has files.
+        self._resources: WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
+        self._resources = WeakKeyDictionary()
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(
             url_of=lambda project: f"{self._base}{project}/",
@@ -178,6 +182,14 @@ class HttpRepository(Repository):
     def _resource(
         self, page: ProjectPage, project: ProjectName, filename: FileName
     ) -> RemoteResource:
+        """The file, or its metadata; the same object as long as its page is the same."""
+        known = self._resources.setdefault(page, {})
+        resource = known.get(filename)
+        if resource is None:
+            resource = known[filename] = self._made(page, project, filename)
+        return resource
+
+    def _made(self, page: ProjectPage, project: ProjectName, filename: FileName) -> RemoteResource:
         file = page.find(filename)
         if file is not None:
             url, size, hashes = file.url, file.size, file.hashes

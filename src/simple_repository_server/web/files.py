@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
-from simple_repository_server.names import FileName, project_name
+from simple_repository_server.names import FileName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.web.conditional import Unsatisfiable, matches, wanted_range
@@ -46,7 +46,7 @@ class FileEndpoint:
     def _peek(
         self, request: Request, repository: Repository, project_text: str, file_text: str
     ) -> Reply | None:
-        project, filename = project_name(project_text), FileName(file_text)
+        project, filename = project_name(project_text), file_name(file_text)
         resource = repository.peek_resource(project, filename, context=request.context)
         if resource is None:
             return None
@@ -67,7 +67,7 @@ class FileEndpoint:
         self, exchange: Exchange, repository: Repository, project_text: str, file_text: str
     ) -> None:
         """A file of a project's page, or the metadata of one."""
-        project, filename = project_name(project_text), FileName(file_text)
+        project, filename = project_name(project_text), file_name(file_text)
         resource = await repository.get_resource(project, filename, context=exchange.context)
         reply = self._without_body(exchange, resource)
         if reply is None and _is_to_be_measured(exchange, resource):

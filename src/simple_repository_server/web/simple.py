@@ -37,6 +37,13 @@ class SimpleEndpoints:
         project = project_name(text)
         if project != text:
             return redirection(request, f"../{project}/")
+        # The next time the name need not be parsed again.
+        request.route = self._peek_named, (request, repository, project)
+        return self._peek_named(request, repository, project)
+
+    def _peek_named(
+        self, request: Request, repository: Repository, project: ProjectName
+    ) -> Reply | None:
         page = repository.peek_project_page(project, context=request.context)
         return None if page is None else self._peek(request, page)
 

@@ -4,12 +4,14 @@ A request whose answer needs no waiting is answered right here: remembered by it
 then asked for (`FastLane`), then written. Whatever is unusual goes the ordinary way of ASGI.
 """
 
+import asyncio
+from time import perf_counter
 from typing import Any
 
 from typing_extensions import override
 
 from simple_repository_server.web.exchange import Request
-from simple_repository_server.web.reply import FilePart, Reply
+from simple_repository_server.web.reply import FilePart
 from simple_repository_server.web.server.connection import HttpConnection
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.fast_lane import FastLane
@@ -26,10 +28,16 @@ class IndexProtocol(HttpConnection):
     def __init__(self, *, lane: FastLane, **rest: Any) -> None:
         super().__init__(**rest)
         self._lane = lane
+        self._client_host = ""
         #: What came last.
         self._data = b""
         #: When the registry of connections was last told that this one is in use.
         self._tick = -1
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._client_host = self.client_host
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -71,42 +79,50 @@ class IndexProtocol(HttpConnection):
         if not self._answer(request, keep_alive=keep_alive):
             return False
         self.answered = True
+        self.ending = not keep_alive
+        self.server_state.total_requests += 1
         if keep_alive and self.received == len(self._data):
             self._lane.remember(self._data, request)
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:
-        started = self._lane.clock()
+        """Answer at once, if that is possible."""
+        started = perf_counter()
         reply = self._lane.peek(request)
         if reply is None:
             return False
-        body = b"" if request.method == "HEAD" else reply.body
-        part = None if request.method == "HEAD" else reply.part
-        if part is not None and not can_send_files(self.transport):
-            return False
-        head = self.heads.of(reply.head, self.server_state.default_headers, keep_alive=keep_alive)
-        self.ending = not keep_alive
-        self.server_state.total_requests += 1
-        if part is not None:
-            self._send_part(request, reply, part, started, head)
-            return True
-        if len(body) <= _JOIN_BYTES:
-            self.transport.write(head + body)
+        head, body = reply.head, reply.body
+        default = self.server_state.default_headers
+        if keep_alive and head.sent_with is default:
+            lines = head.sent
         else:
-            self.transport.writelines((head, body))
-        self._lane.finished(request, reply.status, started, self.client_host, len(body))
+            lines = self.heads.of(head, default, keep_alive=keep_alive)
+        if request.method == "HEAD":
+            body = b""
+        elif reply.part is not None:
+            return self._send_part(request, head.status, reply.part, started, lines)
+        if not body:
+            self.transport.write(lines)
+        elif len(body) <= _JOIN_BYTES:
+            self.transport.write(lines + body)
+        else:
+            self.transport.writelines((lines, body))
+        self._lane.finished(request, head.status, started, self._client_host, len(body))
         return True
 
     def _send_part(
-        self, request: Request, reply: Reply, part: FilePart, started: float, head: bytes
-    ) -> None:
-        def done(error: OSError | None, sent: int) -> None:
+        self, request: Request, status: int, part: FilePart, started: float, lines: bytes
+    ) -> bool:
+        if not can_send_files(self.transport):
+            return False
+
+        def done(error: OSError | None, sent: int, _held: FilePart = part) -> None:
             if error is not None:
                 self.cut(str(error))
             why = f"cut off: {self.cut_because}" if error else ""
-            # It is the reply here that holds the file open until now.
-            self._lane.finished(request, reply.status, started, self.client_host, sent, why)
+            self._lane.finished(request, status, started, self._client_host, sent, why)
             if self.phase is Phase.BUSY:
                 self.go_on()
 
-        self.send_file(part.file.fd, part.offset, part.count, done, head=head)
+        self.send_file(part.file.fd, part.offset, part.count, done, head=lines)
+        return True
