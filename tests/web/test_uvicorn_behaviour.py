@@ -1,4 +1,4 @@
-"""Uvicorn does what the protocol was built on: a newer one that does not fails here, and says why."""
+"""Uvicorn does what the protocol was built on: a newer one that does not fails here."""
 
 import asyncio
 import logging
