@@ -1,10 +1,19 @@
-"""Asking an ASGI application without a server, message by message."""
+"""Asking an ASGI application without a server, message by message, and the other way by a peek."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+
+from simple_repository_server.errors import RepositoryError
+from simple_repository_server.web.exchange import Request
+from simple_repository_server.web.index import IndexApp
+from simple_repository_server.web.problems import problem_of, render_problem
+from simple_repository_server.web.reply import Reply
 
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -15,8 +24,6 @@ class Response(msgspec.Struct):
     status: int
     headers: dict[str, str]
     body: bytes
-    #: Sent by path instead of as bytes.
-    path: str | None = None
     #: The application raised after it had begun to answer: a server cuts the connection then.
     cut: bool = False
 
@@ -36,9 +43,12 @@ async def ask(
     *,
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
-    pathsend: bool = False,
+    sends_files: bool = False,
 ) -> Response:
-    """One request; `pathsend` if the server is to be able to send files by path."""
+    """One request; `sends_files` if the server is to be able to (ASGI Zero Copy Send).
+
+    What the application has at hand then (`IndexApp.peek`) has to be the same answer.
+    """
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
@@ -53,7 +63,7 @@ async def ask(
         "headers": [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
-        "extensions": {"http.response.pathsend": {}} if pathsend else {},
+        "extensions": {"http.response.zerocopysend": {}} if sends_files else {},
         "state": {},
     }
     response = Response(0, {}, b"")
@@ -69,12 +79,9 @@ async def ask(
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             response.status = message["status"]
-            for name, value in message["headers"]:
-                text = value.decode()
-                known = response.headers.get(name.decode())
-                response.headers[name.decode()] = f"{known}, {text}" if known else text
-        elif message["type"] == "http.response.pathsend":
-            response.path = message["path"]
+            response.headers = _joined(message["headers"])
+        elif message["type"] == "http.response.zerocopysend":
+            response.body += os.pread(message["file"], message["count"], message["offset"])
         else:
             response.body += message.get("body", b"")
 
@@ -84,12 +91,46 @@ async def ask(
         if not response.status:
             raise
         response.cut = True
+    index = getattr(getattr(app, "router", None), "default", app)
+    if isinstance(index, IndexApp) and not response.cut:
+        _compare(index, scope, response)
     return response
 
 
-async def _forever() -> None:
-    import asyncio
+def _compare(index: IndexApp, scope: dict[str, Any], response: Response) -> None:
+    """What the index says to the same request without waiting, if anything, is the response."""
+    if scope["method"] not in {"GET", "HEAD"}:
+        return
+    request = Request(scope["method"], scope["path"], scope["query_string"], dict(scope["headers"]))
+    try:
+        reply = index.peek(request)
+    except RepositoryError as error:
+        problem = problem_of(error)
+        reply = Reply(problem.status, *render_problem(problem, request.header(b"accept")))
+    if reply is None:
+        return
+    body = reply.body
+    if reply.part is not None:
+        body = os.pread(reply.part.file.fd, reply.part.count, reply.part.offset)
+    assert reply.status == response.status
+    assert _timeless(_joined(reply.headers)) == _timeless(response.headers)
+    assert (b"" if request.head else body) == response.body
 
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        known, text = headers.get(name.decode()), value.decode()
+        headers[name.decode()] = f"{known}, {text}" if known else text
+    return headers
+
+
+def _timeless(headers: dict[str, str]) -> dict[str, str]:
+    """The headers without the seconds, of which one may have gone by."""
+    return {**headers, "age": re.sub(r"\d+", "", headers.get("age", "none"))}
+
+
+async def _forever() -> None:
     await asyncio.Event().wait()
 
 

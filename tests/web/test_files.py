@@ -31,7 +31,7 @@ SIZE = len(WHEEL.content)
 QUICK = Limits(connect_s=0.5, idle_s=0.5, page_s=1.0, attempts=1)
 
 
-@pytest.fixture(params=["local", "local-by-path", "stream-json", "stream-html"])
+@pytest.fixture(params=["local", "local-by-descriptor", "stream-json", "stream-html"])
 async def served(request: Any, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Any]:
     """The same two files, from all kinds of places, in all the ways they can be sent."""
     folder = tmp_path / "packages"
@@ -48,11 +48,8 @@ async def served(request: Any, upstream: Upstream, tmp_path: Path) -> AsyncItera
     async with running(app):
 
         async def get(target: str = TARGET, **options: Any) -> Any:
-            options.setdefault("pathsend", request.param == "local-by-path")
-            response = await ask(app, target, **options)
-            if response.path is not None:
-                response.body = Path(response.path).read_bytes()
-            return response
+            options.setdefault("sends_files", request.param == "local-by-descriptor")
+            return await ask(app, target, **options)
 
         yield get
 

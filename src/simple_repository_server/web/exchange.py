@@ -93,8 +93,8 @@ class Exchange(Request):
             headers = _joined(pairs)
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
-        if root:
-            path = path.removeprefix(root)
+        if root and path.startswith(f"{root}/"):  # not so where a server leaves it out
+            path = path[len(root) :]
         super().__init__(scope["method"], path, scope["query_string"], headers)
         self.scope = scope
         self.root = root

@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import BinaryIO
 
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
@@ -29,13 +28,13 @@ _ENTRY_WEIGHT = 500
 
 
 class OpenFile:
-    """A file that is closed when nobody holds this object any more."""
+    """A file by its descriptor, which is closed when nobody holds this object any more."""
 
-    __slots__ = ("_file", "fd", "key")
+    # No file object: of one that is collected together with this, Python would warn.
+    __slots__ = ("fd", "key")
 
-    def __init__(self, file: BinaryIO, key: FileKey) -> None:
-        self._file = file
-        self.fd = file.fileno()
+    def __init__(self, fd: int, key: FileKey) -> None:
+        self.fd = fd
         self.key = key
 
     def is_unchanged(self) -> bool:
@@ -44,7 +43,7 @@ class OpenFile:
         return (stat.st_size, stat.st_mtime_ns) == (self.key.size, self.key.mtime_ns)
 
     def __del__(self) -> None:
-        self._file.close()
+        os.close(self.fd)
 
 
 class OpenFiles:
@@ -130,7 +129,8 @@ class OpenFiles:
 
 
 def _opened(resource: Resource, key: FileKey) -> OpenFile:
-    file = OpenFile(resource.open_checked(), key)
+    with resource.open_checked() as opened:
+        file = OpenFile(os.dup(opened.fileno()), key)
     # What is in the page cache is sent without waiting for a disk.
     os.posix_fadvise(file.fd, 0, min(key.size, _AHEAD_BYTES), os.POSIX_FADV_WILLNEED)
     return file
