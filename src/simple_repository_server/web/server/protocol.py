@@ -26,8 +26,6 @@ class IndexProtocol(HttpConnection):
     def __init__(self, *, lane: FastLane, **rest: Any) -> None:
         super().__init__(**rest)
         self._lane = lane
-        #: What came last.
-        self._data = b""
         #: When the registry of connections was last told that this one is in use.
         self._tick = -1
 
@@ -40,7 +38,6 @@ class IndexProtocol(HttpConnection):
                     self._tick = self.watch.tick
                     self.watch.touched(self)
                 return
-        self._data = data
         super().data_received(data)
 
     @override
@@ -70,9 +67,8 @@ class IndexProtocol(HttpConnection):
         keep_alive: bool = self.parser.should_keep_alive()
         if not self._answer(request, keep_alive=keep_alive):
             return False
-        self.answered = True
-        if keep_alive and self.received == len(self._data):
-            self._lane.remember(self._data, request)
+        if keep_alive and self.received == len(self.piece):
+            self._lane.remember(self.piece, request)
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:
