@@ -13,7 +13,7 @@ from simple_repository_server.errors import RepositoryError
 from simple_repository_server.web.exchange import Request
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.problems import problem_of, render_problem
-from simple_repository_server.web.reply import Reply
+from simple_repository_server.web.reply import Head, Reply
 
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -106,7 +106,8 @@ def _compare(index: IndexApp, scope: dict[str, Any], response: Response) -> None
         reply = index.peek(request)
     except RepositoryError as error:
         problem = problem_of(error)
-        reply = Reply(problem.status, *render_problem(problem, request.header(b"accept")))
+        headers, body = render_problem(problem, request.header(b"accept"))
+        reply = Reply(Head(problem.status, headers), body)
     if reply is None:
         return
     body = reply.body

@@ -63,14 +63,17 @@ METHODS: dict[type, dict[str, str]] = {
 #: Attributes that are read or set.
 ATTRIBUTES: dict[type, set[str]] = {
     HttpToolsProtocol: {
-        "access_logger", "app", "app_state", "asgi_version", "client", "cycle", "flow", "headers",
-        "logger", "parser", "pipeline", "root_path", "scheme", "server", "server_state",
+        "access_logger", "app", "app_state", "asgi_version", "client", "connections", "cycle", "flow",
+        "headers",
+        "logger", "parser", "root_path", "scheme", "server_state",
         "transport", "url",
     },
     RequestResponseCycle: {
         "disconnected", "expected_content_length", "flow", "keep_alive", "logger", "message_event",
+        "chunked_encoding", "more_body",
         "on_response", "response_complete", "response_started", "scope", "transport",
     },
+    FlowControl: {"write_paused"},
     ServerState: {"connections", "default_headers", "tasks", "total_requests"},
     uvicorn.Server: {
         "config", "force_exit", "lifespan", "server_state", "should_exit", "started",

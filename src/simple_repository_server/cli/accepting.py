@@ -1,4 +1,8 @@
-"""Accepting connections, and not while there are no descriptors for them."""
+"""Accepting connections, and not while there are no descriptors for them.
+
+Where an event loop finds none, it closes those who come without a word (libuv), or says so again
+and again (asyncio). So it is looked in time, and the kernel keeps those who come meanwhile.
+"""
 
 import asyncio
 import os
@@ -8,14 +12,17 @@ from collections.abc import Callable, Sequence
 from simple_repository_server.cli.listening import BACKLOG
 from simple_repository_server.observe.events import AcceptingPaused, AcceptingResumed, Emit
 
-#: How often it is looked whether there are descriptors again, and how many must be free then.
-_LOOK_S, _FREE = 0.5, 32
+#: How many descriptors must be free for connections to be accepted, and to be accepted again.
+_SPARE, _FREE = 16, 32
+#: How often that is looked at, and how long it must last to be told.
+_LOOK_S, _STEADY_S = 0.5, 2.0
 
 
 class Acceptor:
     """Accepts the connections of `listeners`, each with a protocol that `make_protocol` makes.
 
-    While it is paused the kernel keeps those who come, up to its backlog.
+    While it is paused the kernel keeps those who come, up to its backlog. `emit` is told when that
+    begins, and when connections have been accepted again for a while.
     """
 
     def __init__(
@@ -31,10 +38,30 @@ class Acceptor:
         self._descriptors = descriptors
         self._emit = emit
         self._servers: list[asyncio.Server] = []
-        self._resuming: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._is_told = False
 
     async def start(self) -> None:
         """Begin to accept. Raises `OSError` when there is no descriptor for it."""
+        await self._listen()
+        self._watching = asyncio.create_task(self._watch())
+
+    def pause(self) -> None:
+        """Accept nothing until there are descriptors again."""
+        if not self._is_told:
+            self._is_told = True
+            self._emit(AcceptingPaused(limit=self._descriptors))
+        self._stop()
+
+    def close(self) -> None:
+        """Accept nothing any more, and close the listening sockets."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._stop()
+        for listener in self._listeners:
+            listener.close()
+
+    async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             server = await loop.create_server(
@@ -42,41 +69,39 @@ class Acceptor:
             )
             self._servers.append(server)
 
-    def pause(self) -> None:
-        """Accept nothing until there are descriptors again."""
-        if self._resuming is not None:
-            return
-        self._emit(AcceptingPaused(limit=self._descriptors))
-        self._stop()
-        self._resuming = asyncio.get_running_loop().create_task(self._resume())
-
-    def close(self) -> None:
-        """Accept nothing any more, and close the listening sockets."""
-        if self._resuming is not None:
-            self._resuming.cancel()
-        self._stop()
-        for listener in self._listeners:
-            listener.close()
-
     def _stop(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
 
-    async def _resume(self) -> None:
-        while not self._has_descriptors():  # noqa: ASYNC110 - nobody would tell
+    async def _watch(self) -> None:
+        """Pause when descriptors run out, whatever takes them, and resume when there are some."""
+        accepting_s = 0.0
+        while True:
             await asyncio.sleep(_LOOK_S)
-        try:
-            await self.start()
-        finally:
-            self._resuming = None
-        self._emit(AcceptingResumed())
+            if self._servers:
+                accepting_s += _LOOK_S
+                if not self._are_free(_SPARE):
+                    self.pause()
+                elif self._is_told and accepting_s > _STEADY_S:
+                    self._is_told = False
+                    self._emit(AcceptingResumed())
+            elif self._are_free(_FREE):
+                accepting_s = 0.0
+                try:
+                    await self._listen()
+                except OSError:
+                    self._stop()
 
-    def _has_descriptors(self) -> bool:
-        """Whether the lowest number that is free, as the next one gets it, is far from the last."""
+    def _are_free(self, count: int) -> bool:
+        """Whether there are so many descriptors to be had."""
+        taken: list[int] = []
         try:
-            lowest = os.dup(self._listeners[0].fileno())
+            for _ in range(count):
+                taken.append(os.dup(self._listeners[0].fileno()))  # noqa: PERF401 - some are got before it fails
         except OSError:
             return False
-        os.close(lowest)
-        return lowest < self._descriptors - _FREE
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+        return True

@@ -236,6 +236,18 @@ class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_l
         )
 
 
+class ConnectionCut(Event, frozen=True, kw_only=True, tag="connection_cut"):
+    """A client did not take an answer that was complete on our side: the connection was cut."""
+
+    client: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """Whom, and why."""
+        return f"cut off {self.client or 'a client'}: {self.reason}"
+
+
 class AcceptingPaused(Event, frozen=True, kw_only=True, tag="accepting_paused"):
     """Nearly all descriptors are in use: new connections wait until some are free."""
 

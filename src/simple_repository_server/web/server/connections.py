@@ -17,10 +17,13 @@ import msgspec
 from simple_repository_server.observe.events import ConnectionLimitReached, Emit, ignore
 
 _SWEEP_S = 1.0
-#: Connections beyond the limit that are still given the time to send their request.
-_MAX_REFUSED = 64
+#: Connections beyond the limit that may be there until they have read why: so many, or this part
+#: of all that there may be.
+_MIN_REFUSED, _REFUSED_PART = 64, 16
 #: Stop accepting when a connection's descriptor is this near to the limit of them.
 _SPARE_DESCRIPTORS = 16
+#: Who has not sent its request after so long may have to go for one that is new.
+_PROMPT_S = 1.0
 _TELL_AGAIN_S = 60.0
 #: Linux: `tcpi_bytes_acked` in `struct tcp_info`.
 _ACKED_AT = 120
@@ -109,8 +112,11 @@ class Connection(Protocol):
     def expire(self) -> None:
         """Its time is over."""
 
-    def cut(self, reason: str) -> None:
-        """End it at once."""
+    def evict(self) -> None:
+        """End it for one that is new."""
+
+    def stalled(self, reason: str) -> None:
+        """It takes nothing: end it at once."""
 
     def refuse_busy(self, *, now: bool) -> None:
         """There are too many: refuse it now, or when its request has come."""
@@ -196,15 +202,20 @@ class Connections:
         self._writing.pop(connection, None)
 
     def _make_room(self, connection: Connection) -> None:
-        if self._idle:
-            next(iter(self._idle)).expire()
-            return
         now = self._now()
+        victim = next(iter(self._idle), None)
+        if victim is None:
+            victim = next(_until(self._timed[Phase.HEAD], now - _PROMPT_S), None)
+        if victim is not None:
+            # The next one that comes is not to find it again: it is gone only later.
+            self._timed[victim.phase].pop(victim)
+            victim.evict()
+            return
         if now - self._told_at > _TELL_AGAIN_S:
             self._told_at = now
             self.emit(ConnectionLimitReached(limit=self.limits.max_connections))
-        waiting = len(self._timed[Phase.LINGER])
-        connection.refuse_busy(now=waiting >= _MAX_REFUSED)
+        refused = max(_MIN_REFUSED, self.limits.max_connections // _REFUSED_PART)
+        connection.refuse_busy(now=self.count > self.limits.max_connections + refused)
 
     def _sweep(self) -> None:
         assert self._loop is not None
@@ -218,7 +229,7 @@ class Connections:
         for connection, progress in list(self._writing.items()):
             reason = stalled(progress, bytes_taken(connection.transport), now, self.limits)
             if reason:
-                connection.cut(reason)
+                connection.stalled(reason)
 
 
 def _until(timed: OrderedDict[Connection, float], before: float) -> Iterator[Connection]:

@@ -16,12 +16,17 @@ class Connection(Protocol):
 
     #: Why it was ended.
     cut_because: str
+    #: No request is read behind this one.
+    ending: bool
 
     def send_file(self, descriptor: int, offset: int, count: int, done: Done) -> FileSender:
         """Send a part of an open file; `done` is told of the end of it."""
 
     def cut(self, reason: str) -> None:
         """End the connection at once."""
+
+    def close(self) -> None:
+        """Close the connection when the client has taken what it was sent."""
 
 
 class Cycle(RequestResponseCycle):
@@ -30,6 +35,11 @@ class Cycle(RequestResponseCycle):
     def __init__(self, connection: Connection, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._connection = connection
+        # The application is told of an empty body: what comes is dropped.
+        self.more_body = False
+        self.message_event.set()
+        #: For a client that does not know chunks, the end of the connection ends the answer.
+        self._until_close = False
 
     @override
     async def run_asgi(self, app: Any) -> None:
@@ -52,8 +62,8 @@ class Cycle(RequestResponseCycle):
             return
         if self.response_started:
             # What was sent before still arrives; that it is not all can be seen by its length.
-            self.transport.close()
             self._connection.cut_because = reason
+            self._connection.close()
         else:
             await self.send_500_response()
 
@@ -62,18 +72,31 @@ class Cycle(RequestResponseCycle):
         """Send a message of the application. Raises `ClientGone` if nobody can take it."""
         if message["type"] == "http.response.zerocopysend":
             await self._send_file(message)
-        else:
+        elif message["type"] == "http.response.start":
+            self._until_close = self.scope["http_version"] == "1.0" and not _is_framed(message)
+            if self._until_close:
+                self.chunked_encoding = False
             await super().send(message)
+        else:
+            await self._send_body(message)
         if self.disconnected and not self.response_complete:
             raise ClientGone(self._connection.cut_because or "the client went away")
+
+    async def _send_body(self, message: Any) -> None:
+        if not self.keep_alive:
+            # As its head says. Uvicorn would close at once, whatever is still to be read.
+            self._connection.ending = self.keep_alive = True
+        if self._until_close:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
     async def _send_file(self, message: Any) -> None:
         count: int = message["count"]
         if not self.response_started or count > self.expected_content_length:
             raise RuntimeError("A file can only be sent as (a part of) the body that was announced")
         await self._drained()
-        if self.disconnected:
-            return
+        if self.disconnected or self.transport.is_closing():
+            raise ClientGone(self._connection.cut_because or "the client went away")
         finished: asyncio.Future[tuple[OSError | None, int]]
         finished = asyncio.get_running_loop().create_future()
 
@@ -91,13 +114,17 @@ class Cycle(RequestResponseCycle):
             raise ClientGone(self._connection.cut_because, sent=sent)
         self.expected_content_length -= count
         if not message.get("more_body", False):
-            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_body({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _drained(self) -> None:
         """Wait until nothing is left in the transport's own buffer."""
         self.transport.set_write_buffer_limits(0)
-        try:
-            while self.transport.get_write_buffer_size() and not self.disconnected:
-                await self.flow.drain()
-        finally:
+        while self.transport.get_write_buffer_size() and not self.disconnected:
+            await self.flow.drain()
+        if not self.disconnected:
             self.transport.set_write_buffer_limits()
+
+
+def _is_framed(message: Any) -> bool:
+    """Whether the head says how long the body is."""
+    return any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))

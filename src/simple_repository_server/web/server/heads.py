@@ -8,12 +8,15 @@ import httptools
 from simple_repository_server.web.problems import Problem
 from simple_repository_server.web.reply import Head
 
-#: How long the head of a request may be.
+#: How long the head of a request may be, and how many lines it may have.
 MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADER_LINES = 256
+HEAD_TOO_LONG = Problem(431, f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.")
+TOO_MANY_LINES = Problem(431, f"The head of the request has more than {MAX_HEADER_LINES} lines.")
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-_END, _CLOSE = b"\r\n", b"connection: close\r\n\r\n"
+_END, _CLOSE, _BLANK = b"\r\n", b"connection: close\r\n\r\n", b"\r\n\r\n"
 
 
 def parse_target(target: bytes) -> tuple[str, bytes]:
@@ -22,25 +25,43 @@ def parse_target(target: bytes) -> tuple[str, bytes]:
     Raises `httptools.HttpParserInvalidURLError` for what is no target.
     """
     parsed = httptools.parse_url(target)
-    if parsed.path is None:
-        raise httptools.HttpParserInvalidURLError("there is no path in its target")
-    path = parsed.path.decode("ascii", "replace")
+    path = (parsed.path or b"/").decode("ascii", "replace")
     return (unquote(path) if "%" in path else path), parsed.query or b""
 
 
 def wrong_with(headers: list[tuple[bytes, bytes]], version: str, received: int) -> Problem | None:
-    """What is wrong with the head of a request that could be parsed, out of `received` bytes."""
-    if received > MAX_HEAD_BYTES and _size(headers) > MAX_HEAD_BYTES:
-        detail = f"The head of the request is longer than {MAX_HEAD_BYTES} bytes."
-        return Problem(431, detail)
+    """What is wrong with the head of a request that could be parsed, and had so many bytes."""
+    if received > MAX_HEAD_BYTES:
+        return HEAD_TOO_LONG
+    if version not in {"1.0", "1.1"}:
+        return Problem(505, f"This is a server of HTTP/1.1, not of HTTP/{version}.")
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         return Problem(400, "A request has one Host header (RFC 9112 §3.2).")
+    for name, value in headers:
+        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            return Problem(400, "A body can only be in chunks, or have a length (RFC 9112 §6.3).")
     return None
 
 
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) + len(b": \r\n") for name, value in headers)
+def body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+    """How many bytes follow a head; None if that is unclear, as in chunks, or for `Expect`."""
+    fields = dict(headers)
+    if b"transfer-encoding" in fields or b"expect" in fields:
+        return None
+    return int(fields.get(b"content-length", b"0"))
+
+
+def end_of_head(data: bytes, start: int, tail: bytes) -> int:
+    """Where the head ends that goes on (or begins) at `start`; all of `data` if it does not.
+
+    `tail` is what came of the head before, or its last three bytes.
+    """
+    seam = (tail + data[start : start + 3]).find(_BLANK) if tail else -1
+    if seam >= 0:
+        return start + seam + len(_BLANK) - len(tail)
+    end = data.find(_BLANK, start)
+    return len(data) if end < 0 else end + len(_BLANK)
 
 
 class Heads:

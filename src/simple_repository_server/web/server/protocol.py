@@ -29,8 +29,6 @@ class IndexProtocol(HttpConnection):
         super().__init__(**rest)
         self._lane = lane
         self._client_host = ""
-        #: What came last.
-        self._data = b""
         #: When the registry of connections was last told that this one is in use.
         self._tick = -1
 
@@ -48,7 +46,6 @@ class IndexProtocol(HttpConnection):
                     self._tick = self.watch.tick
                     self.watch.touched(self)
                 return
-        self._data = data
         super().data_received(data)
 
     @override
@@ -78,11 +75,10 @@ class IndexProtocol(HttpConnection):
         keep_alive: bool = self.parser.should_keep_alive()
         if not self._answer(request, keep_alive=keep_alive):
             return False
-        self.answered = True
         self.ending = not keep_alive
         self.server_state.total_requests += 1
-        if keep_alive and self.received == len(self._data):
-            self._lane.remember(self._data, request)
+        if keep_alive and self.received == len(self.piece):
+            self._lane.remember(self.piece, request)
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:

@@ -6,12 +6,16 @@ may wait in the transport's own buffer meanwhile.
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
 
 #: After so many bytes the other connections have their turn.
 _STEP_BYTES = 2 * 1024 * 1024
+#: Without a descriptor to wait with, it is tried again after that time.
+_LOOK_S = 0.05
+_GONE = "the client went away"
 
 Done = Callable[[OSError | None, int], None]
 
@@ -28,7 +32,12 @@ def can_send_files(transport: asyncio.Transport) -> bool:
 
 
 def carrier_of(transport: asyncio.Transport) -> socket.socket:
-    """The transport's own socket, as one that can be sent to: to be detached, never closed."""
+    """The transport's own socket, as one that can be sent to: to be detached, never closed.
+
+    Raises `OSError` when it is closed: its descriptor may be another's by now.
+    """
+    if transport.is_closing():
+        raise OSError("the connection is closed")
     carrier = transport.get_extra_info("socket")
     return socket.socket(carrier.family, socket.SOCK_STREAM, 0, carrier.fileno())
 
@@ -46,7 +55,7 @@ class FileSender:
     """
 
     __slots__ = ("_carrier", "_done", "_duplicate", "_file", "_head", "_loop", "_offset", "_start",
-                 "_stop")  # fmt: skip
+                 "_stop", "_timer")  # fmt: skip
 
     def __init__(
         self, carrier: socket.socket, descriptor: int, offset: int, count: int, done: Done
@@ -59,6 +68,7 @@ class FileSender:
         self._head = b""
         #: There once there is something to wait for.
         self._duplicate: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, head: bytes = b"") -> bool:
@@ -69,13 +79,24 @@ class FileSender:
         self._head = head
         try:
             if not self._step(self._carrier):
-                self._duplicate = _duplicate(self._carrier)
                 self._loop = asyncio.get_running_loop()
-                self._loop.add_writer(self._duplicate, self._continue)
+                self._wait(self._loop)
                 return False
         except OSError as error:
             self._finish(error)
         return True
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on when there is room again."""
+        self._timer = None
+        try:
+            self._duplicate = _duplicate(self._carrier)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+            self._timer = loop.call_later(_LOOK_S, self._continue)
+        else:
+            loop.add_writer(self._duplicate, self._continue)
 
     @property
     def sent(self) -> int:
@@ -84,12 +105,14 @@ class FileSender:
 
     def cancel(self) -> None:
         """Stop: the connection is gone. `done` is called if it was not yet."""
-        self._finish(OSError("the client went away"))
+        self._finish(OSError(_GONE))
 
     def _continue(self) -> None:
-        assert self._duplicate is not None
+        assert self._loop is not None
         try:
-            self._step(self._duplicate)
+            is_all = self._step(self._duplicate or self._carrier)
+            if not is_all and self._duplicate is None:
+                self._wait(self._loop)
         except OSError as error:
             self._finish(error)
 
@@ -113,10 +136,14 @@ class FileSender:
         return True
 
     def _finish(self, error: OSError | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._duplicate is not None and self._loop is not None:
             self._loop.remove_writer(self._duplicate)
             self._duplicate.close()
             self._duplicate = None
+        if isinstance(error, ConnectionError):
+            error = OSError(_GONE)
         done, self._done = self._done, None
         if done is not None:
             done(error, self.sent)

@@ -1,0 +1,196 @@
+"""How a connection begins, waits and ends: what `Connections` watches over.
+
+An end is never a reset while the client may still read: if something of what it sent is left
+unread, only our side is closed, and what comes is dropped until it closes its own (RFC 9112 §9.6).
+"""
+
+import asyncio
+from typing import Any
+
+from typing_extensions import override
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from simple_repository_server.observe.events import ConnectionCut, RequestFinished
+from simple_repository_server.web.problems import Problem, render_problem
+from simple_repository_server.web.reply import Head
+from simple_repository_server.web.server.connections import Connections, Phase
+from simple_repository_server.web.server.heads import Heads
+
+_BUSY = Problem(503, "There are too many connections to this server.", ((b"retry-after", b"2"),))
+_SLOW = Problem(408, "The request did not come in time.")
+
+
+class Lifetime(HttpToolsProtocol):
+    """One connection, whatever is said on it; `heads` makes the heads of refusals."""
+
+    #: The request that is being answered.
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # of the base class: never None
+
+    def __init__(self, *, connections: Connections, heads: Heads, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self.watch = connections
+        self.heads = heads
+        self.phase = Phase.HEAD
+        self.url = b""
+        #: Within the head of a request; between its first byte and its last.
+        self.in_head = self.in_message = False
+        #: Nothing that comes is read any more: what was read is answered, and that is the end.
+        self.ending = False
+        #: Something that came was not read.
+        self.dropped = False
+        #: The client sends no more; we send no more.
+        self.eof = self.ended = False
+        #: Why the connection was cut off.
+        self.cut_because = ""
+        self.over_limit = False
+
+    # --- its beginning, and what the transport tells ---------------------------------------------
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        # As in the base class, but that asks the kernel five times for what is known already.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        peer = transport.get_extra_info("peername")
+        self.client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        self.watch.made(self)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.watch.lost(self)
+        super().connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch.writing(self)
+        self.watch.moved(self, Phase.BUSY)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.watch.written(self)
+        self.settle()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        raise NotImplementedError
+
+    @property
+    def client_host(self) -> str:
+        """Where the client is, as far as that can be said."""
+        return self.client[0] if self.client else ""
+
+    def settle(self, *, anew: bool = True) -> None:
+        """Tell the watch what the connection is doing now; if not `anew`, its deadline stays."""
+        if not self.transport.is_closing():
+            self.watch.moved(self, self._phase_now(), anew=anew)
+
+    def _phase_now(self) -> Phase:
+        if self.is_busy or self.flow.write_paused:
+            return Phase.BUSY
+        if self.over_limit:
+            return Phase.LINGER
+        if self.in_head and not self.ended:
+            return Phase.HEAD
+        if self.in_message:
+            return Phase.DISCARD
+        return Phase.LINGER if self.ended else Phase.IDLE
+
+    # --- its end ---------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """End it when the client has taken what it was sent, and can have read it."""
+        self.ending = True
+        if self.ended or self.transport.is_closing():
+            return
+        is_read = not (self.dropped or self.in_message)
+        if self.eof or is_read or not self.transport.can_write_eof():
+            self.close()
+            return
+        self.ended = True
+        self.transport.set_write_buffer_limits(0)
+        self.transport.write_eof()
+        self.settle()
+
+    def close(self) -> None:
+        """Close when the client has taken what it was sent."""
+        if not self.transport.is_closing():
+            # Writing counts as paused, and is watched, until all of it is taken.
+            self.transport.set_write_buffer_limits(0)
+            self.transport.close()
+
+    def refuse(self, problem: Problem) -> None:
+        """Say what is wrong, and end the connection once the client can have read it."""
+        self.over_limit = False
+        if self.ended or self.transport.is_closing():
+            return
+        headers, body = render_problem(problem, "")
+        default = self.server_state.default_headers
+        head = self.heads.of(Head(problem.status, headers), default, keep_alive=False)
+        self.transport.write(head + body)
+        self.watch.emit(
+            RequestFinished(
+                method="",
+                path=self.url[:200].decode("latin-1") if self.in_message else "",
+                status=problem.status,
+                bytes=len(body),
+                duration_ms=0.0,
+                client=self.client_host,
+                user_agent="",
+                error=problem.detail,
+            )
+        )
+        # What the request goes on with, or has beside it, may be on its way.
+        self.in_head = self.in_message = False
+        self.dropped = True
+        self.end()
+
+    def refuse_busy(self, *, now: bool) -> None:
+        """Refuse the connection, if not `now` then when its request has come."""
+        self.over_limit = True
+        if now:
+            self.refuse(_BUSY)
+        else:
+            self.settle()
+
+    def evict(self) -> None:
+        """End it at once, for one that is new."""
+        if self.in_head:
+            self.refuse(_BUSY)
+        self.close()
+
+    def expire(self) -> None:
+        """The time for what it was doing is over."""
+        if self.over_limit:
+            self.refuse(_BUSY)
+        elif self.phase is Phase.HEAD and self.in_head:
+            self.refuse(_SLOW)
+        elif self.ended:
+            self.transport.abort()
+        else:
+            self.close()
+
+    def stalled(self, reason: str) -> None:
+        """The client does not take what it is sent: end it at once."""
+        if not self.is_busy:  # the line of its request was written before
+            self.watch.emit(ConnectionCut(client=self.client_host, reason=reason))
+        self.cut(reason)
+
+    def cut(self, reason: str) -> None:
+        """End it at once; what was sent so far is not all, which the client can see."""
+        self.cut_because = self.cut_because or reason
+        self.transport.abort()
+
+    @override
+    def shutdown(self) -> None:
+        """The server stops: what is being answered still is."""
+        self.ending = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+        if not self.is_busy:
+            self.close()
