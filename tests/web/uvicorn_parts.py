@@ -63,7 +63,8 @@ METHODS: dict[type, dict[str, str]] = {
 #: Attributes that are read or set.
 ATTRIBUTES: dict[type, set[str]] = {
     HttpToolsProtocol: {
-        "access_logger", "app", "app_state", "asgi_version", "client", "connections", "cycle", "flow",
+        "access_logger", "app", "app_state", "asgi_version", "client", "connections", "cycle",
+        "flow",
         "headers",
         "logger", "parser", "root_path", "scheme", "server_state",
         "transport", "url",

@@ -19,7 +19,7 @@ from simple_repository_server.web.server.heads import MAX_HEAD_BYTES
 from simple_repository_server.web.server.sendfile import can_send_files
 
 #: Larger bodies are not copied to stand behind their head.
-_JOIN_BYTES = 32 * 1024
+_JOIN_BYTES = 4 * 1024
 
 
 class IndexProtocol(HttpConnection):
