@@ -1,7 +1,4 @@
-"""What is said without waiting keeps the rules: who owns a name, what is hidden, what is stale."""
-
-import asyncio
-from pathlib import Path
+"""What is said without waiting keeps the rules: who owns a name, and what is hidden."""
 
 import pytest
 from typing_extensions import override
@@ -9,29 +6,21 @@ from typing_extensions import override
 from simple_repository_server import (
     DenyListRepository,
     FileName,
-    HttpRepository,
-    LocalRepository,
     MemoryRepository,
     MergedRepository,
     MetadataInjectorRepository,
     PrioritySelectedProjectsRepository,
     ProjectName,
-    Repository,
-    Rules,
 )
-from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
+from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
 from simple_repository_server.model import (
     File,
     ProjectList,
     ProjectPage,
     ProjectStatus,
-    RequestContext,
     Status,
 )
 from simple_repository_server.testing.distributions import build_wheel
-from simple_repository_server.testing.published import publish_json
-from simple_repository_server.testing.upstream import Reply, Upstream
-from simple_repository_server.upstream.client import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -39,18 +28,6 @@ FOO = ProjectName("foo")
 WHEEL = build_wheel("foo", "1.0")
 NAME = FileName(WHEEL.filename)
 METADATA = FileName(f"{WHEEL.filename}.metadata")
-QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
-REVALIDATE = RequestContext(revalidate=True)
-
-
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def _memory(version: str = "1.0") -> MemoryRepository:
@@ -74,15 +51,6 @@ class Unsaying(MemoryRepository):
     @override
     def peek_resource(self, project: ProjectName, filename: FileName, **_: object) -> None:
         return None
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A directory with one wheel."""
-    path = tmp_path / "packages"
-    path.mkdir()
-    (path / WHEEL.filename).write_bytes(WHEEL.content)
-    return path
 
 
 async def test_the_first_source_owns_the_name() -> None:
@@ -205,136 +173,6 @@ async def test_a_yanked_file_is_said_to_be_yanked() -> None:
     assert peeked is not None
     assert peeked.files[0].yanked == "broken"
     assert repository.peek_resource(FOO, NAME) is await repository.get_resource(FOO, NAME)
-
-
-async def test_a_stale_page_is_not_peeked(upstream: Upstream) -> None:
-    """Once its lifetime is over it takes a request, so nothing is said, and nothing is begun."""
-    publish_json(upstream, [WHEEL], max_age=60)
-    clock = Clock()
-    rules = Rules(grace_s=600)
-    async with HttpRepository(upstream.simple, clock=clock, rules=rules) as repository:
-        page = await repository.get_project_page(FOO)
-        projects = await repository.get_project_list()
-        clock.now += 59
-        assert repository.peek_project_page(FOO) is page
-        assert repository.peek_project_list() is projects
-        asked = len(upstream.requests)
-        clock.now += 2
-        assert repository.peek_project_page(FOO) is None
-        assert repository.peek_resource(FOO, NAME) is None
-        assert repository.peek_resource(FOO, METADATA) is None
-        assert repository.peek_project_list() is None
-        await asyncio.sleep(0.05)
-        assert len(upstream.requests) == asked
-        # Served once more while it is confirmed, by who may start that.
-        assert await repository.get_project_page(FOO) is page
-
-
-async def test_who_revalidates_is_told_nothing_without_waiting(upstream: Upstream) -> None:
-    """`no-cache` asks for an answer that is confirmed: by a source that can, under any wrapper."""
-    publish_json(upstream, [WHEEL], max_age=60)
-    source = HttpRepository(upstream.simple)
-    wrapped = MetadataInjectorRepository(PrioritySelectedProjectsRepository([source]))
-    async with wrapped:
-        for repository in (source, wrapped):
-            await repository.get_project_page(FOO)
-            await repository.get_project_list()
-            assert repository.peek_project_page(FOO) is not None
-            assert repository.peek_project_page(FOO, context=REVALIDATE) is None
-            assert repository.peek_resource(FOO, NAME, context=REVALIDATE) is None
-            assert repository.peek_project_list(context=REVALIDATE) is None
-
-
-async def test_what_is_known_to_be_absent_is_absent(upstream: Upstream) -> None:
-    """For as long as an index's word counts that there is no such project, and no longer."""
-    publish_json(upstream, [WHEEL])
-    clock = Clock()
-    bar = ProjectName("bar")
-    async with HttpRepository(upstream.simple, clock=clock, limits=QUICK) as repository:
-        assert repository.peek_project_page(bar) is None
-        with pytest.raises(ProjectNotFound):
-            await repository.get_project_page(bar)
-        with pytest.raises(ProjectNotFound):
-            repository.peek_project_page(bar)
-        with pytest.raises(ProjectNotFound):
-            repository.peek_resource(bar, FileName("bar-1.0.tar.gz"))
-        clock.now += 61
-        assert repository.peek_project_page(bar) is None
-
-
-async def test_a_page_whose_index_is_down_is_peeked_until_it_is_tried_again(
-    upstream: Upstream,
-) -> None:
-    """A stale page that counts for a few seconds, as its index failed, is at hand as long."""
-    publish_json(upstream, [WHEEL], max_age=60)
-    clock = Clock()
-    async with HttpRepository(upstream.simple, clock=clock, limits=QUICK) as repository:
-        page = await repository.get_project_page(FOO)
-        clock.now += 61
-        upstream.on("/simple/foo/", Reply(status=503))
-        assert await repository.get_project_page(FOO) is page
-        assert repository.peek_project_page(FOO) is page
-        assert page.freshness.stale_because is not None
-        clock.now += 6
-        assert repository.peek_project_page(FOO) is None
-
-
-async def _gone(repository: Repository) -> None:
-    """Wait until nothing is said of the project any more, within a second and a little."""
-    async with asyncio.timeout(2):
-        while True:
-            try:
-                if repository.peek_resource(FOO, NAME) is None:
-                    return
-            except (ProjectNotFound, ResourceNotFound):
-                return
-            await asyncio.sleep(0.02)
-
-
-async def test_a_local_file_that_is_removed_is_peeked_no_more(folder: Path) -> None:
-    """Within a second nothing is said of it, and once looked again that it is not there."""
-    clock = Clock()
-    async with LocalRepository(folder, clock=clock) as repository:
-        assert repository.peek_project_page(FOO) is None
-        assert repository.peek_project_list() is None
-        page = await repository.get_project_page(FOO)
-        await repository.get_project_list()
-        resource = await repository.get_resource(FOO, NAME)
-        assert repository.peek_project_page(FOO) is page
-        assert repository.peek_resource(FOO, NAME) is resource
-        with pytest.raises(ProjectNotFound):
-            repository.peek_project_page(ProjectName("bar"))
-        (folder / WHEEL.filename).unlink()
-        clock.now += 1
-        assert repository.peek_project_page(FOO) is None
-        assert repository.peek_resource(FOO, NAME) is None
-        assert repository.peek_project_list() is None
-        assert repository.peek_project_page(ProjectName("bar")) is None
-        with pytest.raises(ProjectNotFound):
-            await repository.get_project_page(FOO)
-        with pytest.raises(ProjectNotFound):
-            repository.peek_project_page(FOO)
-
-
-async def test_a_local_file_that_is_removed_is_gone_by_the_real_clock(folder: Path) -> None:
-    """Nobody has to ask the coroutine for a peek to stop."""
-    async with LocalRepository(folder) as repository:
-        await repository.get_resource(FOO, NAME)
-        (folder / WHEEL.filename).unlink()
-        await _gone(repository)
-
-
-async def test_a_directory_in_trouble_knows_of_no_absence(folder: Path) -> None:
-    """When it cannot be read, nothing is said of any project, not even that it is not there."""
-    clock = Clock()
-    async with LocalRepository(folder, clock=clock) as repository:
-        await repository.get_project_list()
-        folder.rename(folder.with_name("elsewhere"))
-        clock.now += 1
-        with pytest.raises(SourceUnavailable):
-            await repository.get_project_list()
-        assert repository.peek_project_list() is None
-        assert repository.peek_project_page(ProjectName("bar")) is None
 
 
 async def test_metadata_is_peeked_with_the_page_that_announces_it() -> None:
