@@ -37,7 +37,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def _open(family: socket.AddressFamily, address: Any, *, shared: bool) -> socket.socket:
-    listener = socket.socket(family)
+    listener = socket.socket(family, proto=socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
