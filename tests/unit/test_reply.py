@@ -1,4 +1,4 @@
-"""The head of an answer: its headers as they go over the wire, and nothing in them that would end them early."""
+"""The head of an answer: its headers as they go over the wire, and nothing that ends them early."""
 
 import re
 
