@@ -13,8 +13,8 @@ from bench.scenarios.pages import page_targets
 from bench.servers import ours
 
 WANTED = 20_000
-#: Descriptors that client and server need for other things.
-_RESERVED = 1_000
+#: Of the descriptors it may have: of more connections the server closes idle ones early.
+_PART = 0.4
 _PER_ADDRESS = 10_000
 _WAIT_S = 10
 _SETTLE_S = 1.0
@@ -24,7 +24,7 @@ def idle(bench: Bench) -> Iterator[Row]:
     """Memory for connections that each made one request for the small page, and stay silent."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the servers inherit it
-    count = min(WANTED, hard - _RESERVED)
+    count = min(WANTED, int(hard * _PART))
     with ours(bench.root, f"{bench.upstream_url}/json/") as server:
         targets = page_targets(bench, server, "small")
         own, nginx = _cost(targets["ours"], count), _cost(targets["nginx"], count)

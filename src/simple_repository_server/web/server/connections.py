@@ -50,8 +50,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 10_000
     #: For the first byte, and for the head of each request.
     head_s: float = 10.0
-    #: Between two requests, as long as there are few connections.
+    #: Between two requests, as long as there are few connections, and when there are as many as
+    #: there may be.
     idle_s: float = 75.0
+    crowded_idle_s: float = 5.0
     #: For the rest of a body that is not wanted.
     discard_s: float = 30.0
     linger_s: float = 2.0
@@ -76,8 +78,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 def idle_s(limits: Limits, connections: int) -> float:
     """How long one may be idle: less and less, once more than half of all possible are there."""
-    free = max(0.0, 1 - connections / limits.max_connections)
-    return limits.idle_s * min(1.0, 2 * free)
+    free = 1 - connections / limits.max_connections
+    return max(limits.crowded_idle_s, limits.idle_s * min(1.0, 2 * free))
 
 
 class Progress(msgspec.Struct):
