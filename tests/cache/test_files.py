@@ -375,6 +375,9 @@ async def test_a_full_disk_is_survived(
         assert all(content == WHEEL.content for content in contents)
         assert await _read(repository) == WHEEL.content
         assert not _files(folder)
+        async with asyncio.timeout(10):  # what is read is not waited for to be written
+            while not events:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         monkeypatch.setattr(FullDisk, "room", 10_000_000)
         await asyncio.sleep(0.3)
         assert await _read(repository) == WHEEL.content

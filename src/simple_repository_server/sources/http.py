@@ -47,6 +47,9 @@ _LIST = ".list"
 _LIST_GRACE_S = 7 * 24 * 3600.0
 
 
+_Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
+
+
 class HttpRepository(Repository):
     """The index at `url` (the address of its list, as pip would be given it).
 
@@ -90,8 +93,7 @@ class HttpRepository(Repository):
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
         #: Those that were asked for, by their page: no more than it has files.
-        self._resources: WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
-        self._resources = WeakKeyDictionary()
+        self._resources: _Resources = WeakKeyDictionary()
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(
             url_of=lambda project: f"{self._base}{project}/",
