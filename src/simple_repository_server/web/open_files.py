@@ -31,11 +31,12 @@ _ENTRY_WEIGHT = 500
 class OpenFile:
     """A file that is closed when nobody holds this object any more."""
 
-    __slots__ = ("_file", "fd", "key")
+    __slots__ = ("fd", "key")
 
     def __init__(self, file: BinaryIO, key: FileKey) -> None:
-        self._file = file
-        self.fd = file.fileno()
+        # A descriptor of its own: the collector could find the file object unclosed before this.
+        with file:
+            self.fd = os.dup(file.fileno())
         self.key = key
 
     def is_unchanged(self) -> bool:
@@ -44,7 +45,7 @@ class OpenFile:
         return (stat.st_size, stat.st_mtime_ns) == (self.key.size, self.key.mtime_ns)
 
     def __del__(self) -> None:
-        self._file.close()
+        os.close(self.fd)
 
 
 class OpenFiles:
