@@ -98,7 +98,7 @@ class Acceptor:
         taken: list[int] = []
         try:
             for _ in range(count):
-                taken.append(os.dup(self._listeners[0].fileno()))  # noqa: PERF401 - some are got before it fails
+                taken.append(os.dup(self._listeners[0].fileno()))  # noqa: PERF401 - all are closed
         except OSError:
             return False
         finally:

@@ -16,7 +16,6 @@ import msgspec
 
 from simple_repository_server.observe.events import ConnectionLimitReached, Emit, ignore
 
-_SWEEP_S = 1.0
 #: Connections beyond the limit that may be there until they have read why: so many, or this part
 #: of all that there may be.
 _MIN_REFUSED, _REFUSED_PART = 64, 16
@@ -62,6 +61,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: How slow it may be, in bytes a second over `slow_s`.
     slow_rate: float = 1000.0
     slow_s: float = 180.0
+    #: How often all this is looked at.
+    sweep_s: float = 1.0
     #: How many descriptors the process may have.
     descriptors: int = 0
 
@@ -157,7 +158,7 @@ class Connections:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._now = self._loop.time
-            self._loop.call_later(_SWEEP_S, self._sweep)
+            self._loop.call_later(self.limits.sweep_s, self._sweep)
         self.count += 1
         self._timed[connection.phase][connection] = self._now()
         if self.limits.descriptors:
@@ -221,7 +222,7 @@ class Connections:
 
     def _sweep(self) -> None:
         assert self._loop is not None
-        self._loop.call_later(_SWEEP_S, self._sweep)
+        self._loop.call_later(self.limits.sweep_s, self._sweep)
         self.tick += 1
         now = self._now()
         for phase, timed in self._timed.items():

@@ -38,7 +38,7 @@ class Cycle(RequestResponseCycle):
         # The application is told of an empty body: what comes is dropped.
         self.more_body = False
         self.message_event.set()
-        #: For a client that does not know chunks, the end of the connection ends the answer.
+        #: An answer of unknown length to a client of HTTP/1.0 ends with the connection.
         self._until_close = False
 
     @override
@@ -60,7 +60,9 @@ class Cycle(RequestResponseCycle):
     async def _cut(self, reason: str) -> None:
         if self.disconnected or self.response_complete:
             return
-        if self.response_started:
+        if self._until_close:
+            self._connection.cut(reason)
+        elif self.response_started:
             # What was sent before still arrives; that it is not all can be seen by its length.
             self._connection.cut_because = reason
             self._connection.close()

@@ -16,6 +16,7 @@ from simple_repository_server.web.problems import Problem, render_problem
 from simple_repository_server.web.reply import Head
 from simple_repository_server.web.server.connections import Connections, Phase
 from simple_repository_server.web.server.heads import Heads
+from simple_repository_server.web.server.sendfile import reset_at_close
 
 _BUSY = Problem(503, "There are too many connections to this server.", ((b"retry-after", b"2"),))
 _SLOW = Problem(408, "The request did not come in time.")
@@ -184,6 +185,8 @@ class Lifetime(HttpToolsProtocol):
     def cut(self, reason: str) -> None:
         """End it at once; what was sent so far is not all, which the client can see."""
         self.cut_because = self.cut_because or reason
+        if not self.transport.is_closing():
+            reset_at_close(self.transport)
         self.transport.abort()
 
     @override

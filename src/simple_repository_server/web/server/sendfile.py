@@ -6,15 +6,19 @@ may wait in the transport's own buffer meanwhile.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable
 
 #: After so many bytes the other connections have their turn.
 _STEP_BYTES = 2 * 1024 * 1024
 #: Without a descriptor to wait with, it is tried again after that time.
 _LOOK_S = 0.05
+#: `struct linger`: on, and for no time at all.
+_RESET = struct.pack("ii", 1, 0)
 _GONE = "the client went away"
 
 Done = Callable[[OSError | None, int], None]
@@ -40,6 +44,14 @@ def carrier_of(transport: asyncio.Transport) -> socket.socket:
         raise OSError("the connection is closed")
     carrier = transport.get_extra_info("socket")
     return socket.socket(carrier.family, socket.SOCK_STREAM, 0, carrier.fileno())
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Have the client be told that it did not get all, and the kernel drop what it did not take."""
+    with contextlib.suppress(OSError):
+        carrier = carrier_of(transport)
+        carrier.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        carrier.detach()
 
 
 def _duplicate(carrier: socket.socket) -> socket.socket:
