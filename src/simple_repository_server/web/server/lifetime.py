@@ -37,7 +37,7 @@ class Lifetime(HttpToolsProtocol):
         self.in_head = self.in_message = False
         #: Nothing that comes is read any more: what was read is answered, and that is the end.
         self.ending = False
-        #: Something that came was not read.
+        #: Something that came was not read, or may be on its way.
         self.dropped = False
         #: The client sends no more; we send no more.
         self.eof = self.ended = False
