@@ -18,7 +18,7 @@ from simple_repository_server.observe.events import ConnectionLimitReached, Emit
 
 #: Connections beyond the limit that may be there until they have read why: so many, or this part
 #: of all that there may be.
-_MIN_REFUSED, _REFUSED_PART = 64, 16
+_MIN_REFUSED, _REFUSED_PART = 16, 16
 #: Stop accepting when a connection's descriptor is this near to the limit of them.
 _SPARE_DESCRIPTORS = 16
 #: Who has not sent its request after so long may have to go for one that is new.
