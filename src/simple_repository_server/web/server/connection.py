@@ -64,12 +64,12 @@ class HttpConnection(Lifetime):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._carrier is not None:
-            self._carrier.detach()
         self._unread = b""
         super().connection_lost(exc)
         if self._sender is not None:
             self._sender.cancel()
+        if self._carrier is not None:
+            self._carrier.detach()
 
     @property
     @override
@@ -257,7 +257,8 @@ class HttpConnection(Lifetime):
         if self._carrier is None:
             self._carrier = carrier_of(self.transport)
         sender = FileSender(self._carrier, descriptor, offset, count, finished)
-        if not sender.start(head):
+        assert self.watch.writable is not None
+        if not sender.start(self.watch.writable, head):
             self._sender = sender
             self.watch.moved(self, Phase.BUSY)
             self.watch.writing(self)
