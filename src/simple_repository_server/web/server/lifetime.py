@@ -149,10 +149,11 @@ class Lifetime(HttpToolsProtocol):
         self.end()
 
     def refuse_busy(self, *, now: bool) -> None:
-        """Refuse the connection, if not `now` then when its request has come."""
+        """Refuse the connection when its request has come; if `now`, at once, however it ends."""
         self.over_limit = True
         if now:
             self.refuse(_BUSY)
+            self.close()
         else:
             self.settle()
 
