@@ -87,8 +87,13 @@ def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyS
 
 
 @contextmanager
-def serving(tmp_path: Path, *arguments: str | Path, **environment: str) -> Iterator[Server]:
-    """The command with these arguments, on a free port, until the block is left."""
+def serving(
+    tmp_path: Path, *arguments: str | Path, descriptors: int | None = None, **environment: str
+) -> Iterator[Server]:
+    """The command with these arguments, on a free port, until the block is left.
+
+    It may have so many `descriptors`, if that is given.
+    """
     log = tmp_path / f"server-{os.urandom(3).hex()}.log"
     command = [
         sys.executable,
@@ -98,6 +103,8 @@ def serving(tmp_path: Path, *arguments: str | Path, **environment: str) -> Itera
         "0",
         *map(str, arguments),
     ]
+    if descriptors is not None:
+        command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors), *command]
     clean = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
     with (
         log.open("w") as errors,

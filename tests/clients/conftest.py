@@ -48,6 +48,5 @@ def server(
             arguments.append("--stream-http-resources")
         if request.param == "html-cached":
             arguments += ["--files", "cache"]
-        environment = {"HOME": str(place)}
-        with serving(place, *arguments, **environment) as running:
+        with serving(place, *arguments, HOME=str(place)) as running:
             yield running

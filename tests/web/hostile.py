@@ -4,10 +4,15 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import msgspec
+import uvloop
 
 from simple_repository_server import (
     FilesMode,
@@ -128,3 +133,54 @@ async def still_answers(port: int) -> None:
     async with Client(port) as client:
         await client.send(get("/healthz", "Connection: close"))
         assert (await client.read_all()).startswith(b"HTTP/1.1 200 ")
+
+
+class Background(msgspec.Struct):
+    """A server in a thread of its own, with what it has told and what went wrong."""
+
+    port: int
+    events: list[Event]
+    errors: list[str]
+
+
+@contextmanager
+def in_background(tmp_path: Path, *, use_uvloop: bool) -> Iterator[Background]:
+    """`hostile_index` for clients that block."""
+    found = Background(0, [], [])
+    loop = uvloop.new_event_loop() if use_uvloop else asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: found.errors.append(str(context)))
+    started, stop = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        with Upstream() as upstream:
+            limits = Limits(linger_s=0.5, discard_s=0.5, sweep_s=0.1)
+            async with hostile_index(tmp_path, upstream, found.events.append, limits=limits) as it:
+                found.port = it.port
+                started.set()
+                await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(20)
+        yield found
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        loop.close()
+
+
+def exchange(port: int, *pieces: bytes, half_close: bool = True) -> bytes:
+    """Send the pieces, apart from each other, and read to the end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
+        with suppress(OSError):  # it need not read all of it
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(0.0005 * (len(pieces) > 1))
+            if half_close:
+                client.shutdown(socket.SHUT_WR)
+        while piece := client.recv(2**20):
+            received += piece
+        return received

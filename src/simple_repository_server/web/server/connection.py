@@ -65,12 +65,12 @@ class HttpConnection(Lifetime):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._carrier is not None:
-            self._carrier.detach()
         self._unread = b""
         super().connection_lost(exc)
         if self._sender is not None:
             self._sender.cancel()
+        if self._carrier is not None:
+            self._carrier.detach()
 
     @property
     @override
@@ -169,6 +169,11 @@ class HttpConnection(Lifetime):
         if problem is not None:
             self._refuse_in_turn(problem)
             return
+        try:
+            target = parse_target(self.url)
+        except httptools.HttpParserInvalidURLError as error:
+            self._refuse_in_turn(_no_request(error))
+            return
         length = body_length(self.headers)
         keep_alive = (
             version == "1.1"
@@ -179,7 +184,9 @@ class HttpConnection(Lifetime):
         )
         self._body_left = length or 0
         self.ending = not keep_alive
-        self.cycle = self._cycle(version, keep_alive=keep_alive)
+        # It may have sent more if that is not what it asked for.
+        self.dropped = self.ending and self.parser.should_keep_alive()
+        self.cycle = self._cycle(version, target, keep_alive=keep_alive)
         self.watch.moved(self, Phase.BUSY)
         self._start_asgi_task(self.cycle, self.app)
 
@@ -195,8 +202,8 @@ class HttpConnection(Lifetime):
 
     # --- answers, in turn ------------------------------------------------------------------------
 
-    def _cycle(self, version: str, *, keep_alive: bool) -> Cycle:
-        path, query = parse_target(self.url)
+    def _cycle(self, version: str, target: tuple[str, bytes], *, keep_alive: bool) -> Cycle:
+        path, query = target
         extensions: dict[str, dict[str, str]] = {WATCHED: {}}
         if can_send_files(self.transport):
             extensions["http.response.zerocopysend"] = {}
@@ -251,7 +258,8 @@ class HttpConnection(Lifetime):
         if self._carrier is None:
             self._carrier = carrier_of(self.transport)
         sender = FileSender(self._carrier, descriptor, offset, count, finished)
-        if not sender.start(head):
+        assert self.watch.writable is not None
+        if not sender.start(self.watch.writable, head):
             self._sender = sender
             self.watch.moved(self, Phase.BUSY)
             self.watch.writing(self)
@@ -265,12 +273,14 @@ class HttpConnection(Lifetime):
     # --- what is no request, and the end ---------------------------------------------------------
 
     def _malformed(self, error: httptools.HttpParserError) -> None:
-        cause = error.__context__
-        if cause is not None and not isinstance(cause, httptools.HttpParserError):
-            detail = "".join(traceback.format_exception(cause))
-            self.watch.emit(Trouble(what=f"unexpected {type(cause).__name__}", detail=detail))
-            cause = None
-        self._refuse_in_turn(Problem(400, f"This is no request of HTTP/1.1 ({cause or error})."))
+        cause: BaseException = error
+        if isinstance(error, httptools.HttpParserCallbackError):  # something was raised by us
+            cause = error.__context__ or error
+            if not isinstance(cause, httptools.HttpParserError):
+                detail = "".join(traceback.format_exception(cause))
+                self.watch.emit(Trouble(what=f"unexpected {type(cause).__name__}", detail=detail))
+                cause = error
+        self._refuse_in_turn(_no_request(cause))
 
     def _refuse_in_turn(self, problem: Problem) -> None:
         """Refuse what came last, behind the answers to what came before it."""
@@ -285,3 +295,7 @@ class HttpConnection(Lifetime):
             self.refuse(self._refusal)
         else:
             self.end()
+
+
+def _no_request(reason: BaseException) -> Problem:
+    return Problem(400, f"This is no request of HTTP/1.1 ({reason}).")

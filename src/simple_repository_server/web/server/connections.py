@@ -15,10 +15,11 @@ from typing import Protocol
 import msgspec
 
 from simple_repository_server.observe.events import ConnectionLimitReached, Emit, ignore
+from simple_repository_server.web.server.sendfile import Writable
 
 #: Connections beyond the limit that may be there until they have read why: so many, or this part
 #: of all that there may be.
-_MIN_REFUSED, _REFUSED_PART = 64, 16
+_MIN_REFUSED, _REFUSED_PART = 16, 16
 #: Stop accepting when a connection's descriptor is this near to the limit of them.
 _SPARE_DESCRIPTORS = 16
 #: Who has not sent its request after so long may have to go for one that is new.
@@ -152,12 +153,15 @@ class Connections:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
         self._told_at = float("-inf")
+        #: What waits for room in the sockets of all connections; there once there is one.
+        self.writable: Writable | None = None
 
     def made(self, connection: Connection) -> None:
         """A connection was accepted."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._now = self._loop.time
+            self.writable = Writable(self._loop)
             self._loop.call_later(self.limits.sweep_s, self._sweep)
         self.count += 1
         self._timed[connection.phase][connection] = self._now()

@@ -1,22 +1,19 @@
 """Sending a part of an open file over a connection without copying it (`sendfile(2)`).
 
-Most go at once, into the buffer of the socket. For the rest a duplicate of the socket's descriptor
-is waited for, as event loops do not let others wait for one that belongs to a transport. Nothing
-may wait in the transport's own buffer meanwhile.
+Most go at once, into the buffer of the socket; the rest when there is room again (`Writable`).
+Nothing may wait in the transport's own buffer meanwhile.
 """
 
 import asyncio
 import contextlib
-import errno
 import os
+import selectors
 import socket
 import struct
 from collections.abc import Callable
 
 #: After so many bytes the other connections have their turn.
 _STEP_BYTES = 2 * 1024 * 1024
-#: Without a descriptor to wait with, it is tried again after that time.
-_LOOK_S = 0.05
 #: `struct linger`: on, and for no time at all.
 _RESET = struct.pack("ii", 1, 0)
 _GONE = "the client went away"
@@ -54,20 +51,38 @@ def reset_at_close(transport: asyncio.Transport) -> None:
         carrier.detach()
 
 
-def _duplicate(carrier: socket.socket) -> socket.socket:
-    """The same connection by another descriptor. `dup` would make both of them block."""
-    return socket.socket(carrier.family, socket.SOCK_STREAM, 0, os.dup(carrier.fileno()))
+class Writable:
+    """Waits until sockets can be written to that belong to transports.
+
+    Event loops do not let others wait for those. So they wait for one selector, for all of them.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._selector = selectors.DefaultSelector()
+        loop.add_reader(self._selector.fileno(), self._call)
+
+    def wait(self, descriptor: int, action: Callable[[], None]) -> None:
+        """Call `action` whenever it can be written to, until that is forgotten."""
+        self._selector.register(descriptor, selectors.EVENT_WRITE, action)
+
+    def forget(self, descriptor: int) -> None:
+        """Call it no more; to be told before the descriptor is closed."""
+        self._selector.unregister(descriptor)
+
+    def _call(self) -> None:
+        for key, _ in self._selector.select(0):
+            key.data()
 
 
 class FileSender:
     """`count` bytes of an open file, from `offset` on, on their way behind a head.
 
     `done` is called once, with the error if it failed and the bytes that were sent. Whoever
-    starts it keeps the file open.
+    starts it keeps the file open, and cancels it before the socket `carrier` is closed.
     """
 
-    __slots__ = ("_carrier", "_done", "_duplicate", "_file", "_head", "_loop", "_offset", "_start",
-                 "_stop", "_timer")  # fmt: skip
+    __slots__ = ("_carrier", "_done", "_file", "_head", "_offset", "_start", "_stop", "_waiting",
+                 "_writable")  # fmt: skip
 
     def __init__(
         self, carrier: socket.socket, descriptor: int, offset: int, count: int, done: Done
@@ -78,37 +93,24 @@ class FileSender:
         self._stop = offset + count
         self._done: Done | None = done
         self._head = b""
-        #: There once there is something to wait for.
-        self._duplicate: socket.socket | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        #: There once there is something to wait for: by what, and for which descriptor.
+        self._writable: Writable | None = None
+        self._waiting = -1
 
-    def start(self, head: bytes = b"") -> bool:
+    def start(self, writable: Writable, head: bytes = b"") -> bool:
         """Send the head and as much of the file as there is room for; whether that was all.
 
         If it was all, or failed at once, `done` has been called when this returns.
         """
         self._head = head
         try:
-            if not self._step(self._carrier):
-                self._loop = asyncio.get_running_loop()
-                self._wait(self._loop)
+            if not self._step():
+                self._writable, self._waiting = writable, self._carrier.fileno()
+                writable.wait(self._waiting, self._continue)
                 return False
         except OSError as error:
             self._finish(error)
         return True
-
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on when there is room again."""
-        self._timer = None
-        try:
-            self._duplicate = _duplicate(self._carrier)
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE}:
-                raise
-            self._timer = loop.call_later(_LOOK_S, self._continue)
-        else:
-            loop.add_writer(self._duplicate, self._continue)
 
     @property
     def sent(self) -> int:
@@ -120,16 +122,16 @@ class FileSender:
         self._finish(OSError(_GONE))
 
     def _continue(self) -> None:
-        assert self._loop is not None
+        if self._done is None:  # another one that could go on has ended this one
+            return
         try:
-            is_all = self._step(self._duplicate or self._carrier)
-            if not is_all and self._duplicate is None:
-                self._wait(self._loop)
+            self._step()
         except OSError as error:
             self._finish(error)
 
-    def _step(self, carrier: socket.socket) -> bool:
+    def _step(self) -> bool:
         """Send what there is room for; whether that was all."""
+        carrier = self._carrier
         limit = min(self._stop, self._offset + _STEP_BYTES)
         try:
             if self._head:
@@ -148,12 +150,9 @@ class FileSender:
         return True
 
     def _finish(self, error: OSError | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._duplicate is not None and self._loop is not None:
-            self._loop.remove_writer(self._duplicate)
-            self._duplicate.close()
-            self._duplicate = None
+        if self._writable is not None:
+            self._writable.forget(self._waiting)
+            self._writable = None
         if isinstance(error, ConnectionError):
             error = OSError(_GONE)
         done, self._done = self._done, None
