@@ -66,7 +66,7 @@ ATTRIBUTES: dict[type, set[str]] = {
         "access_logger", "app", "app_state", "asgi_version", "client", "connections", "cycle",
         "flow",
         "headers",
-        "logger", "parser", "root_path", "scheme", "server_state",
+        "logger", "parser", "pipeline", "root_path", "scheme", "server_state",
         "transport", "url",
     },
     RequestResponseCycle: {
