@@ -71,5 +71,5 @@ def _cached(disk: DiskCache) -> list[Path]:
 
 async def _until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not happened():
+        while not happened():  # noqa: ASYNC110 - it is on a disk
             await asyncio.sleep(0.01)
