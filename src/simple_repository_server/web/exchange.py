@@ -60,7 +60,7 @@ class Request:
         #: As it was sent.
         self.query_string = query_string
         self.headers = headers
-        asks = b"no-cache" in headers.get(b"cache-control", b"")
+        asks = b"no-cache" in headers.get(b"cache-control", b"").lower()
         #: What components may know of the request.
         self.context = _REVALIDATE if asks else NO_CONTEXT
         self.user_agent = headers.get(b"user-agent", b"").decode("latin-1")
