@@ -262,6 +262,20 @@ async def test_a_redirect_mode_has_no_bytes(tmp_path: Path, upstream: Upstream) 
             assert (answer.status, answer.body) == (200, REMOTE.content)
 
 
+async def test_no_more_than_the_begin_of_long_texts_is_told(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Whatever a client sends, the lines that wait to be written take little memory."""
+    events: list[Event] = []
+    async with _app(tmp_path, upstream, events.append) as app, on_socket(app) as server:
+        long = "x" * 60_000
+        await ask(server.port, get("/healthz", f"User-Agent: pip/1 {long}"))
+        await ask(server.port, get(f"/{long}"))
+    agent, path = [event for event in events if isinstance(event, RequestFinished)]
+    assert agent.user_agent == f"pip/1 {long}"[:1000]
+    assert path.path == f"/{long}"[:1000]
+
+
 class _Observed(Request):
     """A request of which can be seen that it is gone."""
 
