@@ -94,6 +94,8 @@ class Resource:
     path: Path | None = None
     #: Which file that is exactly: `open_checked` opens it and no other.
     file_key: FileKey | None = None
+    #: Has the bytes, too, where the file proves to be gone or corrupt.
+    fallback: "Resource | None" = None
     #: Where a client can fetch the bytes itself, without credentials.
     location: str | None = None
     #: What the bytes may be kept under; None if they are not worth keeping.

@@ -1,5 +1,6 @@
 """The command: what it prints, what it refuses, how it starts and stops."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -65,7 +66,8 @@ def _packages(tmp_path: Path) -> Path:
         (["--max-connections", "0", "."], "max-connections"),
         (["--max-connections", "2000000000", "."], "ulimit"),
         (["--shutdown-timeout", "-1", "."], "shutdown-timeout"),
-        (["--small-files", "few", "."], "few"),
+        (["--small-files", "few", "."], "--small-files 'few'"),
+        (["--cache-size", "lots", "."], "--cache-size 'lots'"),
         (["no/such/directory"], "no/such/directory"),
         (["pyproject.toml"], "is no directory"),
         (["http://"], "http://"),
@@ -234,6 +236,45 @@ def test_it_runs_with_closed_streams(tmp_path: Path, closed: str, workers: str) 
                 assert b"alive" in connection.getresponse().read()
         process.terminate()
         assert process.wait(10) == 0
+
+
+@WORKERS
+def test_a_full_stdout_does_not_hold_it_up(tmp_path: Path, workers: str) -> None:
+    """Where nobody reads the start-up message, it serves and stops all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    reading, writing = os.pipe()
+    _fill(writing)
+    options = ["--workers", workers, "--port", str(port), str(tmp_path)]
+    command = [sys.executable, "-m", "simple_repository_server", *options]
+    with running(subprocess.Popen(command, stdout=writing)) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        with closing(connection):
+            assert comes_true(partial(_answers, connection))
+        process.terminate()
+        assert process.wait(10) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def _fill(pipe: int) -> None:
+    """Write into the pipe until it takes no byte more."""
+    os.set_blocking(pipe, False)
+    for size in (65536, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, bytes(size))
+    os.set_blocking(pipe, True)
+
+
+@WORKERS
+def test_a_path_that_stdout_cannot_encode_is_served(tmp_path: Path, workers: str) -> None:
+    """In the start-up message it has question marks."""
+    folder = tmp_path / "pakiety-ż"
+    folder.mkdir()
+    with serving(tmp_path, "--workers", workers, folder, PYTHONIOENCODING="ascii") as server:
+        assert f"{tmp_path}/pakiety-? (directory)" in server.banner
+        assert _get(server, "/healthz")[0] == 200
 
 
 def _answers(connection: http.client.HTTPConnection) -> bool:

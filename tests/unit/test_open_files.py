@@ -138,14 +138,14 @@ async def test_memory_is_bounded(tmp_path: Path, files: OpenFiles) -> None:
     assert there == [True, False, True, True]
 
 
-async def test_a_file_for_which_there_is_no_memory_is_read_each_time(tmp_path: Path) -> None:
-    """A small file that does not fit at all is served all the same, checked each time."""
-    files = OpenFiles(small_bytes=LIMIT, memory_bytes=0)
-    resource = _written(tmp_path, "a", SMALL)
-    for turn in (1, 2):
-        assert await files.get(resource, _key(resource)) == SMALL
-        assert resource.opened == turn
-    assert files.peek(_key(resource)) is None
+async def test_a_file_that_memory_cannot_hold_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    """However small it counts, a file that would not stay in memory is sent from its descriptor."""
+    files = OpenFiles(small_bytes=10 * LIMIT, memory_bytes=LIMIT + BESIDE)
+    fits, exceeds = _written(tmp_path, "a", bytes(LIMIT)), _written(tmp_path, "b", bytes(LIMIT + 1))
+    assert isinstance(await files.get(fits, _key(fits)), bytes)
+    assert files.peek(_key(fits)) == bytes(LIMIT)
+    assert isinstance(await files.get(exceeds, _key(exceeds)), OpenFile)
+    assert isinstance(files.peek(_key(exceeds)), OpenFile)
 
 
 @settings(max_examples=30, deadline=None)

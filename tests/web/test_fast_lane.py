@@ -1,8 +1,10 @@
 """The fast lane: what needs no waiting is answered without a task, and just as it would be."""
 
 import asyncio
+import gc
 import hashlib
 import os
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from simple_repository_server.observe.events import Event, RequestFinished
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.web.exchange import Request
 from simple_repository_server.web.index import IndexApp
 from tests.web.lane import Answer, ask, get, on_socket
 
@@ -257,3 +260,40 @@ async def test_a_redirect_mode_has_no_bytes(tmp_path: Path, upstream: Upstream) 
         for _ in range(2):
             (answer,) = await ask(server.port, target)
             assert (answer.status, answer.body) == (200, REMOTE.content)
+
+
+async def test_no_more_than_the_begin_of_long_texts_is_told(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Whatever a client sends, the lines that wait to be written take little memory."""
+    events: list[Event] = []
+    async with _app(tmp_path, upstream, events.append) as app, on_socket(app) as server:
+        long = "x" * 60_000
+        await ask(server.port, get("/healthz", f"User-Agent: pip/1 {long}"))
+        await ask(server.port, get(f"/{long}"))
+    agent, path = [event for event in events if isinstance(event, RequestFinished)]
+    assert agent.user_agent == f"pip/1 {long}"[:1000]
+    assert path.path == f"/{long}"[:1000]
+
+
+class _Observed(Request):
+    """A request of which can be seen that it is gone."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("target", ["/simple/local/", "/simple/", "/healthz", "/nothing"])
+async def test_a_request_is_gone_when_nobody_holds_it(
+    tmp_path: Path, upstream: Upstream, target: str
+) -> None:
+    """What a request remembers does not keep it: no collector has to look for it."""
+    async with _app(tmp_path, upstream) as app:
+        request = _Observed("GET", target, b"", {b"host": b"x"})
+        app.peek(request)
+        observed = weakref.ref(request)
+        gc.disable()
+        try:
+            del request
+            assert observed() is None
+        finally:
+            gc.enable()

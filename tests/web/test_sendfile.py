@@ -139,7 +139,7 @@ async def test_a_client_that_goes_is_told_of_once(pair: Pair, descriptor: int, r
     ((error, sent),) = sending.ends
     assert error == "the client went away"
     assert 0 < sent < len(CONTENT)
-    assert open_descriptors() == before - reset
+    assert open_descriptors() <= before - reset
 
 
 @contextmanager

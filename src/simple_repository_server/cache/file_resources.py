@@ -104,6 +104,8 @@ class KeptResource(PathResource):
     Another process may just have replaced it by its own copy.
     """
 
+    fallback: FetchedResource
+
     def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
         super().__init__(
             found.path,
@@ -112,7 +114,7 @@ class KeptResource(PathResource):
             inode=found.inode,
             sha256=found.sha256,
         )
-        self._fetched = fetched
+        self.fallback = fetched
 
     @override
     @asynccontextmanager
@@ -121,7 +123,7 @@ class KeptResource(PathResource):
             try:
                 body = await stack.enter_async_context(super().open(byte_range))
             except SourceUnavailable:
-                body = await stack.enter_async_context(self._fetched.open(byte_range))
+                body = await stack.enter_async_context(self.fallback.open(byte_range))
             yield body
 
 

@@ -82,7 +82,7 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, 
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
 def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> None:
     """How much there is of what, and when it was used."""
-    budget = parse_size(cache_size)
+    budget = parse_size(cache_size, option="--cache-size")
     disk = _disk(cache_dir)
     exists = check_is_cache(disk.folder)
     found, free = usage(disk), free_bytes(disk.folder)
@@ -164,7 +164,7 @@ def prune_command(
     What was used within the last seconds stays. What crashed servers left behind, and notes of
     files that are gone, go in any case.
     """
-    max_bytes = None if cache_size is None else parse_size(cache_size)
+    max_bytes = None if cache_size is None else parse_size(cache_size, option="--cache-size")
     unused_s = None if unused_for is None else unused_for * _DAY_S
     disk = _existing(cache_dir)
     result = prune(disk, max_bytes=max_bytes, unused_s=unused_s, dry_run=dry_run)

@@ -1,6 +1,5 @@
 """Serving: one process, or several below one that looks after them."""
 
-import contextlib
 import gc
 import logging
 import os
@@ -14,6 +13,7 @@ from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
+from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.logs import LogWriter, StandardLogging, ThreadlessLog
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
     worker = _worker(settings, hangup, max_connections, descriptors)
 
     def announce() -> None:
-        with contextlib.suppress(OSError):  # nobody reads it
-            print(announcement(port), flush=True)  # noqa: T201
+        # A full pipe must not hold up the server, nor a path that stdout cannot encode end it.
+        text = f"{announcement(port)}\n".encode(sys.stdout.encoding, "replace")
+        LogFile(sys.stdout).write_at_once(text)
 
     if settings.workers == 1:
         status = worker.run_alone(listeners[0], announce)

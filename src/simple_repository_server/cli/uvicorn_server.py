@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -136,11 +137,11 @@ class Server(uvicorn.Server):
     @override
     async def main_loop(self) -> None:
         while not self.should_exit:
+            made_at = time.time()
+            await self.on_tick(0)  # makes the header Date
             with contextlib.suppress(TimeoutError):
-                # When the second changes, and with it the header Date.
-                async with asyncio.timeout(1 - time.time() % 1):
+                async with asyncio.timeout(next_date_s(made_at, time.time())):
                     await self._stop.wait()
-            await self.on_tick(0)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -177,3 +178,12 @@ class Server(uvicorn.Server):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_CANCEL_S)
+
+
+def next_date_s(made_at: float, now: float) -> float:
+    """Seconds until the header `Date` that was made at `made_at` is that of a second that is over.
+
+    Timers may fire a moment early: one made just before the second changed is due at once. After
+    the clock was set back it is due within a second.
+    """
+    return min(1.0, math.floor(made_at) + 1 - now)

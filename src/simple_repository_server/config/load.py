@@ -152,11 +152,12 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
-def parse_size(text: str) -> int:
-    """Bytes from a text as `10GB`, `512 MiB` or `2000000`. Raises `BadSetting`."""
+def parse_size(text: str, *, option: str) -> int:
+    """Bytes from the text of an option, as `10GB`, `512 MiB` or `2000000`. Raises `BadSetting`."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise BadSetting(f"{text!r} is no size. Give bytes, or a number with a unit, as 10GB.")
+        reason = "is no size. Give bytes, or a number with a unit, as 10GB."
+        raise BadSetting(f"{option} {text!r} {reason}")
     number, unit, binary = found.groups()
     factor = _UNITS[unit.lower()]
     if binary:

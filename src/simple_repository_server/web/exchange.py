@@ -19,6 +19,8 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _READING = ("GET", "HEAD")
 _REVALIDATE = RequestContext(revalidate=True)
+#: How much of a path and of a user agent is told: many lines may wait to be written.
+_MAX_TOLD = 1000
 
 
 #: The extension of a server that cuts off clients which do not take what they are sent.
@@ -60,10 +62,10 @@ class Request:
         #: As it was sent.
         self.query_string = query_string
         self.headers = headers
-        asks = b"no-cache" in headers.get(b"cache-control", b"")
+        asks = b"no-cache" in headers.get(b"cache-control", b"").lower()
         #: What components may know of the request.
         self.context = _REVALIDATE if asks else NO_CONTEXT
-        self.user_agent = headers.get(b"user-agent", b"").decode("latin-1")
+        self.user_agent = headers.get(b"user-agent", b"")[:_MAX_TOLD].decode("latin-1")
         #: What follows from the request alone, remembered by those who decided it.
         self.route: Any = None
         self.variant: Any = None
@@ -173,7 +175,7 @@ class Exchange(Request):
         client = scope.get("client")
         return RequestFinished(
             method=self.method,
-            path=scope["path"],
+            path=scope["path"][:_MAX_TOLD],
             status=self.status,
             bytes=self.sent,
             duration_ms=duration_ms,

@@ -101,7 +101,9 @@ class FileEndpoint:
             try:
                 content = await self._open_files.get(resource, key)
             except SourceUnavailable:
-                content = None  # it may still be had in another way, or says why not
+                if resource.fallback is None:
+                    raise
+                resource = resource.fallback
         if content is not None:
             await exchange.answer(_reply(resource, wanted, content))
         else:

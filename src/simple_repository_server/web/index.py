@@ -105,9 +105,9 @@ class IndexApp:
         """
         if request.route is None:
             endpoint, arguments = self._route(request.path)
-            request.route = endpoint.peek, (request, self._repository, *arguments)
+            request.route = endpoint.peek, (self._repository, *arguments)
         peek, given = request.route
-        reply: Reply | None = peek(*given)
+        reply: Reply | None = peek(request, *given)
         return reply
 
     def _route(self, path: str) -> Route:

@@ -60,7 +60,8 @@ class OpenFiles:
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._small_bytes = small_bytes
+        # What memory cannot hold would be read as a whole each time.
+        self._small_bytes = min(small_bytes, max(0, memory_bytes - _ENTRY_WEIGHT))
         self._clock = clock
         self._contents: MemoryCache[FileKey, bytes] = MemoryCache(memory_bytes)
         self._open: OrderedDict[FileKey, tuple[OpenFile, float]] = OrderedDict()

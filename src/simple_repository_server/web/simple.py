@@ -38,7 +38,7 @@ class SimpleEndpoints:
         if project != text:
             return redirection(request, f"../{project}/")
         # The next time the name need not be parsed again.
-        request.route = self._peek_named, (request, repository, project)
+        request.route = self._peek_named, (repository, project)
         return self._peek_named(request, repository, project)
 
     def _peek_named(
