@@ -91,7 +91,7 @@ async def test_the_part_comes_behind_its_head(
     assert await _read(client, len(HEAD) + count) == HEAD + CONTENT[start : start + count]
     await asyncio.sleep(0.05)
     assert sending.ends == [("", count)]
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     sending.sender.cancel()
     assert len(sending.ends) == 1
 
