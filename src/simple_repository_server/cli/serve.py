@@ -124,12 +124,22 @@ _MB = 1024 * 1024
     default=DEFAULT_MEMORY_BYTES // _MB,
     show_default=True,
     metavar="MB",
-    help="Memory for pages and metadata.",
+    help="Memory for pages, metadata and small files.",
 )
 @click.option(
-    "--log-format", type=click.Choice(FORMATS), default="text", show_default=True, help="Of stderr."
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Log format.",
 )
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Log events of this level and above, to stderr; requests are 'info'.",
+)
 @click.version_option(__version__, prog_name="simple-repository-server")
 def command(source: tuple[str, ...], **options: Any) -> None:
     """Combine local directories and remote indexes into one Python package index.

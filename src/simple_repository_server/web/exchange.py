@@ -27,12 +27,12 @@ _MAX_TOLD = 1000
 WATCHED = "simple_repository_server.watched"
 
 
-class ClientGone(OSError):
-    """There is nobody any more to take the answer, of whose last part `sent` bytes were taken."""
+#: Where the server notes in a message how many bytes of a file it has sent, if that fails.
+SENT = "simple_repository_server.sent"
 
-    def __init__(self, reason: str, *, sent: int = 0) -> None:
-        super().__init__(reason)
-        self.sent = sent
+
+class ClientGone(OSError):
+    """There is nobody any more to take the answer."""
 
 
 class Request:
@@ -48,10 +48,6 @@ class Request:
         "user_agent",
         "variant",
     )
-
-    #: How clients speak to the server, and where the application is mounted.
-    scheme = "http"
-    root = ""
 
     def __init__(
         self, method: str, path: str, query_string: bytes, headers: dict[bytes, bytes]
@@ -136,16 +132,17 @@ class Exchange(Request):
 
     async def send_part(self, part: FilePart) -> None:
         """Have the server send the part of a file, if it can (`sends_files`)."""
-        message = {
+        message: Message = {
             "type": "http.response.zerocopysend",
             "file": part.file.fd,
             "offset": part.offset,
             "count": part.count,
+            SENT: 0,
         }
         try:
             await self._send(message)
-        except ClientGone as error:
-            self.sent = error.sent
+        except BaseException:
+            self.sent = message[SENT]
             raise
         self.sent = part.count
 

@@ -9,7 +9,7 @@ import msgspec
 from simple_repository_server.model import SourceState
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
-from simple_repository_server.web.exchange import Request
+from simple_repository_server.web.exchange import Exchange, Request
 from simple_repository_server.web.problems import Headers
 from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
@@ -28,33 +28,35 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,20}/?")
 
 
-def home(request: Request, repository: Repository) -> Reply:
+async def home(exchange: Exchange, repository: Repository) -> None:
     """What this index is and how to use it: HTML for people, JSON on request."""
     states = repository.source_states()
-    if choose_error_form(request.header(b"accept")) is ErrorForm.JSON:
+    if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
         facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
-        return _json(200, {**facts, "sources": _described(states)})
-    body = _page(f"{_base(request)}/simple/", states).encode()
-    return Reply(Head(200, _headers("text/html; charset=utf-8", body)), body)
+        reply = _json(200, {**facts, "sources": _described(states)})
+    else:
+        body = _page(f"{_base(exchange)}/simple/", states).encode()
+        reply = Reply(Head(200, _headers("text/html; charset=utf-8", body)), body)
+    await exchange.answer(reply)
 
 
-def _base(request: Request) -> str:
+def _base(exchange: Exchange) -> str:
     """Where clients find the root, as far as it can be known.
 
     Behind a proxy that is what the proxy says. Anyone can say it, but it is shown to none but them.
     """
 
     def said(name: bytes) -> str:
-        return request.header(name).partition(",")[0].strip()
+        return exchange.header(name).partition(",")[0].strip()
 
     scheme = said(b"x-forwarded-proto")
     if scheme not in {"http", "https"}:
-        scheme = request.scheme
-    host = said(b"x-forwarded-host") or request.header(b"host")
+        scheme = exchange.scheme
+    host = said(b"x-forwarded-host") or exchange.header(b"host")
     origin = f"{scheme}://{host}" if _HOST.fullmatch(host) else ""
     prefix = said(b"x-forwarded-prefix")
     prefix = prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else ""
-    return f"{origin}{prefix}{request.root}"
+    return f"{origin}{prefix}{exchange.root}"
 
 
 def healthz(_: Request, repository: Repository) -> Reply:

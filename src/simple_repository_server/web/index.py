@@ -83,7 +83,7 @@ class IndexApp:
             small_file_bytes=small_file_bytes,
         )
         self._fixed: dict[str, Endpoint] = {
-            "/": immediate(home),
+            "/": Endpoint(home, lambda *_: None),
             "/simple": self._index.list_without_slash,
             "/simple/": self._index.project_list,
             "/healthz": immediate(healthz),

@@ -7,7 +7,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from simple_repository_server.errors import TransferAborted
-from simple_repository_server.web.exchange import ClientGone
+from simple_repository_server.web.exchange import SENT, ClientGone
 from simple_repository_server.web.server.sendfile import Done, FileSender
 
 
@@ -99,21 +99,21 @@ class Cycle(RequestResponseCycle):
         await self._drained()
         if self.disconnected or self.transport.is_closing():
             raise ClientGone(self._connection.cut_because or "the client went away")
-        finished: asyncio.Future[tuple[OSError | None, int]]
-        finished = asyncio.get_running_loop().create_future()
+        finished: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
-        def done(error: OSError | None, sent: int) -> None:
+        def done(error: OSError | None, _: int) -> None:
             if not finished.done():
-                finished.set_result((error, sent))
+                finished.set_result(error)
 
         sender = self._connection.send_file(message["file"], message["offset"], count, done)
         try:
-            error, sent = await finished
+            error = await finished
         finally:
             sender.cancel()
+            message[SENT] = sender.sent
         if error is not None:
             self._connection.cut(str(error))
-            raise ClientGone(self._connection.cut_because, sent=sent)
+            raise ClientGone(self._connection.cut_because)
         self.expected_content_length -= count
         if not message.get("more_body", False):
             await self._send_body({"type": "http.response.body", "body": b"", "more_body": False})
