@@ -96,7 +96,7 @@ class HttpConnection(Lifetime):
         self.eof = True
         if not self.is_busy:
             self.close()
-        return True
+        return self.scheme == "http"  # TLS has no half of a connection
 
     def _read(self) -> None:
         """Parse what is there, up to the request that has to wait for the one at hand."""
