@@ -177,8 +177,8 @@ def test_the_protocol_under_tls_gives_the_same_answers(sources: Sources, tmp_pat
         ) as client:
             home = f"warm {('GET', '/', {})}"
             found, expected = _ask_all(client), sources.answers("stream")
-            assert b"--index-url https://127" in found[home].body
-            assert b"--index-url http://127" in expected[home].body
+            assert b"--index-url https://" in found[home].body
+            assert b"--index-url http://" in expected[home].body
             for_people = {request for request in found if "'/', {}" in request}
             _assert_same(_without(found, for_people), _without(expected, for_people))
 
