@@ -17,7 +17,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.model import File, ProjectList, ProjectPage
 from simple_repository_server.web.folding import fold, refold
 from simple_repository_server.web.problems import Headers
-from simple_repository_server.web.reply import Head, Reply
+from simple_repository_server.web.reply import JOINED_BYTES, Head, Reply
 from simple_repository_server.wire import html, json
 from simple_repository_server.wire.negotiation import (
     Coding,
@@ -102,8 +102,9 @@ class Rendered(msgspec.Struct):
         if warning:
             headers.append((b"warning", _warning(110, f"stale: {warning}")))
         headers += [(b"warning", _warning(199, f"incomplete: {text}")) for text in incomplete]
-        self.complete = Reply(Head(200, headers), self.body)
-        self.unchanged = Reply(Head(304, [pair for pair in headers if pair[0] not in _ABOUT_BODY]))
+        self.complete = Reply(Head(200, headers), self.body, lasting=True)
+        about_itself = [pair for pair in headers if pair[0] not in _ABOUT_BODY]
+        self.unchanged = Reply(Head(304, about_itself), lasting=True)
         self.told = told
 
 
@@ -132,7 +133,8 @@ class _Entry(msgspec.Struct):
         """About how many bytes of memory it takes; variants may have one body between them."""
         there = [rendered for rendered in self.variants if rendered is not None]
         sizes = {id(rendered.body): len(rendered.body) for rendered in there}
-        return 500 + 800 * len(there) + sum(sizes.values())
+        joined = sum(size for size in sizes.values() if size <= JOINED_BYTES)
+        return 500 + 800 * len(there) + sum(sizes.values()) + joined
 
 
 class Renderer:

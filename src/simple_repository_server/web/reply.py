@@ -15,6 +15,10 @@ from simple_repository_server.web.problems import Headers
 _INVALID = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+#: Up to here bodies are remembered together with their heads, a second time.
+JOINED_BYTES = 32 * 1024
+
+
 class FilePart(msgspec.Struct, frozen=True):
     """`count` bytes of an open file, from `offset` on."""
 
@@ -54,6 +58,11 @@ class Reply(msgspec.Struct):
     body: bytes = b""
     #: What is sent in the place of `body`.
     part: FilePart | None = None
+    #: It is given again and again: what is made of it may be remembered here.
+    lasting: bool = False
+    #: All of it as it was sent last, if it is small, and with which headers before its own.
+    sent: bytes = b""
+    sent_with: object = None
 
     @property
     def status(self) -> int:

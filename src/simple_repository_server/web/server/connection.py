@@ -62,6 +62,7 @@ class HttpConnection(Lifetime):
         self._refusal: Problem | None = None
         self._sender: FileSender | None = None
         self._carrier: socket.socket | None = None
+        self._sends_files: bool | None = None
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,6 +77,13 @@ class HttpConnection(Lifetime):
     @override
     def is_busy(self) -> bool:
         return self.cycle is not None or self._sender is not None
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether files can be sent past the transport."""
+        if self._sends_files is None:
+            self._sends_files = can_send_files(self.transport)
+        return self._sends_files
 
     # --- what comes in ---------------------------------------------------------------------------
 
@@ -205,7 +213,7 @@ class HttpConnection(Lifetime):
     def _cycle(self, version: str, target: tuple[str, bytes], *, keep_alive: bool) -> Cycle:
         path, query = target
         extensions: dict[str, dict[str, str]] = {WATCHED: {}}
-        if can_send_files(self.transport):
+        if self.sends_files:
             extensions["http.response.zerocopysend"] = {}
         scope: Any = {
             "type": "http",

@@ -11,15 +11,11 @@ from typing import Any
 from typing_extensions import override
 
 from simple_repository_server.web.exchange import Request
-from simple_repository_server.web.reply import FilePart
+from simple_repository_server.web.reply import JOINED_BYTES, FilePart
 from simple_repository_server.web.server.connection import HttpConnection
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.fast_lane import FastLane
 from simple_repository_server.web.server.heads import MAX_HEAD_BYTES
-from simple_repository_server.web.server.sendfile import can_send_files
-
-#: Larger bodies are not copied to stand behind their head.
-_JOIN_BYTES = 4 * 1024
 
 
 class IndexProtocol(HttpConnection):
@@ -89,27 +85,28 @@ class IndexProtocol(HttpConnection):
             return False
         head, body = reply.head, reply.body
         default = self.server_state.default_headers
-        if keep_alive and head.sent_with is default:
-            lines = head.sent
-        else:
-            lines = self.heads.of(head, default, keep_alive=keep_alive)
+        if keep_alive and reply.sent_with is default and request.method == "GET":
+            self.transport.write(reply.sent)
+            self._lane.finished(request, head.status, started, self._client_host, len(body))
+            return True
+        lines = self.heads.of(head, default, keep_alive=keep_alive)
         if request.method == "HEAD":
             body = b""
         elif reply.part is not None:
             return self._send_part(request, head.status, reply.part, started, lines)
-        if not body:
-            self.transport.write(lines)
-        elif len(body) <= _JOIN_BYTES:
-            self.transport.write(lines + body)
-        else:
+        elif reply.lasting and keep_alive and len(body) <= JOINED_BYTES:
+            reply.sent, reply.sent_with = lines + body, default
+        if body:
             self.transport.writelines((lines, body))
+        else:
+            self.transport.write(lines)
         self._lane.finished(request, head.status, started, self._client_host, len(body))
         return True
 
     def _send_part(
         self, request: Request, status: int, part: FilePart, started: float, lines: bytes
     ) -> bool:
-        if not can_send_files(self.transport):
+        if not self.sends_files:
             return False
 
         def done(error: OSError | None, sent: int, _held: FilePart = part) -> None:
