@@ -128,12 +128,14 @@ class Upstream:
         self._ready.set()
         self._loop.run_forever()
         server.close()
+        # A task that is cancelled before its first step would not close its connection.
+        self._loop.run_until_complete(_turns())
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         # Connections are closed one turn after they were told to.
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(_turns())
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,6 +197,12 @@ class Upstream:
         writer.write(data)
         await writer.drain()
         self.sent += len(data)
+
+
+async def _turns() -> None:
+    """Let what was just accepted, or told to end, get there."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _parse(head: bytes) -> Request:
