@@ -371,8 +371,8 @@ async def test_digests_are_computed_once(folder: Path, tmp_path: Path) -> None:
         if run == 2:
             _put(folder, build_wheel("foo", "1.0", requires=["x"]))
         async with _served(folder, digests=store, emit=events.append) as repository:
-            await repository.get_project_page(FOO)
             await repository._warm_up  # type: ignore[misc]
+            await repository.get_project_page(FOO)
         inspected.append(sum(isinstance(event, Inspecting) for event in events))
     assert inspected == [5, 0, 1]
 

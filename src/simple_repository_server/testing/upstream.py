@@ -12,9 +12,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
 import msgspec
+from typing_extensions import override
 
 _CHUNK = 64 * 1024
 _START_S = 10
@@ -72,6 +74,9 @@ class Upstream:
         self._turns: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="upstream")
+        self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
+        #: All connections, so that each of them is closed in the end, wherever it got to.
+        self._accepted: list[socket.socket] = []
         self._ready = threading.Event()
         self._port = 0
         self._refusing = False
@@ -122,23 +127,31 @@ class Upstream:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+            asyncio.start_server(self._serve, sock=_Listener(self._accepted), backlog=1024)
         )
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        # A task that is cancelled before its first step would not close its connection.
-        self._loop.run_until_complete(_turns())
-        tasks = asyncio.all_tasks(self._loop)
+        for _ in range(5):  # what was accepted just now begins later than the others
+            self._loop.run_until_complete(self._end())
+        self._loop.close()
+        for connection in self._accepted:
+            connection.close()
+
+    async def _end(self) -> None:
+        """End all connections, also such as have something to send to who does not read."""
+        await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        # Connections are closed one turn after they were told to.
-        self._loop.run_until_complete(_turns())
-        self._loop.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0.001)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             while await self._exchange(reader, writer):
                 pass
@@ -199,10 +212,20 @@ class Upstream:
         self.sent += len(data)
 
 
-async def _turns() -> None:
-    """Let what was just accepted, or told to end, get there."""
-    for _ in range(3):
-        await asyncio.sleep(0)
+class _Listener(socket.socket):
+    """A listening socket that notes down in `accepted` what it accepts."""
+
+    def __init__(self, accepted: list[socket.socket]) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._accepted = accepted
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.bind(("127.0.0.1", 0))
+
+    @override
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        self._accepted.append(connection)
+        return connection, address
 
 
 def _parse(head: bytes) -> Request:
