@@ -26,7 +26,10 @@ pytestmark = [
     pytest.mark.anyio,
     # Connections that reach the scripted upstream in the moment of its end are left to the
     # collector, which tells of them in whichever test it runs.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(socket.socket|function _SelectorTransport)"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 
 
