@@ -17,7 +17,10 @@ from bench.nginx import nginx, program
 from bench.results import Row, Run
 from bench.scenario import Bench
 from bench.scenarios import SCENARIOS
-from bench.servers import install_old_release
+from bench.servers import install_commit, install_old_release
+
+#: Where earlier commits are installed, to be compared with.
+_BEFORE = Path(__file__).parent / ".before"
 
 
 def main() -> None:
@@ -50,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--old", metavar="COMMAND", help="the old release's command")
     parser.add_argument("--install-old", metavar="FOLDER", type=Path,
                         help="install the old release into an environment there")  # fmt: skip
+    parser.add_argument("--before", metavar="COMMIT",
+                        help="the commit to compare with, for the scenario `before`")  # fmt: skip
     parser.add_argument("--wheel", type=Path, help="a large real wheel for the metadata scenario")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="put the rows into this file; those of other scenarios "
@@ -61,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _bench(options: argparse.Namespace) -> Iterator[Bench]:
     old = options.old or (install_old_release(options.install_old) if options.install_old else None)
+    before = install_commit(options.before, _BEFORE) if options.before else None
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         root = Path(place)
         root.chmod(0o755)  # nginx's worker is another user
@@ -70,7 +76,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
         with nginx(root, static, fixtures.upstream) as server:
             yield Bench(
                 root=root, fixtures=fixtures, static=static, nginx=server, old=old,
-                seconds=options.seconds, rounds=options.rounds,
+                before=before, seconds=options.seconds, rounds=options.rounds,
             )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     nginx: Nginx
     #: The command of the old release, if it is to be measured.
     old: str | None
+    #: The command of an earlier commit, if this one is to be compared with it.
+    before: str | None = None
     seconds: int
     rounds: int
 

@@ -140,13 +140,42 @@ def ours(root: Path, *arguments: str, cache: Path | None = None) -> Iterator[Run
 
     With an empty cache folder of its own, unless one is given.
     """
+    with command(sys.executable, root, *arguments, cache=cache) as server:
+        yield server
+
+
+@contextmanager
+def command(
+    python: str, root: Path, *arguments: str, cache: Path | None = None
+) -> Iterator[Running]:
+    """The command as it is installed for that interpreter; the rest as for `ours`."""
     port = free_port()
     cache = cache or root / f"cache-{port}"
-    command = [sys.executable, "-m", "simple_repository_server", "--port", str(port), *arguments]
+    line = [python, "-m", "simple_repository_server", "--port", str(port), *arguments]
     url = f"http://127.0.0.1:{port}/healthz"
-    with running(command, url, root / f"ours-{port}.log", XDG_CACHE_HOME=str(cache)) as server:
+    with running(line, url, root / f"ours-{port}.log", XDG_CACHE_HOME=str(cache)) as server:
         server.url = f"http://127.0.0.1:{port}"
         yield server
+
+
+def install_commit(commit: str, folder: Path) -> str:
+    """An earlier commit of this project in an environment of its own; its interpreter."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
+    found = subprocess.run(
+        [*git, "rev-parse", "--short=12", f"{commit}^{{commit}}"], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    place = folder.absolute() / found.stdout.strip()
+    python = place / "venv" / "bin" / "python"
+    if not (place / "done").exists():
+        sources = place / "sources"
+        sources.mkdir(parents=True, exist_ok=True)
+        archive = subprocess.run([*git, "archive", commit], capture_output=True, check=True)
+        subprocess.run(["tar", "-x", "-C", str(sources)], input=archive.stdout, check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(sources)], check=True)
+        (place / "done").touch()
+    return str(python)
 
 
 @functools.cache
