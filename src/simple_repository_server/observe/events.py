@@ -278,8 +278,8 @@ class AcceptingResumed(Event, frozen=True, kw_only=True, tag="accepting_resumed"
         return "new connections are accepted again"
 
 
-class _ServerEvent(Event, frozen=True, kw_only=True):
-    """Something of the server as a whole: told once, however many workers it has."""
+class _Server(msgspec.Struct, frozen=True, kw_only=True):
+    """The server as a whole: what is told of it is told once, however many workers it has."""
 
     version: str
     #: The process that was started.
@@ -298,7 +298,7 @@ class _ServerEvent(Event, frozen=True, kw_only=True):
         )
 
 
-class ServerStarting(_ServerEvent, frozen=True, kw_only=True, tag="server_starting"):
+class ServerStarting(_Server, Event, frozen=True, kw_only=True, tag="server_starting"):
     """The options are fine and the port is ours; requests wait until it is ready."""
 
     @override
@@ -307,7 +307,7 @@ class ServerStarting(_ServerEvent, frozen=True, kw_only=True, tag="server_starti
         return f"starting {self._what()}"
 
 
-class ServerReady(_ServerEvent, frozen=True, kw_only=True, tag="server_ready"):
+class ServerReady(_Server, Event, frozen=True, kw_only=True, tag="server_ready"):
     """Requests are answered."""
 
     @override
@@ -316,7 +316,7 @@ class ServerReady(_ServerEvent, frozen=True, kw_only=True, tag="server_ready"):
         return f"ready: {self._what()}"
 
 
-class ServerStopped(_ServerEvent, frozen=True, kw_only=True, tag="server_stopped"):
+class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopped"):
     """The last request was answered or cut off: the process ends."""
 
     #: The exit status.

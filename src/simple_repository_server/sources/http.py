@@ -78,7 +78,6 @@ class HttpRepository(Repository):
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
         self.label = label or self._base
-        self._is_private = label is not None or self._credentials is not None
         self._rules = rules or Rules()
         self._client = UpstreamClient(
             bare,
@@ -213,7 +212,8 @@ class HttpRepository(Repository):
             filename=filename,
             size=size,
             hashes=hashes,
-            direct=not self._is_private,
+            # Not where the address of the file may have the secret of ours in it.
+            direct=self._credentials is None and self.label == self._base,
         )
 
     async def _known_projects(self) -> ProjectList:

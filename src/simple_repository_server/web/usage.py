@@ -14,8 +14,8 @@ def install_lines(index: str) -> list[str]:
     pip = f" --trusted-host {host}" if host else ""
     uv = f" --allow-insecure-host {host}" if host else ""
     return [
-        f"pip install --index-url {index}{pip} PROJECT",
-        f"uv pip install --default-index {index}{uv} PROJECT",
+        f"pip install --index-url {index} PROJECT{pip}",
+        f"uv pip install --default-index {index} PROJECT{uv}",
     ]
 
 
