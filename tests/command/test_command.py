@@ -55,46 +55,6 @@ def _packages(tmp_path: Path) -> Path:
 # --- what it refuses -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--no-such-option"], "no-such-option"),
-        (["--port", "65536", "."], "65536"),
-        (["--port", "eighty", "."], "eighty"),
-        (["--log-level", "loud", "."], "loud"),
-        (["--max-connections", "0", "."], "max-connections"),
-        (["--max-connections", "2000000000", "."], "ulimit"),
-        (["--shutdown-timeout", "-1", "."], "shutdown-timeout"),
-        (["--small-files", "few", "."], "--small-files 'few'"),
-        (["--cache-size", "lots", "."], "--cache-size 'lots'"),
-        (["no/such/directory"], "no/such/directory"),
-        (["pyproject.toml"], "is no directory"),
-        (["http://"], "http://"),
-        ([""], "empty"),
-        (["https://ho st.example/simple/"], "ho st.example"),
-        (["https://user:secret#1@host.example/simple/"], "%23"),
-        (["https://user:secret?1@host.example/simple/"], "%3F"),
-        (["no\nsuch\x1b[31m"], "no�such"),
-        (["https://user:secret@[broken/simple/"], "address"),
-        (["ftp://host.example/simple/"], "ftp"),
-        (["https://host.example/simple/?x=1"], "'?'"),
-        (["--forbidden-means-absent", "https://other.example/", "."], "other.example"),
-        (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
-        (["--host", "not a host", "--port", "0", "."], "not a host"),
-        (["--host", "", "--port", "0", "."], "''"),
-        (["--host", "host..example", "--port", "0", "."], "host..example"),
-    ],
-)
-def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
-    """What cannot be is refused with status 2 and a line that names it, without a traceback."""
-    result = _run(*arguments)
-    assert result.returncode == 2
-    assert text in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "secret" not in result.stderr
-    assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
-
-
 def test_a_taken_port_is_refused() -> None:
     """A port another program listens at is not shared with it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

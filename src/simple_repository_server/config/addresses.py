@@ -11,11 +11,12 @@ from simple_repository_server.wire.urls import without_credentials
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _END_OF_AUTHORITY = re.compile(r"[/?#\\]")
+_SCHEME = re.compile(r"^[^:/]*:/*")
 _NO_HOST = re.compile(r"[\s<>\"\\^`{|}%]")
 _NO_ADDRESS = re.compile(r"[\x00-\x20\x7f]")
 #: A host, and a port that is a number: not `user:password` whose '@' was forgotten.
 _HOST_AND_PORT = re.compile(r"[^:@]*(:[0-9]*)?|\[[^@]*\](:[0-9]*)?")
-_PLAIN_PATH = re.compile(r"[/.~](?!/)(?!.*(//|:)).*", re.DOTALL)
+_PLAIN_PATH = re.compile(r"(?!.*(//|:))[/.~].*", re.DOTALL)
 _ENCODE = (
     "there is an '@' behind its host. In a user name or password write '/' as %2F, '?' as %3F, "
     "'#' as %23 and '@' as %40, or keep it in a variable: https://${USER}:${PASSWORD}@…"
@@ -70,7 +71,7 @@ def is_safe_to_show(text: str) -> bool:
     """Whether nothing in a SOURCE, however it is mistaken, can be a secret."""
     if "://" not in text and not text.lower().startswith(("http:", "https:")):
         return "@" not in text or _PLAIN_PATH.fullmatch(text) is not None
-    rest = text.partition("://")[2]
+    rest = _SCHEME.sub("", text)
     return not set(rest) & set("@?#") and _HOST_AND_PORT.fullmatch(_authority(rest)) is not None
 
 
