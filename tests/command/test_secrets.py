@@ -5,6 +5,7 @@ import socket
 from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_password_from_a_variable(tmp_path: Path, upstream: Upstream, workers:
     """`${NAME}` in user and password is what the index gets, letter by letter, and nobody else."""
     publish_json(upstream, [WHEEL])
     url = upstream.simple.replace("//", "//${INDEX_USER}:${INDEX_PASSWORD}@")
-    variables = {"INDEX_USER": "al:ice", "INDEX_PASSWORD": PASSWORD}
+    variables: Any = {"INDEX_USER": "al:ice", "INDEX_PASSWORD": PASSWORD}
     options = ("--workers", workers, "--log-level", "debug")
     with serving(tmp_path, *options, url, **variables) as server:
         assert _get(server, "/simple/foo/")[0] == 200
@@ -123,7 +124,14 @@ def test_where_variables_are_replaced(
     text: str, url: str, user: str | None, password: str | None
 ) -> None:
     """In any part of an address, encoded in user and password; nothing but `${NAME}` is touched."""
-    variables = {"U": "u@x", "P": "p/w", "H": "h.example", "N": "8443", "D": "a/b", "S": "https"}
+    variables: Any = {
+        "U": "u@x",
+        "P": "p/w",
+        "H": "h.example",
+        "N": "8443",
+        "D": "a/b",
+        "S": "https",
+    }
     (source,) = load_sources([text], environment=variables)
     assert isinstance(source, IndexSource)
     assert (source.url, source.user, source.password) == (url, user, password)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -182,7 +183,7 @@ def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:
     """Sources and options come from variables; several values are separated by blanks."""
     publish_json(upstream, [build_wheel("bar", "1.0")])
     folder = _packages(tmp_path)
-    variables = {
+    variables: Any = {
         "SRS_SOURCES": f"{folder}  {upstream.simple}",
         "SRS_WORKERS": "2",
         "SRS_LOG_FORMAT": "json",
@@ -205,7 +206,11 @@ def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:
 def test_arguments_come_before_variables(tmp_path: Path) -> None:
     """What is given on the command line counts, whatever the variables say."""
     folder = _packages(tmp_path)
-    variables = {"SRS_SOURCES": "/no/such/directory", "SRS_LOG_LEVEL": "loud", "SRS_WORKERS": ""}
+    variables: Any = {
+        "SRS_SOURCES": "/no/such/directory",
+        "SRS_LOG_LEVEL": "loud",
+        "SRS_WORKERS": "",
+    }
     with serving(tmp_path, "--log-level", "info", folder, **variables) as server:
         assert _get(server, "/simple/foo/")[0] == 200
 
@@ -243,7 +248,7 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path, upstream: Upstream) 
     publish_json(upstream, [build_wheel("bar", "1.0")])
     folder, home = _packages(tmp_path), tmp_path / "somebody"
     home.mkdir()
-    variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
+    variables: Any = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
     with serving(tmp_path, "--no-cache", folder, upstream.simple, **variables) as server:
         assert "nothing is written to disk" in server.banner
         for target in ("/simple/foo/", "/simple/bar/", f"/resources/foo/{WHEEL.filename}"):

@@ -47,6 +47,7 @@ _LIST = ".list"
 _LIST_GRACE_S = 7 * 24 * 3600.0
 
 
+#: Those that were asked for, by their page: no more than it has files.
 _Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
 
 
@@ -94,7 +95,6 @@ class HttpRepository(Repository):
         # Another user may be shown other pages.
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
-        #: Those that were asked for, by their page: no more than it has files.
         self._resources: _Resources = WeakKeyDictionary()
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(

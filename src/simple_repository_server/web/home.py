@@ -3,6 +3,7 @@
 import re
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -55,10 +56,17 @@ def _base(exchange: Exchange) -> str:
     if scheme not in {"http", "https"}:
         scheme = exchange.scheme
     host = said(b"x-forwarded-host") or exchange.header(b"host")
-    origin = f"{scheme}://{host}" if _HOST.fullmatch(host) else ""
+    origin = f"{scheme}://{host}" if _is_host(host) else ""
     prefix = said(b"x-forwarded-prefix")
     prefix = prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else ""
     return f"{origin}{prefix}{exchange.root}"
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return _HOST.fullmatch(text) is not None and bool(urlsplit(f"//{text}").hostname)
+    except ValueError:  # brackets with no address in them
+        return False
 
 
 def healthz(_: Request, repository: Repository) -> Reply:

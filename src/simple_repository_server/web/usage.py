@@ -1,7 +1,8 @@
 """What people copy to have their installer use an index at an address: pure text.
 
-pip, pdm and uv take an index reached by plain http for insecure unless its host is this machine;
-they are told to trust just that host. Behind https nothing of the kind is shown.
+pip and pdm refuse an index that is reached by plain http, unless its host is this machine: they are
+told to trust just that host. So is uv, which refuses only https with certificates it does not know.
+Behind https nothing of the kind is shown.
 """
 
 import ipaddress
@@ -12,7 +13,7 @@ def install_lines(index: str) -> list[str]:
     """One command for pip and one for uv that install a PROJECT from the index."""
     host = untrusted_host(index)
     pip = f" --trusted-host {host}" if host else ""
-    uv = f" --allow-insecure-host {host}" if host else ""
+    uv = f" --allow-insecure-host {host}" if host and not _is_bracketed(host) else ""
     return [
         f"pip install --index-url {index} PROJECT{pip}",
         f"uv pip install --default-index {index} PROJECT{uv}",
@@ -27,14 +28,20 @@ def settings(index: str) -> list[tuple[str, str]]:
     pdm = f"pdm config pypi.url {index}"
     if host:
         pip += f"\ntrusted-host = {host}"
-        uv += f"\nexport UV_INSECURE_HOST={host}"
         pdm += "\npdm config pypi.verify_ssl false"
+    if host and not _is_bracketed(host):
+        uv += f"\nexport UV_INSECURE_HOST={host}"
     return [
         ("pip, in its pip.conf", pip),
         ("uv, in the environment", uv),
         ("poetry, in a project", f"poetry source add --priority=primary index {index}"),
         ("pdm", pdm),
     ]
+
+
+def _is_bracketed(host: str) -> bool:
+    """Whether it is an address of IPv6, which uv takes for a host with a wrong port."""
+    return host.startswith("[")
 
 
 def untrusted_host(index: str) -> str:
