@@ -50,6 +50,34 @@ def test_it_ends_cleanly_whenever_it_is_told_to(
         assert (process.returncode, errors) == (0, "")
 
 
+@WORKERS
+@pytest.mark.parametrize("delay_s", [0, 0.03, 0.1, 0.2])
+def test_a_hangup_while_it_starts_is_not_its_end(
+    tmp_path: Path, delay_s: float, workers: str
+) -> None:
+    """Without a terminal SIGHUP only has the log reopened, also where it comes too early for that."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("what signals a process handles is read from /proc")
+    options = ["--port", "0", "--workers", workers, str(tmp_path)]
+    command = [sys.executable, "-m", "simple_repository_server", *options]
+    with running(
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    ) as process:
+        assert comes_true(lambda: _handles(process.pid, signal.SIGTERM))
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
+        assert " serves " in process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_signals_are_handled_before_anything_is_loaded(tmp_path: Path) -> None:
     """The time in which a signal finds Python's own behaviour is that of Python's own start."""
     if not Path("/proc/self/maps").exists():

@@ -41,7 +41,7 @@ def parse_address(text: str, environment: Mapping[str, str]) -> IndexSource:
     """
     if _has_at_behind_authority(text):
         raise ValueError(_ENCODE)
-    full = _filled_in(text, environment)
+    full = filled_in(text, environment)
     if _has_at_behind_authority(full):
         raise ValueError(_ENCODE)
     try:
@@ -75,7 +75,12 @@ def is_safe_to_show(text: str) -> bool:
     return not set(rest) & set("@?#") and _HOST_AND_PORT.fullmatch(_authority(rest)) is not None
 
 
-def _filled_in(text: str, environment: Mapping[str, str]) -> str:
+def filled_in(text: str, environment: Mapping[str, str]) -> str:
+    """An address with each `${NAME}` replaced by that environment variable.
+
+    In user and password the value is percent-encoded, elsewhere it is as it is. Raises `ValueError`
+    for a variable that is not set, or empty.
+    """
     scheme, separator, rest = text.partition("://")
     user_info, at, others = rest.rpartition("@")
 
