@@ -96,6 +96,7 @@ def _requests() -> list[bytes]:
         get("/simple/remote/", "If-None-Match: *"),
         get("/simple/local/", "Content-Length: 0"),
         get("/simple/local/", "Connection: keep-alive"),
+        get("/simple/local/", "X-Forwarded-For: 203.0.113.9"),
     ]
     return requests
 
@@ -158,6 +159,7 @@ WARM = [
     get("/simple/local/", method="HEAD"),
     get("/simple/remote/"),
     get("/simple/remote/", "If-None-Match: *"),
+    get("/simple/remote/", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https"),
     get("/simple/Local"),
     get("/simple"),
     get(f"/resources/local/{LOCAL.filename}"),

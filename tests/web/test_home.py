@@ -52,11 +52,33 @@ async def test_home_behind_a_proxy(headers: dict[str, str], url: str) -> None:
     assert f"pip install --index-url {url} PROJECT" in page
 
 
-async def test_a_hostile_host_header_is_not_shown() -> None:
-    """Markup in a Host header does not get into the page."""
+@pytest.mark.parametrize(
+    "host", ['"><script>alert(1)</script>', "[", "[x", "x]", "[x]", "[:::]", ":80", "]:[", ""]
+)
+async def test_a_hostile_host_header_is_not_shown(host: str) -> None:
+    """Markup in a Host header does not get into the page, nor does what is no host."""
     app = create_app(LocalRepository("."))
-    page = (await ask(app, "/", headers={"Host": '"><script>alert(1)</script>'})).text
-    assert "<script>" not in page
+    page = await ask(app, "/", headers={"Host": host})
+    assert page.status == 200
+    assert "<script>" not in page.text
+    assert "--index-url /simple/ PROJECT" in page.text
+
+
+async def test_what_to_copy_names_the_host_to_trust() -> None:
+    """Reached by plain http over a network, each installer is told to trust just that host."""
+    app = create_app(LocalRepository("."))
+    page = (await ask(app, "/", headers={"Host": "index.example:8000"})).text
+    index = "http://index.example:8000/simple/"
+    assert f"pip install --index-url {index} PROJECT --trusted-host index.example\n" in page
+    assert f"index-url = {index}\ntrusted-host = index.example<" in page
+    assert "--allow-insecure-host index.example<" in page
+    assert "pdm config pypi.verify_ssl false<" in page
+    https = {"Host": "index.example", "X-Forwarded-Proto": "https"}
+    for headers in ({"Host": "localhost:8000"}, {"Host": "[::1]:8000"}, https):
+        page = (await ask(app, "/", headers=headers)).text
+        assert "trusted-host" not in page
+        assert "insecure" not in page
+        assert "verify_ssl" not in page
 
 
 async def test_healthz(tmp_path: Any) -> None:

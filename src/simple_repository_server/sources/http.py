@@ -47,6 +47,7 @@ _LIST = ".list"
 _LIST_GRACE_S = 7 * 24 * 3600.0
 
 
+#: Those that were asked for, by their page: no more than it has files.
 _Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
 
 
@@ -56,13 +57,15 @@ class HttpRepository(Repository):
     `user:password@` in the address and `credentials` are sent to its origin only; with either, its
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `memory_bytes` bounds the pages kept in memory; with `cache`
-    they outlive the process. `rules` say how long what was said counts.
+    they outlive the process. `rules` say how long what was said counts. `label` is shown in the
+    place of an address that has a secret in it; then, too, clients get all files from this server.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        label: str | None = None,
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
@@ -75,7 +78,7 @@ class HttpRepository(Repository):
         bare, in_url = split_credentials(url)
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
-        self.label = self._base
+        self.label = label or self._base
         self._rules = rules or Rules()
         self._client = UpstreamClient(
             bare,
@@ -92,7 +95,6 @@ class HttpRepository(Repository):
         # Another user may be shown other pages.
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
-        #: Those that were asked for, by their page: no more than it has files.
         self._resources: _Resources = WeakKeyDictionary()
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(
@@ -210,7 +212,8 @@ class HttpRepository(Repository):
             filename=filename,
             size=size,
             hashes=hashes,
-            direct=self._credentials is None,
+            # Not where the address of the file may have the secret of ours in it.
+            direct=self._credentials is None and self.label == self._base,
         )
 
     async def _known_projects(self) -> ProjectList:
