@@ -25,7 +25,7 @@ from simple_repository_server import (
     RepositoryContainer,
     build_router,
 )
-from simple_repository_server.cache.snapshots import PerSnapshot
+from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.distributions.filenames import versions_of
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
@@ -39,7 +39,7 @@ class SnapshotRepository(RepositoryContainer):
         super().__init__(source)
         self._end = datetime.combine(day + timedelta(days=1), time(), UTC)
         # Computed once for each page of the source, so an unchanged page stays the same object.
-        self._cut = PerSnapshot(self._cut_off)
+        self._cut = SnapshotMemo(self._cut_off)
 
     def _cut_off(self, page: ProjectPage) -> ProjectPage:
         files = tuple(f for f in page.files if f.upload_time and f.upload_time < self._end)

@@ -31,6 +31,10 @@ WATCHED = "simple_repository_server.watched"
 SENT = "simple_repository_server.sent"
 
 
+#: The reason phrase of an answer's status line, for a server that can send one.
+REASON = "simple_repository_server.reason"
+
+
 class ClientGone(OSError):
     """There is nobody any more to take the answer."""
 
@@ -110,14 +114,19 @@ class Exchange(Request):
         else:
             await self.reply(reply.status, reply.headers, reply.body)
 
-    async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    async def reply(
+        self, status: int, headers: Headers, body: bytes = b"", *, reason: str = ""
+    ) -> None:
         """Answer with all there is; the body of an answer to HEAD stays here."""
         self.status = status
         if self.method == "HEAD":
             body = b""
         self.sent = len(body)
         send = self._send
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        if reason:
+            start[REASON] = reason
+        await send(start)
         await send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -164,7 +173,7 @@ class Exchange(Request):
     async def problem(self, problem: Problem) -> None:
         """Answer with a problem, in the form the client accepts."""
         headers, body = render_problem(problem, self.header(b"accept"))
-        await self.reply(problem.status, headers, body)
+        await self.reply(problem.status, headers, body, reason=problem.reason)
 
     def finished(self, duration_ms: float, error: str) -> RequestFinished:
         """What to tell of it in the end."""
