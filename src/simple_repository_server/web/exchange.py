@@ -3,10 +3,10 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from simple_repository_server.model import NO_CONTEXT, RequestContext
+from simple_repository_server.model import NOTHING, RequestContext
 from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
 from simple_repository_server.web.reply import FilePart, Reply
@@ -18,7 +18,6 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _READING = ("GET", "HEAD")
-_REVALIDATE = RequestContext(revalidate=True)
 #: How much of a path and of a user agent is told: many lines may wait to be written.
 _MAX_TOLD = 1000
 
@@ -54,7 +53,12 @@ class Request:
     )
 
     def __init__(
-        self, method: str, path: str, query_string: bytes, headers: dict[bytes, bytes]
+        self,
+        method: str,
+        path: str,
+        query_string: bytes,
+        headers: dict[bytes, bytes],
+        state: Mapping[str, object] = NOTHING,
     ) -> None:
         self.method = method
         #: Decoded, and below the application, wherever that is mounted.
@@ -62,9 +66,12 @@ class Request:
         #: As it was sent.
         self.query_string = query_string
         self.headers = headers
-        asks = b"no-cache" in headers.get(b"cache-control", b"").lower()
         #: What components may know of the request.
-        self.context = _REVALIDATE if asks else NO_CONTEXT
+        self.context = RequestContext(
+            revalidate=b"no-cache" in headers.get(b"cache-control", b"").lower(),
+            headers=headers,
+            state=state,
+        )
         self.user_agent = headers.get(b"user-agent", b"")[:_MAX_TOLD].decode("latin-1")
         #: What follows from the request alone, remembered by those who decided it.
         self.route: Any = None
@@ -97,7 +104,8 @@ class Exchange(Request):
         root: str = scope.get("root_path", "")
         if root and path.startswith(f"{root}/"):  # not so where a server leaves it out
             path = path[len(root) :]
-        super().__init__(scope["method"], path, scope["query_string"], headers)
+        state = scope.get("state", NOTHING)
+        super().__init__(scope["method"], path, scope["query_string"], headers, state)
         self.scope = scope
         self.root = root
         self.scheme: str = scope.get("scheme", "http")
