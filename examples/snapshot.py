@@ -16,20 +16,22 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from simple_repository_server import (
+    NO_CONTEXT,
     FileName,
     HttpRepository,
     LocalRepository,
     MetadataInjectorRepository,
     ProjectName,
+    ProjectPage,
     Repository,
     RepositoryContainer,
+    RequestContext,
+    Resource,
+    ResourceNotFound,
+    SnapshotMemo,
     build_router,
+    versions_of,
 )
-from simple_repository_server.cache.snapshots import SnapshotMemo
-from simple_repository_server.distributions.filenames import versions_of
-from simple_repository_server.errors import ResourceNotFound
-from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
-from simple_repository_server.resource import Resource
 
 
 class SnapshotRepository(RepositoryContainer):

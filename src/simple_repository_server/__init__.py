@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from simple_repository_server.transforms.file_cache import FileCacheRepository
     from simple_repository_server.transforms.filter import AllowListRepository, DenyListRepository
     from simple_repository_server.transforms.metadata import MetadataInjectorRepository
+    from simple_repository_server.upstream.client import Limits
+    from simple_repository_server.upstream.credentials import Credentials
     from simple_repository_server.web.app import create_app
     from simple_repository_server.web.files import FilesMode
     from simple_repository_server.web.router import build_router
@@ -68,6 +70,7 @@ __all__ = [
     "Body",
     "ByteRange",
     "BytesResource",
+    "Credentials",
     "DenyListRepository",
     "DiskCache",
     "Emit",
@@ -80,6 +83,7 @@ __all__ = [
     "Freshness",
     "HttpRepository",
     "InvalidName",
+    "Limits",
     "LocalRepository",
     "Malformed",
     "MemoryRepository",
@@ -123,6 +127,7 @@ _HOMES = {
     "Body": "resource",
     "ByteRange": "resource",
     "BytesResource": "resource",
+    "Credentials": "upstream.credentials",
     "DenyListRepository": "transforms.filter",
     "DiskCache": "cache.disk",
     "Emit": "observe.events",
@@ -135,6 +140,7 @@ _HOMES = {
     "Freshness": "model",
     "HttpRepository": "sources.http",
     "InvalidName": "errors",
+    "Limits": "upstream.client",
     "LocalRepository": "sources.local",
     "Malformed": "errors",
     "MemoryRepository": "sources.memory",
@@ -177,3 +183,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return list(__all__)
