@@ -278,8 +278,8 @@ def test_10_credentials_come_from_netrc(tmp_path: Path, upstream: Upstream, plac
     netrc = home / ".netrc" if place == "home" else tmp_path / "elsewhere"
     netrc.write_text("machine 127.0.0.1 login jane password word\n")
     netrc.chmod(0o600)
-    variables = {"NETRC": str(netrc)} if place == "NETRC" else {}
-    with serving(tmp_path, upstream.simple, HOME=str(home), **variables) as server:
+    environment: Any = {"NETRC": str(netrc)} if place == "NETRC" else {}
+    with serving(tmp_path, upstream.simple, HOME=str(home), **environment) as server:
         assert _page(server, NAME)["versions"] == ["99.0"]
     sent = {request.headers.get("authorization") for request in upstream.requests}
     assert sent == {"Basic amFuZTp3b3Jk"}
