@@ -3,9 +3,11 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+from simple_repository_server.errors import TransferAborted
 from simple_repository_server.model import NOTHING, RequestContext
 from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
@@ -18,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _READING = ("GET", "HEAD")
+#: How long a client may take for a part of a body under a server that does not watch over it:
+#: what the answer holds meanwhile others wait for.
+DEFAULT_SEND_TIMEOUT_S = 60.0
 #: How much of a path and of a user agent is told: many lines may wait to be written.
 _MAX_TOLD = 1000
 
@@ -93,9 +98,25 @@ class Exchange(Request):
     `status` is 0 until the answer has begun, `sent` the bytes of its body so far.
     """
 
-    __slots__ = ("_receive", "_send", "root", "scheme", "scope", "sent", "status")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_send_timeout_s",
+        "root",
+        "scheme",
+        "scope",
+        "sent",
+        "status",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
+    ) -> None:
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(pairs)
         if len(headers) != len(pairs):
@@ -111,6 +132,7 @@ class Exchange(Request):
         self.scheme: str = scope.get("scheme", "http")
         self._receive = receive
         self._send = send
+        self._send_timeout_s = send_timeout_s
         self.status = 0
         self.sent = 0
 
@@ -143,9 +165,22 @@ class Exchange(Request):
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def chunk(self, content: bytes, *, more: bool) -> None:
-        """Send a part of the body."""
+        """Send a part of the body, when what was sent before has been taken.
+
+        Raises `TransferAborted` for a client that takes nothing, unless the server cuts it off.
+        """
         self.sent += len(content)
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        message = {"type": "http.response.body", "body": content, "more_body": more}
+        if self.is_watched:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._send_timeout_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise TransferAborted(
+                f"The client took nothing for {self._send_timeout_s:g} s."
+            ) from error
 
     async def send_part(self, part: FilePart) -> None:
         """Have the server send the part of a file, if it can (`sends_files`)."""
@@ -173,8 +208,16 @@ class Exchange(Request):
         """Whether the server sees to it that the client takes what it is sent."""
         return WATCHED in self.scope.get("extensions", ())
 
-    async def until_gone(self) -> None:
-        """Wait until the client has gone away."""
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A task that is done when the client has gone; some servers do not say so when sending."""
+        gone = asyncio.create_task(self._until_gone())
+        try:
+            yield gone
+        finally:
+            gone.cancel()
+
+    async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
