@@ -16,20 +16,22 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from simple_repository_server import (
+    NO_CONTEXT,
     FileName,
     HttpRepository,
     LocalRepository,
     MetadataInjectorRepository,
     ProjectName,
+    ProjectPage,
     Repository,
     RepositoryContainer,
+    RequestContext,
+    Resource,
+    ResourceNotFound,
+    SnapshotMemo,
     build_router,
+    versions_of,
 )
-from simple_repository_server.cache.snapshots import PerSnapshot
-from simple_repository_server.distributions.filenames import versions_of
-from simple_repository_server.errors import ResourceNotFound
-from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
-from simple_repository_server.resource import Resource
 
 
 class SnapshotRepository(RepositoryContainer):
@@ -39,7 +41,7 @@ class SnapshotRepository(RepositoryContainer):
         super().__init__(source)
         self._end = datetime.combine(day + timedelta(days=1), time(), UTC)
         # Computed once for each page of the source, so an unchanged page stays the same object.
-        self._cut = PerSnapshot(self._cut_off)
+        self._cut = SnapshotMemo(self._cut_off)
 
     def _cut_off(self, page: ProjectPage) -> ProjectPage:
         files = tuple(f for f in page.files if f.upload_time and f.upload_time < self._end)

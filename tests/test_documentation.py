@@ -1,29 +1,117 @@
 """What the documentation shows works as it is shown."""
 
+import ast
+import asyncio
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
+from simple_repository_server import LocalRepository, ProjectName
+from simple_repository_server.testing import Known, build_sdist, build_wheel, conformance
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+#: What users import from; other modules may move.
+FRONTS = {"simple_repository_server", "simple_repository_server.testing"}
 
 
 def _blocks(path: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
 
 
+def _files(path: Path) -> dict[str, str]:
+    """The examples that say in their first line which file they are."""
+    return {
+        name[1]: block for block in _blocks(path) if (name := re.match(r"# (\w+\.py)\n", block))
+    }
+
+
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if _blocks(p)], ids=lambda path: path.stem)
-def test_python_examples_run(path: Path) -> None:
+def test_python_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python example runs; those that make an application make one."""
+    for name, text in _files(path).items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
     for block in _blocks(path):
         names: dict[str, object] = {}
         exec(compile(block, str(path), "exec"), names)
         if "app = " in block:
             assert isinstance(names["app"], FastAPI)
+
+
+def test_the_examples_of_a_project_are_one(tmp_path: Path) -> None:
+    """The files of the library's guide, as printed, are a project whose tests pass.
+
+    There it has pytest without any plugin, and none of our settings.
+    """
+    files = _files(ROOT / "docs" / "library.md")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) > len(conformance.CHECKS)
+    assert {name for name in files if name.startswith("test_")}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+def test_the_component_of_the_guide_conforms(
+    check: conformance.Check, quick: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What people copy keeps the promises of the interface, with peeks and without."""
+    names: dict[str, Any] = {}
+    files = _files(ROOT / "docs" / "library.md")
+    exec(files["only_wheels.py"], names)
+    monkeypatch.setitem(sys.modules, "only_wheels", SimpleNamespace(**names))
+    exec(files["quick_wheels.py"], names)
+    for built in (build_wheel("demo"), build_sdist("demo", "2.0")):
+        (tmp_path / built.filename).write_bytes(built.content)
+
+    async def run() -> None:
+        kind = names["QuickWheelsRepository" if quick else "OnlyWheelsRepository"]
+        async with kind(LocalRepository(tmp_path)) as repository:
+            await check(repository, Known(project=ProjectName("demo")))
+
+    asyncio.run(run())
+
+
+def _imported(text: str) -> set[str]:
+    """The modules of ours that a program imports."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return {name for name in found if name.startswith("simple_repository_server")}
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *EXAMPLES], ids=lambda path: path.stem)
+def test_examples_import_from_the_front(path: Path) -> None:
+    """What people copy imports nothing that may move."""
+    programs = [path.read_text()] if path.suffix == ".py" else _blocks(path)
+    for program in programs:
+        assert _imported(program) <= FRONTS
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *ROOT.glob("*.md"), ROOT / "bench/README.md"],

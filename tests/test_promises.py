@@ -1,172 +1,359 @@
-"""Rules of the house that no other tool checks, and the map from promises to tests."""
+"""What the original's own README promises, item by item, each kept by the running command.
 
-import ast
-import inspect
+The numbers are those of the contract.
+"""
+
+import http.client
+import json
 import re
+import subprocess
+import sys
+from contextlib import closing
+from email import message_from_bytes
+from hashlib import sha256
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-import click
+import msgspec
 import pytest
+from fastapi import FastAPI
 
-import simple_repository_server
+from simple_repository_server import (
+    LocalRepository,
+    MetadataInjectorRepository,
+    PrioritySelectedProjectsRepository,
+    build_router,
+)
 from simple_repository_server.cli.serve import command
-from simple_repository_server.observe import events
+from simple_repository_server.testing import (
+    Reply,
+    Upstream,
+    build_sdist,
+    build_wheel,
+    publish_html,
+    publish_json,
+)
+from tests.asgi import JSON, ask, running
+from tests.clients.installers import installed, run
+from tests.serving import Server, serving
 
-ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
-
-#: How others went wrong, each with the tests that would notice if we did.
-SEEN_ELSEWHERE = {
-    "double percent-encoding of %2B, ?sig=, @": ["test_file_addresses_are_opaque"],
-    "relative links resolved before the redirect": ["test_links_are_resolved_after_redirects"],
-    "one odd entry failing a page": [
-        "test_one_odd_entry_does_not_cost_the_page",
-        "test_odd_values_never_cost_the_page",
-    ],
-    "upstream failures turned into 404 or a bare 500": [
-        "test_trouble_is_named_and_never_absence",
-        "test_a_failing_first_source_fails_closed",
-    ],
-    "an Accept parameter turned into a 500": [
-        "test_content_types",
-        "test_no_header_breaks_negotiation",
-    ],
-    "rules bypassed by another spelling or the file's own address": [
-        "test_a_denied_project_is_denied_everywhere",
-        "test_hidden_is_hidden",
-    ],
-    "deny list inside a priority list: page from one, file from the other": [
-        "test_a_filter_inside_a_priority_list_hands_on_wholly",
-    ],
-    "api-version copied, its keys dropped": [
-        "test_project_status_is_told",
-        "test_an_awkward_page_passes_through",
-    ],
-    "random order of versions": ["test_versions_are_in_order"],
-    "local files without hashes": ["test_a_wheel"],
-    "yank reasons unescaped or escaped twice": ["test_yank_reasons_with_markup"],
-    "naive local time": ["test_a_wheel"],
-    "credentials in Location, logs, or sent anywhere": [
-        "test_private_files_are_streamed_anyway",
-        "test_credentials_stay_at_their_origin",
-        "test_netrc_is_for_the_named_host_only",
-        "test_credentials_show_nowhere",
-    ],
-    "an error page stored and served as a wheel": [
-        "test_a_wrong_file_is_never_completed",
-        "test_no_client_completes_a_wrong_file",
-    ],
-    "HEAD downloading the body": ["test_head_costs_no_download"],
-    "Set-Cookie and hop-by-hop headers passed through": ["test_upstream_headers_are_not_passed_on"],
-    "whole wheels downloaded for their metadata, each time": [
-        "test_a_large_remote_wheel_costs_little",
-    ],
-    "two indexes in one application sharing files": ["test_two_indexes_do_not_share_files"],
-    "advertised metadata that is not there, or with another digest": [
-        "announced_metadata_answers",
-        "test_unreadable_metadata_is_announced_no_longer",
-    ],
-    "upload time replaced": ["test_an_awkward_page_passes_through"],
-    "Content-Encoding on files and metadata": [
-        "test_an_sdist_is_not_taken_for_coded",
-        "test_metadata",
-    ],
-}
+NAME = "srs-fixture-promise"
+OWN, PUBLIC = build_wheel(NAME, "1.0"), build_wheel(NAME, "99.0")
+OTHER = build_wheel("srs-fixture-other", "2.0")
 
 
-@pytest.fixture(scope="module")
-def functions() -> set[str]:
-    """The names of all test functions and conformance checks."""
-    files = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("src/**/testing/*.py")]
-    return set(re.findall(r"def (\w+)\(", "\n".join(path.read_text() for path in files)))
+class _Answer(msgspec.Struct):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
-@pytest.mark.parametrize("mistake", SEEN_ELSEWHERE)
-def test_each_mistake_of_others_has_a_test(mistake: str, functions: set[str]) -> None:
-    """The tests that guard against it exist."""
-    assert set(SEEN_ELSEWHERE[mistake]) <= functions
+def _get(server: Server, target: str, **headers: str) -> _Answer:
+    """What the server itself says: redirects are not followed."""
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    with closing(connection):
+        connection.request("GET", target, headers=headers)
+        with connection.getresponse() as response:
+            return _Answer(response.status, response.headers, response.read())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_files_stay_small(path: Path) -> None:
-    """No file over 400 lines, no function over 50 lines of code."""
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
-            documented = ast.get_docstring(node)
-            lines = node.end_lineno - node.lineno - len((documented or "").splitlines())
-            assert lines <= 50, f"{node.name} has {lines} lines"
+def _page(server: Server, project: str) -> Any:
+    answer = _get(server, f"/simple/{project}/", Accept=JSON)
+    assert answer.status == 200, answer.body
+    return answer.json()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_only_the_loader_reads_the_environment(path: Path) -> None:
-    """The environment comes in through config/load.py alone."""
-    if path.name != "load.py":
-        assert "os.environ" not in path.read_text()
+def _file(server: Server, project: str, entry: Any) -> _Answer:
+    """The file of a page's entry, at the address that stands there."""
+    return _get(server, urljoin(f"/simple/{project}/", entry["url"]))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_nothing_imports_from_the_root(path: Path) -> None:
-    """Modules import from where a thing lives, so that there are no cycles through the front."""
-    assert not re.search(
-        r"^\s*from simple_repository_server import", path.read_text(), re.MULTILINE
+def _folder(path: Path, **files: bytes) -> Path:
+    """A directory with a file at each path."""
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_the_front_holds() -> None:
-    """Every public name is there, and is what its module calls by that name."""
-    for name in simple_repository_server.__all__:
-        assert getattr(simple_repository_server, name) is not None
-    with pytest.raises(AttributeError):
-        _ = simple_repository_server.nonsense
+def test_1_it_is_a_library_and_a_command() -> None:
+    """The distribution of that name has a package to import and a command of that name."""
+    found = distribution("simple-repository-server")
+    (script,) = found.entry_points.select(group="console_scripts")
+    assert script.name == "simple-repository-server"
+    shown = _run(Path(sys.executable).with_name("simple-repository-server"), "--version")
+    assert found.version in shown.stdout
+    imported = _run(
+        sys.executable, "-c", "from simple_repository_server import LocalRepository, create_app"
+    )
+    assert (imported.returncode, imported.stderr) == (0, "")
 
 
-def _option_names() -> list[str]:
-    return [
-        name
-        for parameter in command.params
-        if isinstance(parameter, click.Option)
-        for name in parameter.opts
-        if name.startswith("--")
-    ]
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("module", [False, True])
+def test_2_its_usage(option: str, module: bool) -> None:
+    """As a command and as a module it explains itself, with the options there have always been."""
+    path = Path(sys.executable).with_name("simple-repository-server")
+    shown = _run(
+        *([sys.executable, "-m", "simple_repository_server"] if module else [path]), option
+    )
+    assert shown.returncode == 0
+    for text in ("Usage: simple-repository-server", "--port", "--stream-http-resources", "SOURCE"):
+        assert text in shown.stdout
 
 
-@pytest.mark.parametrize("option", _option_names())
-def test_every_option_is_in_the_docs(option: str) -> None:
-    """The reference of the command names each option."""
-    assert f"`{option}" in (ROOT / "docs" / "command.md").read_text()
+def test_2_several_sources_a_port_and_streaming(tmp_path: Path, upstream: Upstream) -> None:
+    """Any number of addresses and directories, with the options in the order of the usage."""
+    publish_json(upstream, [OTHER])
+    folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
+    with serving(tmp_path, "--stream-http-resources", folder, upstream.simple) as server:
+        listed = _get(server, "/simple/", Accept=JSON).json()["projects"]
+        assert [project["name"] for project in listed] == ["srs-fixture-other", NAME]
+    unknown = _run(sys.executable, "-m", "simple_repository_server", "--port", "70000", folder)
+    assert unknown.returncode == 2
+
+
+def test_3_its_port_is_8000() -> None:
+    """Where nothing else is said it is the one that is in everybody's configuration."""
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    assert defaults["port"] == 8000
+    assert defaults["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    "event",
+    ("variable", "client"),
     [
-        kind
-        for _, kind in inspect.getmembers(events, inspect.isclass)
-        if issubclass(kind, events.Event) and kind is not events.Event
+        ("PIP_INDEX_URL", ("pip", "install", "--no-cache-dir", "--only-binary", ":all:")),
+        ("UV_INDEX_URL", ("uv", "pip", "install", "--no-build", "--python", sys.executable)),
     ],
-    ids=lambda kind: kind.__name__,
 )
-def test_every_event_is_in_the_docs(event: type[events.Event]) -> None:
-    """The reference of events names each one and its fields."""
-    text = (ROOT / "docs" / "events.md").read_text()
-    assert f"`{event.__struct_config__.tag}`" in text
-    for field in event.__struct_fields__:
-        assert f"`{field}`" in text
+def test_3_clients_find_it_by_their_variables(
+    tmp_path: Path, variable: str, client: tuple[str, ...]
+) -> None:
+    """`PIP_INDEX_URL` or `UV_INDEX_URL` is all that a client needs, also by the name localhost."""
+    folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
+    with serving(tmp_path, folder) as server:
+        index = server.simple.replace("127.0.0.1", "localhost")
+        done = run(tmp_path, *client, "--target", tmp_path / "target", NAME, **{variable: index})
+        assert done.status == 0, done.output
+        assert installed(tmp_path) == {NAME.replace("-", "_"): "1.0"}
 
 
-@pytest.mark.parametrize("name", simple_repository_server.__all__)
-def test_every_public_name_is_in_the_docs(name: str) -> None:
-    """The reference of the library names each public name."""
-    if name != "__version__":
-        assert f"`{name}" in (ROOT / "docs" / "library.md").read_text()
+def test_4_one_index_is_mirrored(tmp_path: Path, upstream: Upstream) -> None:
+    """All projects and files of the one index there is, by the same names and digests."""
+    publish_json(upstream, [PUBLIC, OTHER])
+    with serving(tmp_path, upstream.simple) as server:
+        listed = _get(server, "/simple/", Accept=JSON).json()["projects"]
+        assert {project["name"] for project in listed} == {NAME, "srs-fixture-other"}
+        (entry,) = _page(server, NAME)["files"]
+        assert (entry["filename"], entry["hashes"]) == (PUBLIC.filename, {"sha256": PUBLIC.sha256})
 
 
-def test_no_registry_is_named() -> None:
-    """No file holds the address of a package registry; code asks a library for it at run time."""
-    from distlib.index import DEFAULT_INDEX
+def test_4_the_first_source_that_has_a_project_owns_it(tmp_path: Path, upstream: Upstream) -> None:
+    """Local before remote: the project here is not mixed with the one of that name out there."""
+    publish_json(upstream, [PUBLIC, OTHER])
+    folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
+    with serving(tmp_path, folder, upstream.simple) as server:
+        assert _page(server, NAME)["versions"] == ["1.0"]
+        assert _page(server, "srs-fixture-other")["versions"] == ["2.0"]
+        assert _get(server, f"/resources/{NAME}/{PUBLIC.filename}").status == 404
+    with serving(tmp_path, upstream.simple, folder) as server:
+        assert _page(server, NAME)["versions"] == ["99.0"]
 
-    host = DEFAULT_INDEX.split("/")[2]
-    for path in ROOT.rglob("*"):
-        if path.suffix in {".py", ".md", ".toml", ".yml", ".txt"} and ".venv" not in str(path):
-            assert host not in path.read_text(), path
+
+def test_5_html_or_json_as_the_client_likes(tmp_path: Path) -> None:
+    """The header decides; HTML is for who asks for nothing; a browser previews by `?format=`."""
+    folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
+    with serving(tmp_path, folder) as server:
+        for target in ("/simple/", f"/simple/{NAME}/"):
+            for headers in ({}, {"Accept": "*/*"}, {"Accept": "text/html"}):
+                plain = _get(server, target, **headers)
+                assert plain.headers.get_content_type() == "text/html"
+            assert _get(server, target, Accept=JSON).headers.get_content_type() == JSON
+            for form in (JSON, JSON.replace("+", "%2B")):
+                preview = _get(server, f"{target}?format={form}", Accept="text/html")
+                assert preview.headers.get_content_type() == JSON
+                assert preview.json()["meta"]["api-version"].startswith("1.")
+
+
+@pytest.mark.parametrize("publish", [publish_json, publish_html])
+def test_6_every_wheel_has_metadata(tmp_path: Path, upstream: Upstream, publish: Any) -> None:
+    """Announced on the page and served beside the file, whether or not the index behind has it."""
+    publish(upstream, [PUBLIC])
+    folder = _folder(tmp_path / "own", **{OTHER.filename: OTHER.content})
+    with serving(tmp_path, folder, upstream.simple) as server:
+        for built, project in ((PUBLIC, NAME), (OTHER, "srs-fixture-other")):
+            (entry,) = _page(server, project)["files"]
+            assert entry["core-metadata"]
+            found = _file(server, project, {"url": f"{entry['url']}.metadata"})
+            assert (found.status, found.body) == (200, built.metadata)
+
+
+def test_7_another_program_can_browse_it(tmp_path: Path, upstream: Upstream) -> None:
+    """What a browser of indexes needs is there: names to search, pages, dates, sizes, metadata."""
+    publish_json(upstream, [PUBLIC, OTHER, build_sdist(NAME, "99.0")])
+    with serving(tmp_path, upstream.simple) as server:
+        for project in _get(server, "/simple/", Accept=JSON).json()["projects"]:
+            page = _page(server, project["name"])
+            assert page["name"] == project["name"]
+            assert page["versions"]
+            for entry in page["files"]:
+                assert entry["size"] > 0
+                assert entry["upload-time"].endswith("Z")
+                if entry["filename"].endswith(".whl"):
+                    address = {"url": f"{entry['url']}.metadata"}
+                    metadata = message_from_bytes(_file(server, page["name"], address).body)
+                    assert metadata["Name"] == page["name"]
+                    assert metadata["Version"] in page["versions"]
+
+
+def test_8_directories_hold_a_folder_per_project(tmp_path: Path) -> None:
+    """Wheels and sdists below the canonical name, sdists also under their hyphenated names."""
+    wheel, sdist = build_wheel("my-package", "1.0.0"), build_sdist("my-package", "1.0.0")
+    legacy = sdist.filename.replace("my_package", "my-package")
+    folder = _folder(
+        tmp_path / "own",
+        **{
+            f"my-package/{wheel.filename}": wheel.content,
+            f"my-package/{legacy}": sdist.content,
+            f"{NAME}/{OWN.filename}": OWN.content,
+        },
+    )
+    with serving(tmp_path, folder) as server:
+        page = _page(server, "my-package")
+        assert page["versions"] == ["1.0.0"]
+        contents = {
+            entry["filename"]: _file(server, "my-package", entry).body for entry in page["files"]
+        }
+        assert contents == {wheel.filename: wheel.content, legacy: sdist.content}
+        assert _page(server, NAME)["versions"] == ["1.0"]
+        assert _get(server, "/simple/My.Package/").status == 301
+
+
+def test_9_local_metadata_files_are_served_directly(tmp_path: Path) -> None:
+    """What lies beside a file is its metadata, byte for byte; what does not is extracted."""
+    sdist = build_sdist(NAME, "1.0")
+    beside = OWN.metadata.replace(b"A distribution of", b"Told beside it:")
+    folder = _folder(
+        tmp_path / "own",
+        **{
+            f"{NAME}/{OWN.filename}": OWN.content,
+            f"{NAME}/{OWN.filename}.metadata": beside,
+            f"{NAME}/{sdist.filename}": sdist.content,
+            f"{NAME}/{sdist.filename}.metadata": sdist.metadata,
+            f"srs-fixture-other/{OTHER.filename}": OTHER.content,
+        },
+    )
+    with serving(tmp_path, folder) as server:
+        expected = {OWN.filename: beside, sdist.filename: sdist.metadata}
+        entries = {entry["filename"]: entry for entry in _page(server, NAME)["files"]}
+        assert entries.keys() == expected.keys()
+        for name, content in expected.items():
+            found = _file(server, NAME, {"url": f"{entries[name]['url']}.metadata"})
+            assert (found.status, found.body) == (200, content)
+            digest = sha256(content).hexdigest()
+            assert entries[name]["core-metadata"] == {"sha256": digest}
+        (extracted,) = _page(server, "srs-fixture-other")["files"]
+        address = {"url": f"{extracted['url']}.metadata"}
+        assert _file(server, "srs-fixture-other", address).body == OTHER.metadata
+
+
+@pytest.mark.parametrize("place", ["home", "NETRC"])
+def test_10_credentials_come_from_netrc(tmp_path: Path, upstream: Upstream, place: str) -> None:
+    """From the file in the home directory, or the one that `NETRC` names."""
+    publish_json(upstream, [PUBLIC])
+    home = tmp_path / "somebody"
+    home.mkdir()
+    netrc = home / ".netrc" if place == "home" else tmp_path / "elsewhere"
+    netrc.write_text("machine 127.0.0.1 login jane password word\n")
+    netrc.chmod(0o600)
+    environment: Any = {"NETRC": str(netrc)} if place == "NETRC" else {}
+    with serving(tmp_path, upstream.simple, HOME=str(home), **environment) as server:
+        assert _page(server, NAME)["versions"] == ["99.0"]
+    sent = {request.headers.get("authorization") for request in upstream.requests}
+    assert sent == {"Basic amFuZTp3b3Jk"}
+
+
+def test_11_files_are_at_their_origin_or_come_through(tmp_path: Path, upstream: Upstream) -> None:
+    """By default clients are sent to the file's own address; with the option it comes through.
+
+    It comes through, too, where the source has credentials that clients lack.
+    """
+    publish_json(upstream, [PUBLIC])
+    private = upstream.simple.replace("//", "//jane:word@")
+    for arguments, status in (
+        ((upstream.simple,), 302),
+        (("--stream-http-resources", upstream.simple), 200),
+        ((private,), 200),
+    ):
+        with serving(tmp_path, *arguments) as server:
+            (entry,) = _page(server, NAME)["files"]
+            found = _file(server, NAME, entry)
+            assert found.status == status
+            if status == 302:
+                origin = f"/files/{PUBLIC.sha256[:2]}/{PUBLIC.filename}"
+                assert found.headers["Location"] == f"{upstream.url}{origin}"
+            else:
+                assert found.body == PUBLIC.content
+
+
+@pytest.mark.anyio
+async def test_12_services_are_built_with_fastapi(tmp_path: Path) -> None:
+    """An application of one's own, with its own routes and settings, has an index where it says."""
+    own = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
+    other = _folder(tmp_path / "other", **{OTHER.filename: OTHER.content})
+    sources = [LocalRepository(own), LocalRepository(other)]
+    repository = MetadataInjectorRepository(PrioritySelectedProjectsRepository(sources))
+    app = FastAPI(title="ours")
+    app.include_router(build_router(repository, prefix="/team/simple/"))
+
+    @app.get("/about")
+    async def about() -> dict[str, str]:
+        return {"title": app.title}
+
+    async with running(app) as served:
+        assert (await ask(served, "/about")).json() == {"title": "ours"}
+        page = await ask(served, f"/team/simple/{NAME}/", headers={"Accept": JSON})
+        (entry,) = page.json()["files"]
+        address = urljoin(f"/team/simple/{NAME}/", entry["url"])
+        assert (await ask(served, address)).body == OWN.content
+
+
+def test_13_what_makes_sense_for_all_is_on_by_default(tmp_path: Path, upstream: Upstream) -> None:
+    """Without any option a page has all that newer standards added: nothing of it is lost."""
+    publish_json(upstream, [PUBLIC], extra={"yanked": "for a reason"})
+    rich = json.loads(_scripted(upstream, f"/simple/{NAME}/").body)
+    rich["project-status"] = {"status": "deprecated", "reason": "see elsewhere"}
+    rich["files"][0]["provenance"] = f"{upstream.url}/provenance"
+    upstream.on(
+        f"/simple/{NAME}/", Reply(headers={"Content-Type": JSON}, body=json.dumps(rich).encode())
+    )
+    with serving(tmp_path, upstream.simple) as server:
+        page = _page(server, NAME)
+        version = tuple(map(int, re.findall(r"\d+", page["meta"]["api-version"])))
+        assert version >= (1, 4)
+        assert page["project-status"] == rich["project-status"]
+        assert page["versions"] == ["99.0"]
+        (entry,) = page["files"]
+        for key in ("hashes", "size", "upload-time", "requires-python", "yanked", "provenance"):
+            assert entry[key] == rich["files"][0][key]
+        assert entry["core-metadata"] == {"sha256": PUBLIC.metadata_sha256}
+
+
+def _scripted(upstream: Upstream, target: str) -> _Answer:
+    connection = http.client.HTTPConnection(urlsplit(upstream.url).netloc, timeout=30)
+    with closing(connection):
+        connection.request("GET", target)
+        with connection.getresponse() as response:
+            return _Answer(response.status, response.headers, response.read())

@@ -19,6 +19,7 @@ from typing_extensions import override
 from simple_repository_server.names import FileName, PackedNames, ProjectName
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -167,10 +168,26 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is asked: what a component may want to know of the request it works for."""
+    """How it is asked: what a component may want to know of the request it works for.
+
+    Whatever is asked for, a page, a file or its metadata, by coroutine or by peek, each component
+    is given the very context that the one around it was given.
+
+    One whose answer depends on who asks belongs outside combiners and transforms: these let
+    requests for the same thing share an answer. It says for pages and files alike what it hides.
+    The address of the client is not here, as requests of the same bytes are one to the server.
+    """
 
     #: The client asked for an answer that was confirmed just now (`Cache-Control: no-cache`).
     revalidate: bool = False
+    #: The header fields of the request as ASGI has them: names in lower case, bytes as they came.
+    headers: Mapping[bytes, bytes] = _NO_HEADERS
+    #: What middleware around the index noted of the request (Starlette's `request.state`).
+    state: Mapping[str, object] = NOTHING
+
+    def header(self, name: str) -> str:
+        """A header field as text, whatever the case of its name; empty if there is none."""
+        return self.headers.get(name.lower().encode("latin-1", "replace"), b"").decode("latin-1")
 
 
 NO_CONTEXT = RequestContext()

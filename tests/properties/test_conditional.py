@@ -28,7 +28,39 @@ ETAG = '"sha256:abc"'
         ("bytes=a-b", 10, None),
         ("lines=1-2", 10, None),
         ("bytes=0-1,3-4", 10, None),
-        ("bytes=" + "9" * 30 + "-", 10, None),
+        ("bytes=0-1" + "0" * 30, 10, ByteRange(0, 10)),
+        ("bytes=9-1" + "0" * 30, 10, ByteRange(9, 10)),
+        ("bytes=-1" + "0" * 30, 10, ByteRange(0, 10)),
+        ("bytes=1" + "0" * 30 + "-", 10, UNSATISFIABLE),
+        ("bytes=1" + "0" * 30 + "-1" + "0" * 31, 10, UNSATISFIABLE),
+        ("bytes=1" + "0" * 31 + "-1" + "0" * 30, 10, None),
+        ("bytes=0-" + "9" * 50_000, 10, ByteRange(0, 10)),
+        ("bytes=" + "9" * 50_000 + "-", 10, UNSATISFIABLE),
+        ("bytes=-" + "9" * 50_000, 10, ByteRange(0, 10)),
+        ("bytes=" + "0" * 50_000 + "1-2", 10, ByteRange(1, 3)),
+        ("bytes=007-008", 10, ByteRange(7, 9)),
+        ("bytes=-003", 10, ByteRange(7, 10)),
+        ("bytes=-000", 10, UNSATISFIABLE),
+        ("bytes=9-09", 10, ByteRange(9, 10)),
+        ("bytes=10-9", 10, None),
+        ("bytes=-3", 0, None),
+        ("bytes=-0", 0, UNSATISFIABLE),
+        ("\tbYtEs=\t1-2 ", 10, ByteRange(1, 3)),
+        ("bytes=, 1-2 ,,", 10, ByteRange(1, 3)),
+        ("bytes=1-2 3", 10, None),
+        ("bytes=1 2-3", 10, None),
+        ("bytes=1-2-3", 10, None),
+        ("bytes=--3", 10, None),
+        ("bytes=+1-2", 10, None),
+        ("bytes=0x1-2", 10, None),
+        ("bytes=1_0-", 100, None),
+        ("bytes=\u0661-", 10, None),
+        ("bytes=\xb2-", 10, None),
+        ("bytes 1-2", 10, None),
+        ("bytes==1-2", 10, None),
+        ("bytes=", 10, None),
+        ("bytes=,", 10, None),
+        ("xbytes=1-2", 10, None),
         ("", 10, None),
     ],
 )
@@ -43,6 +75,32 @@ def test_a_range_lies_inside_the_file(header: str, size: int) -> None:
     wanted = wanted_range(header, "", etag=ETAG, size=size)
     if isinstance(wanted, ByteRange):
         assert 0 <= wanted.start < wanted.stop <= size
+
+
+_POSITIONS = st.integers(0, 30) | st.integers(0, 10**40)
+
+
+@given(_POSITIONS, _POSITIONS | st.none(), st.integers(0, 20), st.text("0", max_size=3))
+def test_ranges_are_those_of_plain_arithmetic(
+    first: int, last: int | None, size: int, zeros: str
+) -> None:
+    """However many digits a position has, the part is the one of unbounded numbers (§14.1.2)."""
+    header = f"bytes={zeros}{first}-{'' if last is None else f'{zeros}{last}'}"
+    expected: object
+    if last is not None and last < first:
+        expected = None
+    elif first >= size:
+        expected = UNSATISFIABLE
+    else:
+        expected = ByteRange(first, size if last is None else min(last + 1, size))
+    assert wanted_range(header, "", etag=ETAG, size=size) == expected
+
+
+@given(_POSITIONS, st.integers(1, 20))
+def test_suffixes_are_those_of_plain_arithmetic(length: int, size: int) -> None:
+    """The last so many bytes, all of them if there are fewer."""
+    expected = ByteRange(max(0, size - length), size) if length else UNSATISFIABLE
+    assert wanted_range(f"bytes=-{length}", "", etag=ETAG, size=size) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What users may write, as the type checkers see it. Checked, never run."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import assert_type
@@ -9,25 +10,57 @@ from fastapi import APIRouter, FastAPI
 from typing_extensions import override
 
 from simple_repository_server import (
+    NO_CONTEXT,
     AllowListRepository,
+    Body,
+    ByteRange,
+    BytesResource,
+    Credentials,
     DenyListRepository,
+    Emit,
+    Event,
+    File,
     FileName,
     FilesMode,
     HttpRepository,
+    Limits,
     LocalRepository,
     MemoryRepository,
     MergedRepository,
     MetadataInjectorRepository,
+    PathResource,
     PrioritySelectedProjectsRepository,
+    ProjectList,
     ProjectName,
+    ProjectNotFound,
+    ProjectPage,
+    ProjectStatus,
     Repository,
     RepositoryContainer,
+    RepositoryError,
+    RequestContext,
+    Resource,
+    ResourceNotFound,
+    Rules,
+    SnapshotMemo,
+    SourceState,
+    SourceUnavailable,
+    Status,
     build_router,
     create_app,
+    log_to,
+    versions_of,
 )
-from simple_repository_server.model import ProjectList, ProjectPage, RequestContext
-from simple_repository_server.observe.events import Event
-from simple_repository_server.resource import Body, ByteRange, Resource
+from simple_repository_server.testing import (
+    Built,
+    Known,
+    Reply,
+    Upstream,
+    build_sdist,
+    build_wheel,
+    conformance,
+    publish_json,
+)
 
 
 class Own(RepositoryContainer):
@@ -35,9 +68,50 @@ class Own(RepositoryContainer):
 
     @override
     async def get_project_page(
-        self, project: ProjectName, *, context: RequestContext = RequestContext()
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
+        assert_type(context.header("User-Agent"), str)
+        assert_type(context.headers, Mapping[bytes, bytes])
+        assert_type(context.state, Mapping[str, object])
+        assert_type(context.revalidate, bool)
         return await self.source.get_project_page(project, context=context)
+
+
+class Remembering(RepositoryContainer):
+    """A component makes each page once, for lists and pages alike."""
+
+    def __init__(self, source: Repository) -> None:
+        super().__init__(source)
+        self._pages = SnapshotMemo(cut)
+        self._lists: SnapshotMemo[ProjectList] = SnapshotMemo(lambda found: found)
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        return self._lists(await self.source.get_project_list(context=context))
+
+    @override
+    def peek_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage | None:
+        page = self.source.peek_project_page(project, context=context)
+        return None if page is None else self._pages.peek(page)
+
+
+def cut(page: ProjectPage) -> ProjectPage:
+    """A page is made of the model."""
+    if page.status is not None and page.status.status is Status.QUARANTINED:
+        raise ProjectNotFound(page.name)
+    files: tuple[File, ...] = tuple(file for file in page.files if file.is_wheel)
+    if not files:
+        raise ResourceNotFound(page.name, "any wheel")
+    names = [file.filename for file in files]
+    return ProjectPage(
+        name=page.name,
+        files=files,
+        versions=versions_of(names, page.name),
+        status=ProjectStatus(Status.ARCHIVED, "old"),
+        freshness=page.freshness,
+    )
 
 
 class Peeking(RepositoryContainer):
@@ -58,6 +132,25 @@ class OwnResource(Resource):
         raise NotImplementedError
 
 
+class OwnSource(Repository):
+    """A source answers with resources, and says how it is doing."""
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        if filename.endswith(".whl"):
+            return PathResource(Path("a.whl"), size=1, mtime_ns=0)
+        try:
+            return BytesResource(b"", sha256="0" * 64)
+        except RepositoryError as error:
+            raise SourceUnavailable("mine", str(error), retry_after_s=5) from error
+
+    @override
+    def source_states(self) -> tuple[SourceState, ...]:
+        return (SourceState(label="mine", kind="own", available=True),)
+
+
 def listen(event: Event) -> None:
     """An event listener is a function."""
     print(event.text())
@@ -69,7 +162,16 @@ async def use() -> AsyncIterator[object]:
         LocalRepository("packages", emit=listen),
         Peeking(MemoryRepository()),
         LocalRepository(Path("packages")),
-        HttpRepository("https://index.example/simple/", forbidden_means_absent=True),
+        HttpRepository(
+            "https://index.example/simple/",
+            forbidden_means_absent=True,
+            limits=Limits(idle_s=5),
+            rules=Rules(offline=True),
+            credentials=Credentials(("https", "index.example", 443), "user", "password"),
+            emit=log_to(logging.getLogger("index")),
+        ),
+        OwnSource(),
+        Remembering(MemoryRepository()),
         MemoryRepository(),
     ]
     both = PrioritySelectedProjectsRepository(sources)
@@ -92,3 +194,17 @@ async def use() -> AsyncIterator[object]:
     assert_type(create_app(some, files=FilesMode.STREAM, emit=listen), FastAPI)
     assert_type(build_router(some, prefix="/a/simple/"), APIRouter)
     assert_type(build_router(repository_factory=lambda: some), APIRouter)
+    emit: Emit = listen
+    assert_type(create_app(some, emit=emit), FastAPI)
+
+
+async def test() -> None:
+    """Tests have an index to ask, distributions to publish, and the promises as checks."""
+    built = [build_wheel("demo", "1.0"), build_sdist("demo", "1.0")]
+    assert_type(built[0], Built)
+    with Upstream() as upstream:
+        publish_json(upstream, built)
+        upstream.on("/simple/other/", Reply(status=500))
+        async with HttpRepository(upstream.simple) as repository:
+            for check in conformance.CHECKS:
+                await check(repository, Known(project=ProjectName("demo")))

@@ -4,6 +4,8 @@ import inspect
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simple_repository_server import errors
 from simple_repository_server.errors import (
@@ -58,12 +60,30 @@ def test_the_unexpected_is_not_told() -> None:
     assert problem.unexpected
 
 
-def test_retry_after_is_a_small_whole_number() -> None:
-    """Some clients cannot read dates or fractions."""
-    headers = dict(problem_of(SourceUnavailable("x", "y")).headers)
-    assert 0 < int(headers[b"retry-after"]) <= 60
-    headers = dict(problem_of(SourceUnavailable("x", "y", retry_after_s=17)).headers)
-    assert headers[b"retry-after"] == b"17"
+@pytest.mark.parametrize("asked", [None, 1, 17, 60])
+@pytest.mark.parametrize("kind", [SourceUnavailable, SourceTimeout, SourceInvalid])
+def test_clients_are_never_made_to_wait_long(
+    kind: type[SourceUnavailable], asked: int | None
+) -> None:
+    """Whatever the source asks for, Retry-After is 1: pip and poetry wait that long five times."""
+    headers = dict(problem_of(kind("x", "y", retry_after_s=asked)).headers)
+    assert headers[b"retry-after"] == b"1"
+
+
+def test_failures_of_the_index_have_their_sentence_as_reason_phrase() -> None:
+    """What is wrong behind this server is in the status line, as installers show no body."""
+    problem = problem_of(SourceUnavailable("https://x.example/", "no connection"))
+    assert problem.reason == problem.detail
+    assert problem_of(ProjectNotFound("foo")).reason == ""
+
+
+@given(st.text(max_size=500))
+def test_a_reason_phrase_can_always_be_sent(detail: str) -> None:
+    """Whatever the sentence says, its phrase is a short line of printable ASCII (RFC 9112 §4)."""
+    reason = Problem(503, detail).reason
+    assert reason.isascii()
+    assert reason.isprintable()
+    assert len(reason) <= 300
 
 
 @pytest.mark.parametrize(

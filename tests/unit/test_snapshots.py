@@ -5,7 +5,7 @@ import weakref
 
 import msgspec
 
-from simple_repository_server.cache.snapshots import PerSnapshot
+from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.model import File, ProjectPage, ProjectStatus, Status
 from simple_repository_server.names import FileName, ProjectName
 
@@ -24,7 +24,7 @@ def test_computed_once_and_forgotten() -> None:
         calls.append(1)
         return msgspec.structs.replace(page, versions=("1",))
 
-    remembered = PerSnapshot(function)
+    remembered = SnapshotMemo(function)
     page = _page()
     assert remembered(page) is remembered(page)
     assert len(calls) == 1
@@ -42,7 +42,7 @@ def test_peeking_computes_nothing() -> None:
         calls.append(page)
         return page if len(calls) > 1 else msgspec.structs.replace(page, versions=("1",))
 
-    remembered = PerSnapshot(function)
+    remembered = SnapshotMemo(function)
     changed, unchanged = _page(), _page()
     assert remembered.peek(changed) is None
     assert not calls
@@ -53,7 +53,7 @@ def test_peeking_computes_nothing() -> None:
 
 def test_the_snapshot_itself_is_not_kept_alive() -> None:
     """A function that changes nothing does not make its snapshot immortal."""
-    remembered: PerSnapshot[ProjectPage] = PerSnapshot(lambda page: page)
+    remembered: SnapshotMemo[ProjectPage] = SnapshotMemo(lambda page: page)
     page = _page()
     assert remembered(page) is page
     assert remembered(page) is page

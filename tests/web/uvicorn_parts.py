@@ -71,7 +71,7 @@ ATTRIBUTES: dict[type, set[str]] = {
     },
     RequestResponseCycle: {
         "disconnected", "expected_content_length", "flow", "keep_alive", "logger", "message_event",
-        "chunked_encoding", "more_body",
+        "chunked_encoding", "default_headers", "more_body",
         "on_response", "response_complete", "response_started", "scope", "transport",
     },
     FlowControl: {"write_paused"},

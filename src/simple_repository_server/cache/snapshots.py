@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 S = TypeVar("S")
 
 
-class PerSnapshot(Generic[S]):
+class SnapshotMemo(Generic[S]):
     """A pure function from snapshot to snapshot, computed once per snapshot.
 
     This is how a transform returns the same object as long as it is given the same object.

@@ -157,6 +157,8 @@ class Upstream:
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            pass  # by `_end` alone: Python 3.11's streams would print a traceback for it
         finally:
             writer.close()
 

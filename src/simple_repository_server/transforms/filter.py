@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.snapshots import PerSnapshot
+from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, merged
@@ -18,7 +18,7 @@ class _FilteredRepository(RepositoryContainer):
 
     def __init__(self, source: Repository) -> None:
         super().__init__(source)
-        self._filtered = PerSnapshot(self._filter)
+        self._filtered = SnapshotMemo(self._filter)
 
     def _allows(self, project: ProjectName) -> bool:
         raise NotImplementedError

@@ -12,6 +12,7 @@ from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
+from simple_repository_server.web.exchange import DEFAULT_SEND_TIMEOUT_S
 from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.problems import Problem, problem_of, render_problem
@@ -23,11 +24,13 @@ def create_app(
     *,
     files: FilesMode = FilesMode.REDIRECT,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
     emit: Emit = ignore,
 ) -> FastAPI:
     """A FastAPI application that serves the repository, and opens and closes it.
 
     `files` says how clients get remote files, `memory_bytes` how much of rendered pages is kept,
+    `send_timeout_s` how long a client may take for a part of a body before its transfer is ended,
     `emit` is given an event for each request. Any ASGI server runs it. Routes, middleware and
     dependencies may be added as to any application: the index answers what no route does.
     """
@@ -44,7 +47,13 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.router.default = IndexApp(repository, files=files, memory_bytes=memory_bytes, emit=emit)
+    app.router.default = IndexApp(
+        repository,
+        files=files,
+        memory_bytes=memory_bytes,
+        send_timeout_s=send_timeout_s,
+        emit=emit,
+    )
     app.add_exception_handler(HTTPException, _tell)
     app.add_exception_handler(RepositoryError, _tell)
     return app

@@ -3,10 +3,12 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from simple_repository_server.model import NO_CONTEXT, RequestContext
+from simple_repository_server.errors import TransferAborted
+from simple_repository_server.model import NOTHING, RequestContext
 from simple_repository_server.observe.events import Emit, ProbeFinished, RequestFinished, Trouble
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
 from simple_repository_server.web.reply import FilePart, Reply
@@ -20,7 +22,9 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _READING = ("GET", "HEAD")
 #: What load balancers ask, every few seconds.
 _PROBES = frozenset({"/healthz", "/readyz"})
-_REVALIDATE = RequestContext(revalidate=True)
+#: How long a client may take for a part of a body under a server that does not watch over it:
+#: what the answer holds meanwhile others wait for.
+DEFAULT_SEND_TIMEOUT_S = 60.0
 #: How much of a path and of a user agent is told: many lines may wait to be written.
 MAX_TOLD = 1000
 
@@ -31,6 +35,10 @@ WATCHED = "simple_repository_server.watched"
 
 #: Where the server notes in a message how many bytes of a file it has sent, if that fails.
 SENT = "simple_repository_server.sent"
+
+
+#: The reason phrase of an answer's status line, for a server that can send one.
+REASON = "simple_repository_server.reason"
 
 
 class ClientGone(OSError):
@@ -54,7 +62,12 @@ class Request:
     )
 
     def __init__(
-        self, method: str, path: str, query_string: bytes, headers: dict[bytes, bytes]
+        self,
+        method: str,
+        path: str,
+        query_string: bytes,
+        headers: dict[bytes, bytes],
+        state: Mapping[str, object] = NOTHING,
     ) -> None:
         self.method = method
         #: Decoded, and below the application, wherever that is mounted.
@@ -62,9 +75,12 @@ class Request:
         #: As it was sent.
         self.query_string = query_string
         self.headers = headers
-        asks = b"no-cache" in headers.get(b"cache-control", b"").lower()
         #: What components may know of the request.
-        self.context = _REVALIDATE if asks else NO_CONTEXT
+        self.context = RequestContext(
+            revalidate=b"no-cache" in headers.get(b"cache-control", b"").lower(),
+            headers=headers,
+            state=state,
+        )
         #: The end of the proxies' list of those for whom they ask; "" mostly.
         self.forwarded_for = headers.get(b"x-forwarded-for", b"")[-MAX_TOLD:].decode("latin-1")
         #: What is told of it in the end.
@@ -90,9 +106,25 @@ class Exchange(Request):
     `status` is 0 until the answer has begun, `sent` the bytes of its body so far.
     """
 
-    __slots__ = ("_receive", "_send", "root", "scheme", "scope", "sent", "status")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_send_timeout_s",
+        "root",
+        "scheme",
+        "scope",
+        "sent",
+        "status",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
+    ) -> None:
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(pairs)
         if len(headers) != len(pairs):
@@ -101,12 +133,14 @@ class Exchange(Request):
         root: str = scope.get("root_path", "")
         if root and path.startswith(f"{root}/"):  # not so where a server leaves it out
             path = path[len(root) :]
-        super().__init__(scope["method"], path, scope["query_string"], headers)
+        state = scope.get("state", NOTHING)
+        super().__init__(scope["method"], path, scope["query_string"], headers, state)
         self.scope = scope
         self.root = root
         self.scheme: str = scope.get("scheme", "http")
         self._receive = receive
         self._send = send
+        self._send_timeout_s = send_timeout_s
         self.status = 0
         self.sent = 0
 
@@ -118,14 +152,19 @@ class Exchange(Request):
         else:
             await self.reply(reply.status, reply.headers, reply.body)
 
-    async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    async def reply(
+        self, status: int, headers: Headers, body: bytes = b"", *, reason: str = ""
+    ) -> None:
         """Answer with all there is; the body of an answer to HEAD stays here."""
         self.status = status
         if self.method == "HEAD":
             body = b""
         self.sent = len(body)
         send = self._send
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        if reason:
+            start[REASON] = reason
+        await send(start)
         await send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -134,9 +173,22 @@ class Exchange(Request):
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def chunk(self, content: bytes, *, more: bool) -> None:
-        """Send a part of the body."""
+        """Send a part of the body, when what was sent before has been taken.
+
+        Raises `TransferAborted` for a client that takes nothing, unless the server cuts it off.
+        """
         self.sent += len(content)
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        message = {"type": "http.response.body", "body": content, "more_body": more}
+        if self.is_watched:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._send_timeout_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise TransferAborted(
+                f"The client took nothing for {self._send_timeout_s:g} s."
+            ) from error
 
     async def send_part(self, part: FilePart) -> None:
         """Have the server send the part of a file, if it can (`sends_files`)."""
@@ -164,15 +216,23 @@ class Exchange(Request):
         """Whether the server sees to it that the client takes what it is sent."""
         return WATCHED in self.scope.get("extensions", ())
 
-    async def until_gone(self) -> None:
-        """Wait until the client has gone away."""
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A task that is done when the client has gone; some servers do not say so when sending."""
+        gone = asyncio.create_task(self._until_gone())
+        try:
+            yield gone
+        finally:
+            gone.cancel()
+
+    async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def problem(self, problem: Problem) -> None:
         """Answer with a problem, in the form the client accepts."""
         headers, body = render_problem(problem, self.header(b"accept"))
-        await self.reply(problem.status, headers, body)
+        await self.reply(problem.status, headers, body, reason=problem.reason)
 
     def finished(self, duration_ms: float, error: str) -> RequestFinished:
         """What to tell of it in the end."""

@@ -1,12 +1,9 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from functools import lru_cache
 
-from simple_repository_server.errors import SourceUnavailable, TransferAborted
+from simple_repository_server.errors import SourceUnavailable
 from simple_repository_server.names import FileName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
@@ -17,8 +14,6 @@ from simple_repository_server.web.open_files import OpenFile, OpenFiles
 from simple_repository_server.web.problems import Headers, Problem
 from simple_repository_server.web.reply import FilePart, Head, Reply
 
-#: How long a client may take for a part of the body: what it holds meanwhile others wait for.
-_TAKE_S = 60
 #: How many heads are remembered of each kind.
 _REMEMBERED = 2048
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
@@ -162,32 +157,13 @@ async def _stream(
     content: bytes | None = await anext(chunks, None)
     head = _head(resource, wanted, body.length, resource.etag or body.etag)
     await exchange.start(head.status, head.headers)
-    async with _watching(exchange) as gone:
+    async with exchange.watching() as gone:
         while content is not None and exchange.sent + len(content) != body.length:
-            await _hand_over(exchange, content, more=True)
+            await exchange.chunk(content, more=True)
             if gone.done():
                 return
             content = await anext(chunks, None)
-        await _hand_over(exchange, content or b"", more=False)
-
-
-async def _hand_over(exchange: Exchange, content: bytes, *, more: bool) -> None:
-    """Send a part of the body to a client that takes it in time."""
-    try:
-        async with asyncio.timeout(None if exchange.is_watched else _TAKE_S):
-            await exchange.chunk(content, more=more)
-    except TimeoutError as error:
-        raise TransferAborted(f"The client took nothing for {_TAKE_S} s.") from error
-
-
-@asynccontextmanager
-async def _watching(exchange: Exchange) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that is done when the client has gone; some servers do not say so when sending."""
-    gone = asyncio.create_task(exchange.until_gone())
-    try:
-        yield gone
-    finally:
-        gone.cancel()
+        await exchange.chunk(content or b"", more=False)
 
 
 def _head(

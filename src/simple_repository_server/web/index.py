@@ -10,6 +10,7 @@ from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint, immediate
 from simple_repository_server.web.exchange import (
+    DEFAULT_SEND_TIMEOUT_S,
     Exchange,
     Receive,
     Request,
@@ -64,8 +65,9 @@ class IndexApp:
     """The repository as an index at `/simple/`, with a page for people and health at the root.
 
     `files` says how clients get remote files, `memory_bytes` how much of rendered pages and of
-    small files (up to `small_file_bytes`) is kept in memory, `emit` is given an event for each
-    request. `hosts` says which hosts requests may name; None: any.
+    small files (up to `small_file_bytes`) is kept in memory, `send_timeout_s` how long a client may
+    take for a part of a body where the server has no say, `emit` is given an event per request.
+    `hosts` says which hosts requests may name; None: any.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class IndexApp:
         files: FilesMode = FilesMode.REDIRECT,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
+        send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
         hosts: HostRule | None = None,
         emit: Emit = ignore,
     ) -> None:
         self._repository = repository
+        self._send_timeout_s = send_timeout_s
         self._hosts = hosts
         self.emit = emit
         self._index = IndexEndpoints(
@@ -99,7 +103,7 @@ class IndexApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, send_timeout_s=self._send_timeout_s)
         endpoint, arguments = self._route(exchange)
         await answer(exchange, self.emit, endpoint.answer, self._repository, *arguments)
 

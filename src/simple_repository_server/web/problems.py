@@ -29,6 +29,7 @@ STATUSES: dict[type[BaseException], int] = {
     RepositoryError: 500,
     Exception: 500,
 }
+_SERVER_ERRORS = 500
 TITLES = {
     404: "Not found",
     405: "Method not allowed",
@@ -40,7 +41,11 @@ TITLES = {
     503: "Service unavailable",
     504: "Gateway timeout",
 }
-_RETRY_AFTER_S = 5
+#: Whatever a source asks for: pip and poetry sleep this long, and ask again, five times over before
+#: they report a failure; a probe in the background finds out when the source is back.
+_RETRY_AFTER_S = 1
+#: How much of a sentence becomes the reason phrase of a status line.
+_MAX_REASON = 300
 _UNEXPECTED = "Something went wrong in this server; its log says more."
 
 Headers = list[tuple[bytes, bytes]]
@@ -55,6 +60,17 @@ class Problem(msgspec.Struct, frozen=True):
     #: An error that is a mistake of ours.
     unexpected: bool = False
 
+    @property
+    def reason(self) -> str:
+        """The sentence as a reason phrase (RFC 9112 §4), which is what installers show.
+
+        Empty for what is wrong with the request: there the phrase of the status says enough.
+        """
+        if self.status < _SERVER_ERRORS:
+            return ""
+        text = self.detail[:_MAX_REASON].encode("ascii", "replace").decode("ascii")
+        return "".join(c if c.isprintable() else " " for c in text)
+
 
 def problem_of(error: BaseException) -> Problem:
     """What a client is told about an error: nothing of errors we did not expect."""
@@ -62,9 +78,7 @@ def problem_of(error: BaseException) -> Problem:
     if not isinstance(error, RepositoryError):
         return Problem(status, _UNEXPECTED, unexpected=True)
     if isinstance(error, SourceUnavailable):
-        # A small whole number: some clients cannot read anything else.
-        wait = error.retry_after_s or _RETRY_AFTER_S
-        return Problem(status, str(error), ((b"retry-after", str(wait).encode()),))
+        return Problem(status, str(error), ((b"retry-after", b"%d" % _RETRY_AFTER_S),))
     return Problem(status, str(error))
 
 

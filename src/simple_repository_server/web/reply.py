@@ -32,6 +32,8 @@ class Head(msgspec.Struct):
 
     status: int
     headers: Headers
+    #: The reason phrase, printable ASCII; empty: that of the status.
+    reason: str = ""
     _lines: bytes = b""
     #: As it was sent last, and with which headers before its own (see `server/heads.py`).
     sent: bytes = b""

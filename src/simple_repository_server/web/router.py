@@ -13,6 +13,7 @@ from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint
 from simple_repository_server.web.exchange import (
+    DEFAULT_SEND_TIMEOUT_S,
     Exchange,
     Receive,
     Scope,
@@ -33,11 +34,20 @@ class IndexRoutes:
     prefix has them inside it, so that path parameters in the prefix hold for files too.
     """
 
-    def __init__(self, prefix: str, *, files: FilesMode, memory_bytes: int, emit: Emit) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        files: FilesMode,
+        memory_bytes: int,
+        send_timeout_s: float,
+        emit: Emit,
+    ) -> None:
         if not prefix.startswith("/") or not prefix.endswith("/"):
             raise ValueError(f"The prefix {prefix!r} must begin and end with '/'.")
         beside = prefix.endswith("/simple/")
         self.emit = emit
+        self.send_timeout_s = send_timeout_s
         self._prefix = prefix
         self._files_prefix = f"{prefix.removesuffix('simple/') if beside else prefix}resources/"
         self._index = IndexEndpoints(
@@ -67,17 +77,21 @@ class _AsgiEndpoint:
     """
 
     def __init__(
-        self, emit: Emit, endpoint: Endpoint, *arguments: object, parameters: Sequence[str] = ()
+        self,
+        routes: IndexRoutes,
+        endpoint: Endpoint,
+        *arguments: object,
+        parameters: Sequence[str] = (),
     ) -> None:
-        self._emit = emit
+        self._routes = routes
         self._answer = endpoint.answer
         self._arguments = arguments
         self._parameters = parameters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         values = (scope["path_params"][name] for name in self._parameters)
-        exchange = Exchange(scope, receive, send)
-        await answer(exchange, self._emit, self._answer, *self._arguments, *values)
+        exchange = Exchange(scope, receive, send, send_timeout_s=self._routes.send_timeout_s)
+        await answer(exchange, self._routes.emit, self._answer, *self._arguments, *values)
 
 
 class _EndpointResponse(Response):
@@ -99,6 +113,7 @@ def build_router(
     repository_factory: RepositoryFactory | None = None,
     files: FilesMode = FilesMode.REDIRECT,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
     emit: Emit = ignore,
 ) -> APIRouter:
     """The routes of an index, for `app.include_router`.
@@ -109,7 +124,13 @@ def build_router(
     routers may live in one application, each with a prefix and files of its own. Raises
     `ValueError` for a prefix that does not begin and end with a slash.
     """
-    routes = IndexRoutes(prefix, files=files, memory_bytes=memory_bytes, emit=emit)
+    routes = IndexRoutes(
+        prefix,
+        files=files,
+        memory_bytes=memory_bytes,
+        send_timeout_s=send_timeout_s,
+        emit=emit,
+    )
     if repository_factory is not None:
         return _injected_router(routes, repository, repository_factory)
     if repository is None:
@@ -121,7 +142,7 @@ def _plain_router(routes: IndexRoutes, repository: Repository) -> APIRouter:
     """The routes with one repository, as plain ASGI endpoints."""
     router = APIRouter(lifespan=_lifespan_of(repository), redirect_slashes=False)
     for path, endpoint, parameters in routes.table():
-        app = _AsgiEndpoint(routes.emit, endpoint, repository, parameters=parameters)
+        app = _AsgiEndpoint(routes, endpoint, repository, parameters=parameters)
         router.routes.append(Route(path, app))
     return router
 
@@ -141,13 +162,13 @@ def _injected_router(
     lifespan = _lifespan_of(repository) if repository else None
     router = APIRouter(lifespan=lifespan, redirect_slashes=False)
     for path, endpoint, parameters in routes.table():
-        route = _injected(routes.emit, endpoint, parameters, repository_factory)
+        route = _injected(routes, endpoint, parameters, repository_factory)
         router.add_api_route(path, route, methods=_ALL_METHODS, include_in_schema=False)
     return router
 
 
 def _injected(
-    emit: Emit,
+    routes: IndexRoutes,
     endpoint: Endpoint,
     parameters: Sequence[str],
     repository_factory: RepositoryFactory,
@@ -155,7 +176,7 @@ def _injected(
     async def route(
         repository: Annotated[Repository, Depends(repository_factory)],
     ) -> Response:
-        return _EndpointResponse(_AsgiEndpoint(emit, endpoint, repository, parameters=parameters))
+        return _EndpointResponse(_AsgiEndpoint(routes, endpoint, repository, parameters=parameters))
 
     return route
 

@@ -109,10 +109,13 @@ def _is_unfolded(request: Request, rendered: Rendered, reply: Reply) -> bool:
 async def _send_unfolded(exchange: Exchange, reply: Reply) -> None:
     """A body that is nowhere as a whole: each part is made when the one before it was taken."""
     await exchange.start(reply.status, reply.headers)
-    for piece in unfolded(reply.body):
-        await exchange.chunk(piece, more=True)
-        await asyncio.sleep(0)
-    await exchange.chunk(b"", more=False)
+    async with exchange.watching() as gone:
+        for piece in unfolded(reply.body):
+            await exchange.chunk(piece, more=True)
+            await asyncio.sleep(0)
+            if gone.done():
+                return
+        await exchange.chunk(b"", more=False)
 
 
 def _list_without_slash(request: Request, _: Repository) -> Reply:

@@ -7,7 +7,9 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from simple_repository_server.errors import TransferAborted
-from simple_repository_server.web.exchange import SENT, ClientGone
+from simple_repository_server.web.exchange import REASON, SENT, ClientGone
+from simple_repository_server.web.reply import Head
+from simple_repository_server.web.server.heads import Heads
 from simple_repository_server.web.server.sendfile import Done, FileSender
 
 
@@ -18,6 +20,7 @@ class Connection(Protocol):
     cut_because: str
     #: No request is read behind this one.
     ending: bool
+    heads: Heads
 
     def send_file(self, descriptor: int, offset: int, count: int, done: Done) -> FileSender:
         """Send a part of an open file; `done` is told of the end of it."""
@@ -78,11 +81,24 @@ class Cycle(RequestResponseCycle):
             self._until_close = self.scope["http_version"] == "1.0" and not _is_framed(message)
             if self._until_close:
                 self.chunked_encoding = False
-            await super().send(message)
+            await (self._start_with_reason(message) if REASON in message else super().send(message))
         else:
             await self._send_body(message)
         if self.disconnected and not self.response_complete:
             raise ClientGone(self._connection.cut_because or "the client went away")
+
+    async def _start_with_reason(self, message: Any) -> None:
+        """Send a head as Uvicorn does, with a reason phrase; it says how long the body is."""
+        await self.flow.drain()
+        if self.disconnected:
+            return
+        head = Head(message["status"], message["headers"], message[REASON])
+        self.transport.write(
+            self._connection.heads.of(head, self.default_headers, keep_alive=self.keep_alive)
+        )
+        self.response_started = True
+        self.chunked_encoding = False
+        self.expected_content_length = int(dict(head.headers)[b"content-length"])
 
     async def _send_body(self, message: Any) -> None:
         if not self.keep_alive:

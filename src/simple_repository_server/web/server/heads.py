@@ -64,6 +64,12 @@ def end_of_head(data: bytes, start: int, tail: bytes) -> int:
     return len(data) if end < 0 else end + len(_BLANK)
 
 
+def _status_line(head: Head) -> bytes:
+    if head.reason:
+        return f"HTTP/1.1 {head.status} {head.reason}\r\n".encode("ascii", "replace")
+    return _STATUS_LINES[head.status]
+
+
 class Heads:
     """The heads of answers, of which what is the same for many is encoded once."""
 
@@ -84,11 +90,12 @@ class Heads:
         if default_headers is not self._default:
             self._default = default_headers
             self._first_lines.clear()
-        first = self._first_lines.get(head.status)
+        first = None if head.reason else self._first_lines.get(head.status)
         if first is None:
             lines = [b"%b: %b\r\n" % pair for pair in default_headers]
-            first = b"".join([_STATUS_LINES[head.status], *lines])
-            self._first_lines[head.status] = first
+            first = b"".join([_status_line(head), *lines])
+            if not head.reason:
+                self._first_lines[head.status] = first
         encoded = b"".join((first, head.lines, _END if keep_alive else _CLOSE))
         if keep_alive:
             head.sent, head.sent_with = encoded, default_headers
