@@ -59,8 +59,8 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
 def _index(
     source: IndexSource, settings: Settings, memory_bytes: int, disk: DiskCache | None, emit: Emit
 ) -> Repository:
+    from simple_repository_server.cache.policy import Rules
     from simple_repository_server.sources.http import HttpRepository  # slow to import
-    from simple_repository_server.sources.http_documents import Rules
 
     credentials = None
     if source.user is not None:

@@ -12,6 +12,7 @@ import pytest
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.metadata import MetadataStore
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.errors import (
     ProjectNotFound,
@@ -21,7 +22,6 @@ from simple_repository_server.errors import (
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event, ignore
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.testing.distributions import Built, build_wheel, zip_of
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
 from simple_repository_server.names import ProjectName
 from simple_repository_server.sources.http import DEFAULT_MEMORY_BYTES, HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
