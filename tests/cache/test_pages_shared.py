@@ -224,7 +224,10 @@ async def test_a_slow_disk_does_not_bring_a_page_back(
         upstream.on("/simple/foo/", Reply(status=404))
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
-    assert not [path for path in (folder / "pages").rglob("*") if path.is_file()]
+    upstream.refuse()
+    async with _index(upstream, DiskCache(folder), missing_s=0) as repository:
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)
 
 
 async def test_the_same_text_from_elsewhere_is_another_page(
