@@ -4,6 +4,7 @@ Both block, count for all sources and all who ask, and are noticed by running se
 seconds, also for what these have in memory.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def forget(cache: DiskCache | Path, project: ProjectName) -> int:
     paths += [metadata.folder.joinpath(*key) for key in metadata.keys(project)]
     for path in paths:
         path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is none, or something else in it
+        (metadata.folder / project).rmdir()
     _tell(disk, project)
     return len(paths)
 
