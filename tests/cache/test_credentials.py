@@ -10,8 +10,10 @@ import pytest
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.projects import refresh
 from simple_repository_server.cache.secret_key import fingerprint, folder_key
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.cache.verify import Verification
+from simple_repository_server.errors import RepositoryError, SourceUnavailable
 from simple_repository_server.model import NO_CONTEXT, RequestContext
 from simple_repository_server.names import FileName
 from simple_repository_server.sources.http import HttpRepository
@@ -261,3 +263,32 @@ async def test_a_refused_file_without_a_digest_is_not_served_from_the_cache(
         upstream.on(target, Reply(status=403))
         with pytest.raises(SourceUnavailable, match="refuses us"):
             await repository.get_resource(FOO, NAME)
+
+
+async def test_a_proxy_that_wants_a_password_is_an_outage(upstream: Upstream, folder: Path) -> None:
+    """Status 407 says nothing of what the index would show us: what was seen is served on."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        clock.now += 301
+        upstream.on("/simple/foo/", Reply(status=407))
+        assert "407" in ((await repository.get_project_page(FOO)).freshness.stale_because or "")
+
+
+async def test_all_that_is_kept_is_sound(upstream: Upstream, folder: Path) -> None:
+    """Pages, notes, the key and the changes: `cache verify` knows each of them."""
+    publish_json(upstream, [WHEEL])
+    async with index(upstream, folder, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        for status in (404, 401):
+            upstream.on("/simple/bar/", Reply(status=status))
+            with pytest.raises(RepositoryError):
+                await repository.get_project_page(BAR, context=REVALIDATE)
+            await asyncio.sleep(1.1)
+    refresh(folder, FOO)
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names == {"CACHEDIR.TAG", "key", "changes", "foo", "bar", ".refused"}
+    verification = Verification(DiskCache(folder))
+    assert list(verification.run()) == []
+    assert verification.foreign() == []

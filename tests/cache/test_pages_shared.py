@@ -151,6 +151,30 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
     assert len(confirmed.files) == 2
 
 
+async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What another process was told a minute ago spares the others, but not them, a request."""
+    clock = Clock()
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with (
+        _index(upstream, DiskCache(folder), clock=clock) as one,
+        _index(upstream, DiskCache(folder), clock=clock) as other,
+    ):
+        await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 301
+        await other.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 60
+        publish_json(upstream, [WHEEL, BAD], max_age=300)
+        some, confirmed = await asyncio.gather(
+            one.get_project_page(FOO), one.get_project_page(FOO, context=REVALIDATE)
+        )
+        assert len(some.files) == 1
+        assert len(confirmed.files) == 2
+
+
 @pytest.mark.parametrize(
     ("sound", "damaged"),
     [(b"/simple/foo/", b"/simple/fop/"), (b'"lifetime_s":300', b'"lifetime_s":900')],

@@ -106,7 +106,10 @@ class Documents(Generic[S]):
         if context.revalidate:
             return None
         entry = self._memory.get(name)
-        return entry if entry is not None and self._is_usable(entry, revalidate=False) else None
+        if entry is None:
+            return None
+        refused = self._refusal.holds
+        return entry if is_usable(entry, self._rules, now=self._clock(), refused=refused) else None
 
     def forget(self, name: str) -> None:
         """Look at the disk the next time."""

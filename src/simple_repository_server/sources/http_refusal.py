@@ -19,37 +19,33 @@ class Refusal:
     def __init__(
         self, store: PageStore | None, writer: PageWriter | None, clock: Callable[[], float]
     ) -> None:
-        #: Why; empty while nothing was refused.
+        #: Whether it is so, as far as this process knows, and why.
+        self.holds = False
         self.reason = ""
         self._store = store
         self._writer = writer
         self._clock = clock
         self._answered_at = 0.0
 
-    @property
-    def holds(self) -> bool:
-        """Whether it is so, as far as this process knows."""
-        return bool(self.reason)
-
     async def look(self) -> bool:
         """Whether it is so, also by what other processes were told."""
-        if self._store is not None and not self.reason:
+        if self._store is not None and not self.holds:
             note = await self._store.head(_NOTE)
             if note is not None and note.refused and note.validated_at > self._answered_at:
-                self.reason = note.reason or "it refuses us"
+                self.holds, self.reason = True, note.reason
         return self.holds
 
     def refused(self, reason: str) -> None:
         """It refused a request."""
-        if self._writer is not None and not self.reason:
+        if self._writer is not None and not self.holds:
             head = PageHead(validated_at=self._clock(), note="refused", reason=reason)
             self._writer.save(_NOTE, head, b"")
-        self.reason = reason
+        self.holds, self.reason = True, reason
 
     def answered(self) -> None:
         """It showed us something."""
         self._answered_at = self._clock()
-        if self.reason:
-            self.reason = ""
+        if self.holds:
+            self.holds = False
             if self._writer is not None:
                 self._writer.discard(_NOTE)
