@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -102,20 +101,34 @@ class HttpRepository(Repository):
         #: Those that were asked for, by their page: no more than it has files.
         self._resources: _Resources = WeakKeyDictionary()
         self._offline_list = ProjectList(names=())
-        common = partial(
-            Documents, self._client, self._cache, rules=self._rules, clock=clock, note=self._note
-        )
-        bounds = self._client.limits
-        self._pages: Documents[ProjectPage] = common(
-            AnswerReader(self.label, self._read_page, max_bytes=bounds.page_bytes, emit=emit),
+        self._pages = self._pages_of(memory_bytes, clock)
+        self._lists = self._lists_of(clock)
+
+    def _pages_of(self, memory_bytes: int, clock: Callable[[], float]) -> Documents[ProjectPage]:
+        most = self._client.limits.page_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, self._read_page, max_bytes=most, emit=self._emit),
             url_of=lambda project: f"{self._base}{project}/",
             memory_bytes=memory_bytes,
+            rules=self._rules,
+            clock=clock,
+            note=self._note,
         )
-        self._lists: Documents[ProjectList] = common(
-            AnswerReader(self.label, _read_list, max_bytes=bounds.list_bytes, emit=emit),
+
+    def _lists_of(self, clock: Callable[[], float]) -> Documents[ProjectList]:
+        most = self._client.limits.list_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, _read_list, max_bytes=most, emit=self._emit),
             url_of=lambda _: self._base,
-            memory_bytes=bounds.list_bytes,
+            memory_bytes=most,
+            rules=self._rules,
             min_grace_s=_LIST_GRACE_S,
+            clock=clock,
+            note=self._note,
         )
 
     @override
