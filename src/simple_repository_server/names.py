@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, groupby, islice
+from sys import getsizeof
 from typing import Self, TypeVar, overload
 
 from typing_extensions import override
@@ -127,7 +128,7 @@ class PackedNames(Sequence[ProjectName]):
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return sum(map(len, self._blocks))
+        return sum(map(getsizeof, self._blocks)) + getsizeof(self._blocks)
 
 
 def _trusted(text: str) -> ProjectName:

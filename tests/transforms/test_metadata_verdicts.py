@@ -1,7 +1,7 @@
 """What is believed of a wheel's metadata, and for how long: a fault that passes leaves no trace."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _serve(upstream: Upstream, wheel: Built, content: bytes, **how: Any) -> None
     upstream.on(_place(wheel), Reply(body=content, **{"ranges": True, **how}))
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "an error page": lambda content: b"<html>Please log in.</html>",
     "truncated": lambda content: content[:-200],
     "another archive": lambda content: zip_of({"foo.py": b""}),

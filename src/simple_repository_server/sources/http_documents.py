@@ -18,7 +18,7 @@ from simple_repository_server.cache.freshness import (
     is_fresh,
     lifetime_s,
 )
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import ENTRY_BYTES, Memory
 from simple_repository_server.cache.pages import PageHead, PageStore
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import Malformed, SourceInvalid, SourceUnavailable
@@ -35,7 +35,8 @@ _STALE_RETRY_S = 5.0
 _REVALIDATE_AFTER_S = 1.0
 #: Larger pages are read in a thread.
 _READ_HERE_BYTES = 50_000
-_MISSING_WEIGHT = 500
+#: What is known of a page or list beside itself: when it was confirmed, how to ask again.
+_KEPT_BYTES = 1600
 _CLOSE_S = 5.0
 
 
@@ -80,7 +81,7 @@ class Documents(Generic[S]):
         url_of: Callable[[str], str],
         max_bytes: int,
         read: Callable[[str, Answer], S],
-        memory_bytes: int,
+        memory: Memory[str, Kept[S]],
         rules: Rules,
         min_grace_s: float = 0.0,
         store: PageStore | None,
@@ -96,7 +97,7 @@ class Documents(Generic[S]):
         self._store = store
         self._clock = clock
         self._note = note
-        self._kept: MemoryCache[str, Kept[S]] = MemoryCache(memory_bytes)
+        self._kept: Memory[str, Kept[S]] = memory
         self._flight: SingleFlight[str, Kept[S]] = SingleFlight()
         self._background: set[asyncio.Task[Any]] = set()
         #: The last one for each name that writes, for the next to wait for.
@@ -298,8 +299,8 @@ class Documents(Generic[S]):
             await store.discard(name)  # rather nothing than what is no longer so
 
     def _remember(self, name: str, kept: Kept[S]) -> None:
-        weight = _MISSING_WEIGHT if kept.snapshot is None else kept.snapshot.weight
-        self._kept.put(name, kept, weight)
+        snapshot = 0 if kept.snapshot is None else _KEPT_BYTES + kept.snapshot.weight
+        self._kept.put(name, kept, ENTRY_BYTES + 2 * len(name) + snapshot)
 
     def _may_serve_stale(self, kept: Kept[S]) -> bool:
         age = self._clock() - kept.freshness.validated_at
