@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from simple_repository_server.cache.background import Background
+from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import SourceInvalid
 from simple_repository_server.model import NO_CONTEXT, ProjectPage
@@ -49,7 +50,7 @@ async def test_an_answer_that_cannot_be_read_is_an_unusable_one(
             cache,
             reader,
             url_of=lambda name: f"{upstream.simple}{name}/",
-            memory_bytes=1_000_000,
+            memory=MemoryCache(1_000_000),
             rules=Rules(),
             clock=clock,
             note=failures.append,

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from simple_repository_server.cache.freshness import lifetime_s
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import ENTRY_BYTES, Memory
 from simple_repository_server.cache.pages import PageHead
 from simple_repository_server.cache.policy import (
     CacheEntry,
@@ -41,7 +41,8 @@ from simple_repository_server.wire import pages
 
 S = TypeVar("S", ProjectPage, ProjectList)
 
-_MISSING_WEIGHT = 500
+#: What is known beside a page or list: when it was confirmed, how to ask again; and without one.
+_KEPT_BYTES, _NOTE_BYTES = 1600, 600
 #: A request that was joined may have been content with less than is wanted here.
 _ATTEMPTS = 2
 
@@ -61,7 +62,7 @@ class Documents(Generic[S]):
         reader: AnswerReader[S],
         *,
         url_of: Callable[[str], str],
-        memory_bytes: int,
+        memory: Memory[str, CacheEntry[S]],
         rules: Rules,
         min_grace_s: float = 0.0,
         clock: Callable[[], float],
@@ -78,7 +79,7 @@ class Documents(Generic[S]):
         self._background = cache.background
         self._clock = clock
         self._note = note
-        self._memory: MemoryCache[str, CacheEntry[S]] = MemoryCache(memory_bytes)
+        self._memory: Memory[str, CacheEntry[S]] = memory
         self._flight: SingleFlight[str, CacheEntry[S]] = SingleFlight()
 
     async def get(self, name: str, context: RequestContext) -> S | None:
@@ -280,8 +281,9 @@ class Documents(Generic[S]):
             self._writer.save(name, head, raw)
 
     def _remember(self, name: str, entry: CacheEntry[S]) -> None:
-        weight = _MISSING_WEIGHT if entry.snapshot is None else entry.snapshot.weight
-        self._memory.put(name, entry, weight)
+        snapshot = entry.snapshot
+        weight = _NOTE_BYTES if snapshot is None else _KEPT_BYTES + snapshot.weight
+        self._memory.put(name, entry, ENTRY_BYTES + 2 * len(name) + weight)
 
     def unknown(self, name: str) -> SourceUnavailable:
         """Offline: that something is not in the cache is no sign that it does not exist."""

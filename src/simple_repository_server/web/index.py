@@ -28,8 +28,8 @@ from simple_repository_server.web.simple import SimpleEndpoints
 Route = tuple[Endpoint, tuple[str, ...]]
 
 _NOT_FOUND = Endpoint(not_found, lambda *_: None)
-#: Of the memory for answers, the part for small files.
-_FOR_FILES = 4
+#: Of the memory for answers, the parts for small files and for requests that are remembered.
+_FOR_FILES, _FOR_REQUESTS = 4, 32
 
 
 class IndexEndpoints:
@@ -76,10 +76,11 @@ class IndexApp:
     ) -> None:
         self._repository = repository
         self.emit = emit
+        self.request_bytes = memory_bytes // _FOR_REQUESTS
         self._index = IndexEndpoints(
             "../../resources/",
             files=files,
-            memory_bytes=memory_bytes,
+            memory_bytes=memory_bytes - self.request_bytes,
             small_file_bytes=small_file_bytes,
         )
         self._fixed: dict[str, Endpoint] = {
