@@ -15,7 +15,7 @@ import pytest
 
 from simple_repository_server.cache.projects import refresh
 from simple_repository_server.names import ProjectName
-from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from tests.serving import Server, comes_true, serving
@@ -53,6 +53,12 @@ def _detail(server: Server, path: str) -> tuple[int, str]:
     return status, body.decode()
 
 
+def _is_kept(folder: Path, *files: Built) -> bool:
+    """Whether the files are in the cache: they come there while they are sent."""
+    places = [folder / "files" / one.sha256[:2] / one.sha256[2:] for one in files]
+    return all(place.exists() for place in places)
+
+
 @pytest.mark.parametrize("mode", ["redirect", "stream", "cache"])
 def test_offline_tells_what_it_knows(
     upstream: Upstream, public: Upstream, tmp_path: Path, mode: str
@@ -66,11 +72,13 @@ def test_offline_tells_what_it_knows(
             project = built.filename.partition("-")[0]
             assert _files(server, project)
             assert _get(f"{server.url}resources/{project}/{built.filename}")[0] == 200
+        assert comes_true(lambda: _is_kept(tmp_path / "kept", PUBLIC, BAZ))
     with serving(tmp_path, *kept, upstream.simple, public.simple) as server:
         assert _files(server, "foo") == [PRIVATE.filename]
         assert len(_files(server, "bar")) == 2
         assert _get(f"{server.url}resources/bar/{BAR[0].filename}") == (200, BAR[0].content)
         assert _detail(server, "simple/nowhere/")[0] == 404
+        assert comes_true(lambda: _is_kept(tmp_path / "kept", BAR[0]))
     for gone in (upstream, public):
         gone.forget()
         gone.refuse()
