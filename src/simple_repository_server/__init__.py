@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simple_repository_server.cache.disk import DiskCache
     from simple_repository_server.cache.files import FileCache
     from simple_repository_server.cache.metadata import MetadataStore
+    from simple_repository_server.cache.policy import Rules
     from simple_repository_server.cache.snapshots import SnapshotMemo
     from simple_repository_server.combine.merged import MergedRepository
     from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         Resource,
     )
     from simple_repository_server.sources.http import HttpRepository
-    from simple_repository_server.sources.http_documents import Rules
     from simple_repository_server.sources.local import LocalRepository
     from simple_repository_server.sources.memory import MemoryRepository
     from simple_repository_server.transforms.file_cache import FileCacheRepository
@@ -163,7 +163,7 @@ _HOMES = {
     "RequestContext": "model",
     "Resource": "resource",
     "ResourceNotFound": "errors",
-    "Rules": "sources.http_documents",
+    "Rules": "cache.policy",
     "SnapshotMemo": "cache.snapshots",
     "SourceInvalid": "errors",
     "SourceState": "model",

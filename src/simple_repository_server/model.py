@@ -11,6 +11,8 @@ Reading, in order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
+from sys import getsizeof
 from types import MappingProxyType
 
 import msgspec
@@ -20,6 +22,13 @@ from simple_repository_server.names import FileName, PackedNames, ProjectName
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+
+#: What a page takes without its files, and once more where metadata is announced on a copy of it.
+_PAGE_BYTES = 1000
+#: What a file takes beside its texts and digests: itself, its size and time, its place in two
+#: tables of names, and a copy of it, on which metadata is announced.
+_FILE_BYTES = 450
+_LIST_BYTES, _NAME_BYTES = 1000, 120
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -90,7 +99,9 @@ class Freshness:
         """What to tell clients: max-age in seconds, age in seconds or None, a warning or None."""
         if self.lifetime_s <= 0 and self.stale_because is None:
             return 0, None, None
-        return int(self.lifetime_s), max(0, int(now - self.validated_at)), self.stale_because
+        if now < self.validated_at:  # the clock was set back: nobody knows for how long it is fresh
+            return 0, 0, self.stale_because
+        return int(self.lifetime_s), int(now - self.validated_at), self.stale_because
 
 
 class WeakestFreshness(Freshness):
@@ -128,6 +139,7 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     private: Mapping[str, object] = NOTHING
     freshness: Freshness = msgspec.field(default_factory=Freshness)
     _index: tuple[tuple[File, ...], dict[str, File]] | None = None
+    _weighed: tuple[tuple[File, ...], int] | None = None
 
     def __post_init__(self) -> None:
         if self.status is not None and self.status.status is Status.QUARANTINED:
@@ -143,9 +155,12 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory the page holds."""
-        # With what is made of a file when it is asked for.
-        return 2000 + 1750 * len(self.files)
+        """How many bytes of memory the page holds, with what is made of it; found out once."""
+        weighed = self._weighed
+        if weighed is None or weighed[0] is not self.files:
+            weighed = self.files, _PAGE_BYTES + _weight_of_page(self)
+            msgspec.structs.force_setattr(self, "_weighed", weighed)
+        return weighed[1]
 
 
 class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
@@ -163,8 +178,49 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     def weight(self) -> int:
         """About how many bytes of memory the list holds."""
         if isinstance(self.names, PackedNames):
-            return 500 + 2 * self.names.size
-        return 500 + 120 * len(self.names)
+            return _LIST_BYTES + self.names.size
+        return _LIST_BYTES + _NAME_BYTES * len(self.names)
+
+
+def _weight_of_page(page: ProjectPage) -> int:
+    # Column by column: a loop over files and what they have takes three times as long.
+    files = page.files
+    texts: list[Iterable[object]] = [
+        page.versions,
+        [file.filename for file in files],
+        [file.url for file in files],
+        [file.requires_python for file in files if file.requires_python is not None],
+        [file.provenance for file in files if file.provenance is not None],
+        [file.yanked for file in files if not isinstance(file.yanked, bool)],
+    ]
+    digests = [file.hashes for file in files]
+    digests += [file.core_metadata for file in files if not isinstance(file.core_metadata, bool)]
+    named = [one for one in digests if len(one) > 1]
+    texts += [digests, chain.from_iterable([one.values() for one in digests])]
+    texts += [chain.from_iterable(named)]
+    private = [page.private, *[file.private for file in files if file.private]]
+    if page.status is not None and page.status.reason:
+        texts.append([page.status.reason])
+    return (
+        _FILE_BYTES * len(files)
+        + 8 * len(page.versions)
+        + sum(map(getsizeof, chain.from_iterable(texts)))
+        + (sum(map(_weight_of_value, private)) if any(private) else 0)
+    )
+
+
+def _weight_of_value(value: object) -> int:
+    """Of anything that JSON can say; as deep as it may be."""
+    weight, rest = 0, [value]
+    while rest:
+        one = rest.pop()
+        weight += getsizeof(one)
+        if isinstance(one, Mapping):
+            rest.extend(one)
+            rest.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            rest.extend(one)
+    return weight
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True):

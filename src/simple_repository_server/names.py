@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, groupby, islice
+from sys import getsizeof
 from typing import Self, TypeVar, overload
 
 from typing_extensions import override
@@ -29,7 +30,8 @@ _UNSAFE_IN_FILES = re.compile(
 MAX_NAME = 255
 _SORTED_AT_ONCE = 5_000
 _BLOCK = 500
-_REMEMBERED = 4096
+#: How many texts are remembered: those of them that are names, so none is long.
+_REMEMBERED = 1024
 METADATA_SUFFIX = ".metadata"
 
 
@@ -61,13 +63,15 @@ class FileName(str):
     """The name of a distribution file or of its sibling: one safe path segment.
 
     Raises `InvalidName` for a text that is empty, too long, hidden (leading dot), has a path
-    separator, a control or text-direction character, or a lone surrogate in it.
+    separator, a control or text-direction character, or a lone surrogate in it. A file with the
+    longest name there can be has metadata, too: `.metadata` at the end does not count.
     """
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        if not text or len(text) > MAX_NAME or text[0] == "." or _UNSAFE_IN_FILES.search(text):
+        length = len(text.removesuffix(METADATA_SUFFIX))
+        if not 0 < length <= MAX_NAME or text[0] == "." or _UNSAFE_IN_FILES.search(text):
             raise InvalidName("file", text)
         return super().__new__(cls, text)
 
@@ -124,7 +128,7 @@ class PackedNames(Sequence[ProjectName]):
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return sum(map(len, self._blocks))
+        return sum(map(getsizeof, self._blocks)) + getsizeof(self._blocks)
 
 
 def _trusted(text: str) -> ProjectName:

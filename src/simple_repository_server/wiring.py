@@ -3,8 +3,11 @@
 The order of the wrappers, outermost first: metadata → priority → files on disk → the sources.
 """
 
+from typing import Any
+
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.metadata import MetadataStore
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
@@ -20,13 +23,19 @@ from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
 
+#: What everything kept in memory may take, in parts of `--memory`. A share is divided further where
+#: it goes to: that for answers into pages, small files and requests (`web/index.py`), that of a
+#: source into pages and files (`sources/`), that for metadata into it and verdicts.
+_WHOLE = 64
+_ANSWERS, _PAGES, _LISTS, _UNION, _METADATA, _LOOKUPS = 28, 17, 8, 4, 5, 2
+
 
 def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) -> IndexApp:
     """The ASGI application for the settings; `hosts` says which hosts requests may name."""
     return IndexApp(
         build_repository(settings, emit),
         files=FilesMode(settings.files),
-        memory_bytes=settings.memory_bytes // 2,
+        memory_bytes=_share(settings, _ANSWERS),
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
         emit=emit,
@@ -34,35 +43,51 @@ def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) 
 
 
 def build_repository(settings: Settings, emit: Emit) -> Repository:
-    """The repository for the settings: half of the memory is for it, half for rendered pages."""
+    """The repository for the settings."""
     disk = None
     if settings.cache is not None:
         disk = DiskCache(settings.cache, max_bytes=settings.cache_bytes, emit=emit)
-    files = FileCache(disk, emit=emit) if disk and settings.files != FilesMode.STREAM else None
-    of_source = settings.memory_bytes * 3 // 8 // len(settings.sources)
+    files = None
+    # Offline, files are what is kept, however they would be got otherwise.
+    if disk and (settings.offline or settings.files != FilesMode.STREAM):
+        files = FileCache(disk, memory_bytes=_share(settings, _LOOKUPS), emit=emit)
+    of_source = _share(settings, _PAGES) // len(settings.sources)
+    lists: MemoryCache[Any, Any] = MemoryCache(_share(settings, _LISTS))
     sources: list[Repository] = []
     for source in settings.sources:
         if isinstance(source, IndexSource):
-            index: Repository = _index(source, settings, of_source, disk, emit)
+            index: Repository = _index(source, settings, of_source, lists, disk, emit)
             if files:
                 index = FileCacheRepository(index, files, only_kept=settings.offline)
             sources.append(index)
         else:
             sources.append(_directory(source, settings, of_source, emit))
-    combined = sources[0] if len(sources) == 1 else PrioritySelectedProjectsRepository(sources)
+    combined = sources[0]
+    if len(sources) > 1:
+        list_bytes = _share(settings, _UNION)
+        combined = PrioritySelectedProjectsRepository(sources, list_bytes=list_bytes)
     return MetadataInjectorRepository(
         combined,
-        memory_bytes=settings.memory_bytes // 12,
+        memory_bytes=_share(settings, _METADATA),
         store=MetadataStore(disk) if disk else None,
         emit=emit,
     )
 
 
+def _share(settings: Settings, parts: int) -> int:
+    return settings.memory_bytes * parts // _WHOLE
+
+
 def _index(
-    source: IndexSource, settings: Settings, memory_bytes: int, disk: DiskCache | None, emit: Emit
+    source: IndexSource,
+    settings: Settings,
+    memory_bytes: int,
+    lists: MemoryCache[Any, Any],
+    disk: DiskCache | None,
+    emit: Emit,
 ) -> Repository:
+    from simple_repository_server.cache.policy import Rules
     from simple_repository_server.sources.http import HttpRepository  # slow to import
-    from simple_repository_server.sources.http_documents import Rules
 
     credentials = None
     if source.user is not None:
@@ -74,6 +99,7 @@ def _index(
         credentials=credentials,
         forbidden_means_absent=source.forbidden_means_absent,
         memory_bytes=memory_bytes,
+        lists=lists,
         cache=disk,
         rules=Rules(
             stale_if_error_s=settings.stale_if_error_s,

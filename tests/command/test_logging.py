@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import formatter
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
@@ -174,7 +174,9 @@ def test_health_probes_are_debug(tmp_path: Path, level: str, count: int) -> None
     assert [line["level"] for line in lines] == ["debug"] * count + ["info"]
 
 
-_FAILURE = Trouble(what="unexpected \x1b[31m", detail='Traceback\n  File "x"\nKeyError: \x1b]0;\n')
+_FAILURE = InternalFailure(
+    what="unexpected \x1b[31m", detail='Traceback\n  File "x"\nKeyError: \x1b]0;\n'
+)
 
 
 @pytest.mark.parametrize("level", ["debug", "error"])

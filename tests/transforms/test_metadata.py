@@ -217,7 +217,8 @@ async def test_one_project_cannot_speak_for_another() -> None:
     async with MetadataInjectorRepository(source) as repository:
         page = await repository.get_project_page(ProjectName("evil"))
         name = FileName(f"{page.files[0].filename}.metadata")
-        await repository.get_resource(ProjectName("evil"), name)
+        with pytest.raises(SourceUnavailable):
+            await repository.get_resource(ProjectName("evil"), name)
         assert await _metadata(repository, WHEEL.filename) == WHEEL.metadata
 
 

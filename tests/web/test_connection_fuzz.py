@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.events import InternalFailure
 from tests.web.answers import parse_answers
 from tests.web.hostile import FILE, PAGE, SMALL, STREAM, Background, exchange, in_background
 from tests.web.lane import get
@@ -112,7 +112,7 @@ def served(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     with in_background(tmp_path_factory.mktemp("index"), use_uvloop=request.param) as server:
         yield server
     assert server.errors == []
-    assert [e for e in server.events if isinstance(e, Trouble)] == []
+    assert [e for e in server.events if isinstance(e, InternalFailure)] == []
 
 
 @settings(

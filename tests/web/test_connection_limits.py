@@ -10,7 +10,7 @@ import pytest
 from simple_repository_server.observe.events import (
     ConnectionCut,
     Event,
-    Trouble,
+    InternalFailure,
 )
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.web.server.connections import Limits
@@ -140,7 +140,7 @@ async def test_resets_in_every_phase_leave_nothing(
         await still_answers(server.port)
         # Two that are kept open for the next request, and one upstream.
         await until(lambda: open_descriptors() <= before + 3)
-    assert [e for e in events if isinstance(e, Trouble)] == []
+    assert [e for e in events if isinstance(e, InternalFailure)] == []
     cut = [line for line in finished(events, target) if line.error]
     assert all(line.error == "cut off: the client went away" for line in cut), cut
     assert cut or in_memory
@@ -175,7 +175,7 @@ async def test_a_stalled_reader_is_cut(
                 assert said[0].endswith("the client took nothing for 0.8 s")
         await until(lambda: open_descriptors() <= before + 3)
         await still_answers(server.port)
-    assert [e for e in events if isinstance(e, Trouble)] == []
+    assert [e for e in events if isinstance(e, InternalFailure)] == []
 
 
 @pytest.mark.parametrize("last", [40_000, 5_000])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.events import InternalFailure
 from tests.web.answers import parse_answers
 from tests.web.hostile import FILE, PAGE, SMALL, Background, exchange, in_background
 from tests.web.lane import get
@@ -21,7 +21,7 @@ def served(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     with in_background(tmp_path_factory.mktemp("index"), use_uvloop=request.param) as server:
         yield server
     assert server.errors == []
-    assert [e for e in server.events if isinstance(e, Trouble)] == []
+    assert [e for e in server.events if isinstance(e, InternalFailure)] == []
 
 
 def _post(*lines: str, body: bytes = b"") -> bytes:

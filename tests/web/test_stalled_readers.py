@@ -34,7 +34,7 @@ from simple_repository_server import (
     Resource,
 )
 from simple_repository_server.names import sorted_unique
-from simple_repository_server.observe.events import ConnectionCut, Event, Trouble
+from simple_repository_server.observe.events import ConnectionCut, Event, InternalFailure
 from simple_repository_server.testing import Upstream, publish_json
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.server.connections import Limits
@@ -167,7 +167,7 @@ async def test_the_command_cuts_them_off(tmp_path: Path, upstream: Upstream, way
             assert said[0].endswith("the client took nothing for 0.8 s")
             await still_answers(server.port)
         await until(lambda: open_descriptors() <= before + 4)
-    assert [event for event in events if isinstance(event, Trouble)] == []
+    assert [event for event in events if isinstance(event, InternalFailure)] == []
 
 
 @pytest.mark.parametrize("way", WAYS)

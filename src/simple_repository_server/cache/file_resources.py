@@ -37,6 +37,7 @@ class FetchedResource(Resource):
         self.sha256 = origin.sha256
         self.media_type = origin.media_type
         self.validator = origin.validator
+        self.version = origin.version
         self.location = origin.location
         self.hashes = origin.hashes
 

@@ -25,7 +25,10 @@ from simple_repository_server.storage.partial import PartialFile
 _TRUST_S = 1.0
 #: How often it is asked whether a file without a digest is still the same.
 _CONFIRM_S = 60.0
-_KNOWN_BYTES, _ABSENT_BYTES, _KNOWN_WEIGHT = 16 * 1024 * 1024, 1024 * 1024, 400
+DEFAULT_LOOKUP_BYTES = 20 * 1024 * 1024
+#: Of the memory for lookups, the parts for what is absent, and for which project a file is of.
+_FOR_ABSENT, _FOR_NOTED = 16, 4
+_KNOWN_WEIGHT, _ABSENT_WEIGHT = 1500, 650
 
 
 class Link(msgspec.Struct, kw_only=True):
@@ -48,18 +51,25 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class FileCache:
-    """The files of `disk`; an asynchronous context manager, which enters the disk, too."""
+    """The files of `disk`; an asynchronous context manager, which enters the disk, too.
 
-    def __init__(self, disk: DiskCache, *, emit: Emit = ignore) -> None:
+    `memory_bytes` bounds what is remembered of what was found there.
+    """
+
+    def __init__(
+        self, disk: DiskCache, *, memory_bytes: int = DEFAULT_LOOKUP_BYTES, emit: Emit = ignore
+    ) -> None:
         self._disk = disk
         self._emit = emit
         self._links = disk.entries("links", Link)
-        self._known: MemoryCache[str, _Known] = MemoryCache(_KNOWN_BYTES)
+        self._known: MemoryCache[str, _Known] = MemoryCache(
+            memory_bytes - memory_bytes // _FOR_ABSENT - memory_bytes // _FOR_NOTED
+        )
         #: Apart: whoever asks for all that is not here must not evict what was checked.
-        self._absent: MemoryCache[str, _Known] = MemoryCache(_ABSENT_BYTES)
+        self._absent: MemoryCache[str, _Known] = MemoryCache(memory_bytes // _FOR_ABSENT)
         self._looking: SingleFlight[str, PathResource | None] = SingleFlight()
         self._notes = ServedNotes(disk.served)
-        self._noted: MemoryCache[str, str] = MemoryCache(_KNOWN_BYTES // 4)
+        self._noted: MemoryCache[str, str] = MemoryCache(memory_bytes // _FOR_NOTED)
         self._downloads: dict[str, Download] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered = 0
@@ -101,7 +111,7 @@ class FileCache:
         return fetched if found is None else KeptResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
-        """The file from the cache, if it is there."""
+        """The file from the cache, if it is there. Raises `SourceUnavailable` if it is refused."""
         digest = origin.sha256 or await self._linked(origin)
         return None if digest is None else await self.find(digest, origin.size)
 
@@ -133,7 +143,7 @@ class FileCache:
         if self._noted.get(digest) == project:
             return
         if await self._disk.write(self._notes.add, project, digest):
-            self._noted.put(digest, project, _KNOWN_WEIGHT)
+            self._noted.put(digest, project, _ABSENT_WEIGHT)
 
     async def find(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256, checked since this process started, or None."""
@@ -158,7 +168,7 @@ class FileCache:
             if known is not None and known is not before:
                 return known.found  # a download of ours has just put it there
             self._known.discard(digest)
-            self._absent.put(digest, _Known(None, None, time.monotonic()), _KNOWN_WEIGHT)
+            self._absent.put(digest, _Known(None, None, time.monotonic()), _ABSENT_WEIGHT)
             return None
         unknown = known is None or known.blob != blob
         if unknown and not await self._disk.run(files.is_intact, digest):
@@ -244,7 +254,9 @@ class FileCache:
             return link.sha256
         try:
             measured = await origin.measured()
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            if error.refused:
+                raise
             return link.sha256
         # Without a version there is nothing to tell two files of the same size apart.
         if link.version is None or (measured.size, measured.version) != (link.size, link.version):

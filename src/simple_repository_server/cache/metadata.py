@@ -1,4 +1,8 @@
-"""Core metadata on disk, by the wheel it was found in: found once, known for good."""
+"""Core metadata on disk, by the wheel it was found in.
+
+What was read out of bytes whose digest was checked is good for ever. What was read by ranges out of
+a larger wheel may have been another file's: it is read again after `PLAUSIBLE_S`.
+"""
 
 import hashlib
 
@@ -6,12 +10,26 @@ import msgspec
 
 from simple_repository_server.cache.disk import DiskCache
 
+#: For how long metadata counts that was read out of bytes which were not checked as a whole.
+PLAUSIBLE_S = 24 * 3600.0
+
 
 class MetadataHead(msgspec.Struct, kw_only=True):
     """What was found out about a wheel."""
 
     #: Why its metadata cannot be read; empty if the entry's body is just that.
     unreadable: str = ""
+    #: The bytes it was read from had the digest they should have.
+    proven: bool = False
+    #: In seconds since the epoch.
+    read_at: float = 0.0
+
+    def holds_until(self) -> float | None:
+        """When it is to be read again; None: never."""
+        if self.proven:
+            return None
+        # Nothing that is not there was ever a reason to keep that.
+        return 0.0 if self.unreadable else self.read_at + PLAUSIBLE_S
 
 
 class MetadataStore:
@@ -28,25 +46,17 @@ class MetadataStore:
         """What is known, or None."""
         return await self._disk.run(self._entries.load, project, note_of(wheel))
 
-    async def save(self, project: str, wheel: str, content: bytes, *, unreadable: str = "") -> None:
+    async def save(self, project: str, wheel: str, head: MetadataHead, content: bytes) -> None:
         """Keep it, if the disk lets us."""
-        head = MetadataHead(unreadable=unreadable)
         await self._disk.write(self._entries.save, head, content, project, note_of(wheel))
 
-    async def notes(self, project: str) -> dict[str, str]:
-        """The sha256 of all metadata known of the project, by `note_of` of the wheel.
-
-        Empty for a wheel whose metadata cannot be read.
-        """
+    async def notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
+        """What is known of the project's wheels, by `note_of`: with the sha256 of the metadata."""
         return await self._disk.run(self._notes, project)
 
-    def _notes(self, project: str) -> dict[str, str]:
+    def _notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
         found = {key[-1]: self._entries.describe(*key) for key in self._entries.keys(project)}
-        return {
-            name: "" if described[0].unreadable else described[1]
-            for name, described in found.items()
-            if described is not None
-        }
+        return {name: described for name, described in found.items() if described is not None}
 
     async def __aenter__(self) -> "MetadataStore":
         await self._disk.__aenter__()

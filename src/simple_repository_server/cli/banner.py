@@ -30,6 +30,8 @@ def banner(settings: Settings, index: str, wide: bool, *, implicit: bool) -> str
         lines.append("Cache: none, nothing is written to disk")
     else:
         lines.append(f"Cache: {settings.cache} (up to {shown_size(settings.cache_bytes)})")
+    if settings.offline:
+        lines.append("Offline: no index is asked, only what is in the cache is served.")
     lines += ["Use it with", *(f"  {line}" for line in install_lines(index))]
     if wide:
         lines.append("Warning: it is reachable from other machines without authentication.")
@@ -46,6 +48,8 @@ def describe(source: Source, settings: Settings) -> str:
 
 
 def _files(source: IndexSource, settings: Settings) -> str:
+    if settings.offline:
+        return "files from the cache"
     if settings.files == "redirect" and not source.is_private:
         return "files by redirect"
     if settings.cache is not None and settings.files != "stream":

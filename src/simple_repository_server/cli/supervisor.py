@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from simple_repository_server.cli.hangup import Hangup
 from simple_repository_server.cli.worker import CUT, START_FAILED, Worker
-from simple_repository_server.observe.events import Trouble, WorkerReplaced
+from simple_repository_server.observe.events import InternalFailure, WorkerReplaced
 from simple_repository_server.observe.logs import ThreadlessLog
 
 #: A worker that lived for so long is replaced at once when it dies.
@@ -168,7 +168,7 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         if not self._ready:
             if code != START_FAILED:
-                self._log(Trouble(what=f"cannot start: the worker died ({_reason(code)})"))
+                self._log(InternalFailure(what=f"cannot start: the worker died ({_reason(code)})"))
             self._status = 1
             self._stop()
             return
@@ -187,7 +187,7 @@ class Supervisor:
             pid = os.fork()
         except OSError as error:
             slot.start_at = time.monotonic() + _MAX_DELAY_S
-            self._log(Trouble(what=f"cannot start a worker: {error.strerror}"))
+            self._log(InternalFailure(what=f"cannot start a worker: {error.strerror}"))
         else:
             if not pid:
                 self._be_worker(slot)

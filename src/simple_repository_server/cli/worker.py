@@ -9,7 +9,7 @@ import uvloop
 
 from simple_repository_server.cli.hangup import Hangup
 from simple_repository_server.cli.uvicorn_server import Server, StartFailed
-from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import LogWriter
 from simple_repository_server.web.server.connections import Limits
 from simple_repository_server.web.server.fast_lane import Peeks
@@ -100,7 +100,7 @@ class Worker:
         try:
             loop.run_until_complete(server.serve([listener]))
         except StartFailed as error:
-            self._log(Trouble(what=f"cannot start: {error}"))
+            self._log(InternalFailure(what=f"cannot start: {error}"))
             return START_FAILED
         finally:
             self._log.close()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from weakref import ref
 
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
@@ -13,20 +14,27 @@ from simple_repository_server.repository import Repository
 _AT_ONCE = 5_000
 #: How long a list is waited for. That of a public index takes longer when it is fetched first.
 WAIT_S = 3.0
+#: Enough for twice the names of PyPI.
+DEFAULT_LIST_BYTES = 32 * 1024 * 1024
 
 
 class UnionOfLists:
     """Answers with the same list again as long as none of the lists it is made of changes.
 
     Nobody waits longer than `WAIT_S` for one source: until its list is there, which goes on
-    being fetched, the union is incomplete.
+    being fetched, the union is incomplete. One that takes more than `memory_bytes` is made anew
+    for each who asks.
     """
 
-    def __init__(self, sources: Sequence[Repository]) -> None:
+    def __init__(
+        self, sources: Sequence[Repository], *, memory_bytes: int = DEFAULT_LIST_BYTES
+    ) -> None:
         self._sources = sources
+        self._memory_bytes = memory_bytes
         self._flight: SingleFlight[tuple[int, bool], ProjectList] = SingleFlight()
-        self._made_of: tuple[ProjectList | str, ...] = ()
-        self._union = ProjectList(names=())
+        #: The lists the union was made of, which are kept by their sources, and the failures.
+        self._made_of: tuple[ref[ProjectList] | str, ...] = ()
+        self._union: ProjectList | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, context: RequestContext) -> ProjectList:
@@ -50,10 +58,14 @@ class UnionOfLists:
         if len(parts) == 1 and isinstance(parts[0], ProjectList):
             return parts[0]
         async with self._lock:
-            if not _same(self._made_of, parts):
-                self._union = await _union(parts)
-                self._made_of = tuple(parts)
-        return self._union
+            if self._union is not None and _same(self._made_of, parts):
+                return self._union
+            self._union = None
+            union = await _union(parts)
+            if union.weight <= self._memory_bytes:
+                self._union = union
+                self._made_of = tuple(p if isinstance(p, str) else ref(p) for p in parts)
+        return union
 
     def peek(self, context: RequestContext) -> ProjectList | None:
         """The union, if all lists are at hand and it was made of just these."""
@@ -83,9 +95,9 @@ class UnionOfLists:
             raise SourceTimeout(label, "its list is still being fetched; ask again soon") from error
 
 
-def _same(one: Sequence[ProjectList | str], other: Sequence[ProjectList | str]) -> bool:
+def _same(one: Sequence[ref[ProjectList] | str], other: Sequence[ProjectList | str]) -> bool:
     return len(one) == len(other) and all(
-        a is b or (isinstance(a, str) and a == b) for a, b in zip(one, other, strict=True)
+        a == b if isinstance(a, str) else a() is b for a, b in zip(one, other, strict=True)
     )
 
 

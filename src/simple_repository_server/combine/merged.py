@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.combine.lists import UnionOfLists
+from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLists
 from simple_repository_server.distributions.filenames import sorted_versions
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
 from simple_repository_server.model import (
@@ -47,12 +47,15 @@ class MergedRepository(RepositoryGroup):
     for sources you trust alike (a mirror and its builds for other platforms, say), and
     `PrioritySelectedProjectsRepository` otherwise. Of files with the same name that of the first
     source counts, with all that is said of it; nothing is mixed. If one source cannot answer,
-    none does, as a page without its files would be another page.
+    none does, as a page without its files would be another page. The list is the union, which is
+    kept in memory if it takes no more than `list_bytes`.
     """
 
-    def __init__(self, sources: Sequence[Repository]) -> None:
+    def __init__(
+        self, sources: Sequence[Repository], *, list_bytes: int = DEFAULT_LIST_BYTES
+    ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources)
+        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes)
         self._merges: WeakKeyDictionary[ProjectPage, _Merge] = WeakKeyDictionary()
 
     @override

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from simple_repository_server.combine.lists import UnionOfLists
+from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
@@ -17,12 +17,15 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
 
     Sources are asked in their order, one after the other, so that a private name is never even
     told to a later, public one. If a source cannot answer, the project is not taken from a later
-    one: its error is the answer (fail closed). The list is the union.
+    one: its error is the answer (fail closed). The list is the union, which is
+    kept in memory if it takes no more than `list_bytes`.
     """
 
-    def __init__(self, sources: Sequence[Repository]) -> None:
+    def __init__(
+        self, sources: Sequence[Repository], *, list_bytes: int = DEFAULT_LIST_BYTES
+    ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources)
+        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:

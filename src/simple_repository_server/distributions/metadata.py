@@ -10,11 +10,14 @@ import os
 import tarfile
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from email.message import Message
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from packaging.version import InvalidVersion, Version
 from typing_extensions import override
 
+from simple_repository_server.distributions.filenames import parse_distribution
 from simple_repository_server.distributions.zip_member import MAX_MEMBER_BYTES, Reading, read_member
 from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.names import ProjectName
@@ -22,6 +25,8 @@ from simple_repository_server.resource import ByteRange
 
 #: How far into an sdist its PKG-INFO is looked for.
 _MAX_SDIST_BYTES = 100 * 1024 * 1024
+#: Where name and version stand.
+_BEGINNING_BYTES = 16 * 1024
 _UNREADABLE = (
     Malformed, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError
 )  # fmt: skip
@@ -97,9 +102,30 @@ def _exactly(content: bytes, wanted: ByteRange) -> bytes:
 
 def requires_python(metadata: bytes) -> str | None:
     """The Requires-Python of core metadata, or None."""
-    head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
-    value = email.message_from_bytes(head).get("Requires-Python")
+    value = _header(metadata).get("Requires-Python")
     return str(value).strip() or None if value is not None else None
+
+
+def describes(metadata: bytes, filename: str) -> bool:
+    """Whether that is core metadata of the project and version that a wheel's name tells.
+
+    A version that is none (PEP 440), in the name or in the metadata, is not compared.
+    """
+    fields = _header(metadata[:_BEGINNING_BYTES])
+    name, version = str(fields.get("Name", "")), fields.get("Version")
+    if version is None or not _same_project(name.strip(), filename.partition("-")[0]):
+        return False
+    found = parse_distribution(filename)
+    if found is None:
+        return True
+    try:
+        return Version(str(version)) == Version(found.version.replace("_", "-"))
+    except InvalidVersion:
+        return True
+
+
+def _header(metadata: bytes) -> Message:
+    return email.message_from_bytes(metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0])
 
 
 def read_local_metadata(path: Path) -> bytes | None:

@@ -16,7 +16,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import Event, Inspecting, LogReopened, Trouble
+from simple_repository_server.observe.events import Event, Inspecting, InternalFailure, LogReopened
 from simple_repository_server.observe.log_file import LogFile
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class _TextLines:
             self._second = second
             self._clock = datetime.fromtimestamp(second, UTC).astimezone().isoformat(" ")
         line = _printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
-        if self._with_detail and isinstance(event, Trouble) and event.detail:
+        if self._with_detail and isinstance(event, InternalFailure) and event.detail:
             line = "\n".join([line, *(f"    {_printable(n)}" for n in event.detail.splitlines())])
         return line
 
@@ -209,7 +209,9 @@ class StandardLogging(logging.Handler):
             return
         what = f"{record.name}: {record.getMessage().rstrip()}"
         if error is None:
-            self._write(Trouble(what=what))
+            self._write(InternalFailure(what=what))
         else:
             detail = "".join(traceback.format_exception(error))
-            self._write(Trouble(what=f"{what} ({type(error).__name__}: {error})", detail=detail))
+            self._write(
+                InternalFailure(what=f"{what} ({type(error).__name__}: {error})", detail=detail)
+            )

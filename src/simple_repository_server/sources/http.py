@@ -3,14 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.pages import PageStore
+from simple_repository_server.cache.memory import ENTRY_BYTES, Memory, MemoryCache, MemoryPart
+from simple_repository_server.cache.policy import CacheEntry, Rules
 from simple_repository_server.errors import (
     InvalidName,
     ProjectNotFound,
@@ -19,6 +19,7 @@ from simple_repository_server.errors import (
 )
 from simple_repository_server.model import (
     NO_CONTEXT,
+    File,
     ProjectList,
     ProjectPage,
     RequestContext,
@@ -34,7 +35,9 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
-from simple_repository_server.sources.http_documents import Documents, Rules
+from simple_repository_server.sources.http_answers import AnswerReader
+from simple_repository_server.sources.http_cache import IndexCache
+from simple_repository_server.sources.http_documents import Documents
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.resource import RemoteResource
@@ -45,10 +48,12 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
 _LIST_GRACE_S = 7 * 24 * 3600.0
+#: Of the memory, the parts for the files that were asked for last, and for lists.
+_FOR_RESOURCES, _FOR_LISTS = 16, 4
+#: What a resource takes beside its address, which is there three times.
+_RESOURCE_BYTES = 1000
 
-
-#: Those that were asked for, by their page: no more than it has files.
-_Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
+_Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
 
 
 class HttpRepository(Repository):
@@ -56,9 +61,11 @@ class HttpRepository(Repository):
 
     `user:password@` in the address and `credentials` are sent to its origin only; with either, its
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
-    project", as some indexes mean it. `memory_bytes` bounds the pages kept in memory; with `cache`
-    they outlive the process. `rules` say how long what was said counts. `label` is shown in the
-    place of an address that has a secret in it; then, too, clients get all files from this server.
+    project", as some indexes mean it. `memory_bytes` bounds what is kept in memory. `lists` is
+    the budget for the list of projects, for any number of indexes together (else a part of
+    `memory_bytes`); with `cache` pages outlive the process. `rules` say how long what was said
+    counts. `label` is shown in the place of an address that has a secret in it; then, too, clients
+    get all files from this server.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class HttpRepository(Repository):
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        lists: MemoryCache[Any, Any] | None = None,
         cache: DiskCache | None = None,
         rules: Rules | None = None,
         clock: Callable[[], float] = time.time,
@@ -92,25 +100,58 @@ class HttpRepository(Repository):
         self._emit = emit
         self._failed_because: str | None = None
         self._asked = False
-        # Another user may be shown other pages.
-        who = self._credentials.user if self._credentials else ""
-        self._store = PageStore(cache, f"{who} {self._base}") if cache else None
-        self._resources: _Resources = WeakKeyDictionary()
-        common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
-        self._pages: Documents[ProjectPage] = common(
-            url_of=lambda project: f"{self._base}{project}/",
-            max_bytes=self._client.limits.page_bytes,
-            read=self._read_page,
-            memory_bytes=memory_bytes,
-            rules=self._rules,
+        # Who reads 403 as "not there" believes in what others take for a refusal.
+        self._cache = IndexCache(
+            cache,
+            f"{self._base} 403" if forbidden_means_absent else self._base,
+            secret=self._secret,
+            forget=self._forget,
+            clock=clock,
+            emit=emit,
         )
-        self._lists: Documents[ProjectList] = common(
+        self._offline_list = ProjectList(names=())
+        for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
+        #: Those that were asked for last, and what they were made of.
+        self._resources: _Resources = MemoryCache(for_resources)
+        self._pages = self._pages_of(MemoryCache(for_pages), clock)
+        self._lists = self._lists_of(for_lists, clock)
+
+    @property
+    def _secret(self) -> bytes:
+        """What those know who may see what is kept of this index; b"" where anybody may."""
+        if self._credentials is not None:
+            return self._credentials.secret
+        return self._base.encode() if self.label != self._base else b""
+
+    def _pages_of(
+        self, memory: Memory[str, CacheEntry[ProjectPage]], clock: Callable[[], float]
+    ) -> Documents[ProjectPage]:
+        most = self._client.limits.page_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, self._read_page, max_bytes=most, emit=self._emit),
+            url_of=lambda project: f"{self._base}{project}/",
+            memory=memory,
+            rules=self._rules,
+            clock=clock,
+            note=self._note,
+        )
+
+    def _lists_of(
+        self, memory: Memory[str, CacheEntry[ProjectList]], clock: Callable[[], float]
+    ) -> Documents[ProjectList]:
+        most = self._client.limits.list_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, _read_list, max_bytes=most, emit=self._emit),
             url_of=lambda _: self._base,
-            max_bytes=self._client.limits.list_bytes,
-            read=_read_list,
-            memory_bytes=self._client.limits.list_bytes,
+            memory=memory,
             rules=self._rules,
             min_grace_s=_LIST_GRACE_S,
+            clock=clock,
+            note=self._note,
         )
 
     @override
@@ -171,40 +212,48 @@ class HttpRepository(Repository):
 
     @override
     async def _open(self) -> None:
-        if self._store is not None:
-            await self._store.__aenter__()
-        await self._client.open()
+        await self._cache.open()
+        self._client.identity = f"{self._cache.who} {self.label}"
+        try:
+            await self._client.open()
+        except BaseException:
+            await self._cache.close()
+            raise
 
     @override
     async def _close(self) -> None:
         await self._pages.close()
         await self._lists.close()
         await self._client.close()
-        if self._store is not None:
-            await self._store.__aexit__()
+        await self._cache.close()
 
     def _resource(
         self, page: ProjectPage, project: ProjectName, filename: FileName
     ) -> RemoteResource:
-        """The file, or its metadata; the same object as long as its page is the same."""
-        known = self._resources.setdefault(page, {})
-        resource = known.get(filename)
-        if resource is None:
-            resource = known[filename] = self._made(page, project, filename)
-        return resource
-
-    def _made(self, page: ProjectPage, project: ProjectName, filename: FileName) -> RemoteResource:
+        """The file, or its metadata; the same object as long as its page says the same of it."""
         file = page.find(filename)
-        if file is not None:
-            url, size, hashes = file.url, file.size, file.hashes
-        else:
+        is_metadata = file is None
+        if file is None:
             file = page.find(filename.described)
             if file is None or not file.core_metadata:
                 raise ResourceNotFound(project, filename)
+        known = self._resources.get((project, filename))
+        if known is not None and known[0] is file:
+            return known[1]
+        resource = self._made(file, project, filename, is_metadata=is_metadata)
+        weight = ENTRY_BYTES + _RESOURCE_BYTES + 3 * len(file.url)
+        self._resources.put((project, filename), (file, resource), weight)
+        return resource
+
+    def _made(
+        self, file: File, project: ProjectName, filename: FileName, *, is_metadata: bool
+    ) -> RemoteResource:
+        url, size, hashes = file.url, file.size, file.hashes
+        if is_metadata:
             # PEP 658: the suffix belongs to the path, so before a query.
             path, question, query = file.url.partition("?")
             url, size = f"{path}.metadata{question}{query}", None
-            hashes = {} if file.core_metadata is True else file.core_metadata
+            hashes = {} if isinstance(file.core_metadata, bool) else file.core_metadata
         return RemoteResource(
             self._client,
             url,
@@ -216,10 +265,18 @@ class HttpRepository(Repository):
             direct=self._credentials is None and self.label == self._base,
         )
 
+    def _forget(self, project: str) -> None:
+        self._pages.forget(project)
+
     async def _known_projects(self) -> ProjectList:
-        """Those whose pages are kept."""
-        names = await self._store.names() if self._store else []
-        return ProjectList(names=sorted_unique(_project_names(names)))
+        """Those whose pages are kept; the same object while they are the same."""
+        if self._cache.refusal.holds:
+            raise self._pages.unknown(_LIST)
+        kept = await self._cache.store.names() if self._cache.store else []
+        names = sorted_unique(_project_names(kept))
+        if names != self._offline_list.names:
+            self._offline_list = ProjectList(names=names)
+        return self._offline_list
 
     def _read_page(self, name: str, answer: Answer) -> ProjectPage:
         content_type = answer.headers.get("Content-Type", "")
@@ -230,7 +287,9 @@ class HttpRepository(Repository):
             self._emit(
                 EntriesDropped(source=self.label, project=project, count=count, example=example)
             )
-        return _without_signatures(found.page)
+        page = _without_signatures(found.page)
+        page.weight  # noqa: B018 - found out here, where it holds nobody up
+        return page
 
     def _note(self, failed_because: str | None) -> None:
         before, self._failed_because, self._asked = self._failed_because, failed_because, True
@@ -247,6 +306,16 @@ class HttpRepository(Repository):
             self._emit(SourceRecovered(source=place))
         if place == self.label or (failed_because is None and not self._client.not_asked):
             self._note(failed_because)
+
+
+def _divided(
+    memory_bytes: int, lists: MemoryCache[Any, Any] | None
+) -> tuple[int, int, MemoryPart[str, CacheEntry[ProjectList]]]:
+    """What of the memory is for files, what for pages, and the budget for the list."""
+    for_files = memory_bytes // _FOR_RESOURCES
+    for_lists = 0 if lists is not None else memory_bytes // _FOR_LISTS
+    whole = MemoryCache(for_lists) if lists is None else lists
+    return for_files, memory_bytes - for_files - for_lists, MemoryPart(whole)
 
 
 def _project_names(names: Iterable[str]) -> Iterator[ProjectName]:

@@ -51,9 +51,10 @@ _LOOK_AGAIN_S = 0.5
 _SETTLED_S = 10.0
 #: How long a page waits for the digests of its files.
 _DEADLINE_S = 55.0
-#: What one resource takes.
-_RESOURCE_BYTES = 500
-_METADATA_BYTES = 16 * 1024 * 1024
+#: What one file takes beside its page: which one it is, and a resource; and what metadata takes.
+_RESOURCE_BYTES, _METADATA_BYTES = 1300, 1500
+#: Of the memory, the part for metadata.
+_FOR_METADATA = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -119,8 +120,10 @@ class LocalRepository(Repository):
         self._looked_at = float("-inf")
         self._problem: SourceUnavailable | None = None
         self._list = ProjectList(names=())
-        self._pages: MemoryCache[ProjectName, _Kept] = MemoryCache(memory_bytes)
-        self._metadata: MemoryCache[str, BytesResource] = MemoryCache(_METADATA_BYTES)
+        self._pages: MemoryCache[ProjectName, _Kept] = MemoryCache(
+            memory_bytes - memory_bytes // _FOR_METADATA
+        )
+        self._metadata: MemoryCache[str, BytesResource] = MemoryCache(memory_bytes // _FOR_METADATA)
         self._looking: SingleFlight[str, None] = SingleFlight()
         self._making: SingleFlight[ProjectName, _Kept] = SingleFlight()
         self._warm_up: asyncio.Task[None] | None = None
@@ -295,7 +298,7 @@ class LocalRepository(Repository):
         if hashlib.sha256(content).hexdigest() != sha256:
             raise SourceUnavailable(self.label, f"{file.filename} was just replaced")
         resource = BytesResource(content, media_type=METADATA_TYPE, sha256=sha256)
-        self._metadata.put(sha256, resource, len(content))
+        self._metadata.put(sha256, resource, len(content) + _METADATA_BYTES)
         return resource
 
 

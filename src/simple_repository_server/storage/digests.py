@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from simple_repository_server.observe.events import Emit, Trouble, ignore
+from simple_repository_server.observe.events import Emit, InternalFailure, ignore
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -129,7 +129,7 @@ class DigestStore:
 
     def _give_up(self, error: Exception) -> None:
         what = f"digests are not kept across restarts: {self._path} cannot be used ({error})"
-        self._emit(Trouble(what=what))
+        self._emit(InternalFailure(what=what))
         self._path = None
 
 

@@ -1,26 +1,63 @@
-"""Reading the metadata out of a wheel, wherever that is, with as little traffic as possible."""
+"""Reading the metadata out of a wheel, wherever that is, with as little traffic as possible.
+
+What is read is worth what its bytes are: `Reading.proven` says that they were the wheel's, by its
+digest. A verdict of "unreadable" (`Malformed`) is only given on such bytes; all other trouble
+(`Unproven`) may have passed by the next time.
+"""
 
 import asyncio
+import hashlib
 import os
 import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import BinaryIO
 
+import msgspec
+
 from simple_repository_server.distributions.metadata import (
+    describes,
     run_on_file,
     run_on_ranges,
     wheel_metadata,
 )
-from simple_repository_server.errors import Malformed, SourceInvalid, SourceUnavailable
-from simple_repository_server.resource import ByteRange, Resource
+from simple_repository_server.errors import (
+    Malformed,
+    SourceInvalid,
+    SourceUnavailable,
+    TransferAborted,
+)
+from simple_repository_server.model import File
+from simple_repository_server.resource import CHUNK_BYTES, ByteRange, Resource
 
 #: Of a wheel at an index that does no ranges this much is downloaded for its metadata.
 DOWNLOAD_BYTES = 512 * 1024 * 1024
 _DOWNLOADS_AT_ONCE = 2
+_ANOTHER_DIGEST = "what its index sends does not have the digest that its page gives"
+
+#: A name `hashlib` knows, and the lowercase hex.
+Digest = tuple[str, str]
+
+
+class Unproven(Exception):
+    """The metadata cannot be read now, out of bytes that need not be the wheel's."""
+
+
+class TooLarge(Exception):
+    """Its index does no ranges now, and it is too large to be downloaded for its metadata."""
 
 
 class _NoRanges(Exception):
     """The origin sends the whole where a part is asked for."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Metadata, byte for byte, and what it was read from."""
+
+    content: bytes
+    #: The digest of the bytes it was read from was checked.
+    proven: bool
+    #: Which bytes these were, for a wheel without a digest; None if its origin does not say.
+    version: str | None = None
 
 
 class MetadataReader:
@@ -30,48 +67,150 @@ class MetadataReader:
         self._download_bytes = download_bytes
         self._downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
 
-    async def read(self, wheel: Resource, filename: str) -> bytes:
-        """The METADATA of the wheel, byte for byte.
+    async def read(self, wheel: Resource, file: File) -> Reading:
+        """The METADATA of the wheel that its page calls `file`.
 
-        Raises `Malformed` when it proves unreadable for good; `SourceUnavailable`,
-        `ResourceNotFound` and `TransferAborted` as opening and reading the wheel do.
+        Raises `Malformed` when it proves unreadable for good, `Unproven` and `TooLarge` when it
+        cannot be read now; `SourceUnavailable`, `ResourceNotFound` and `TransferAborted` as opening
+        and reading the wheel do.
         """
-        if wheel.path is not None:
-            return await asyncio.to_thread(_read_at, wheel.path, filename)
+        if wheel.file_key is not None:
+            try:
+                return await asyncio.to_thread(_read_local, wheel, file)
+            except SourceUnavailable:
+                if wheel.fallback is None:
+                    raise
+                wheel = wheel.fallback
         wheel = await wheel.measured()
         if wheel.size is not None:
             try:
-                return await run_on_ranges(
-                    wheel_metadata(filename, wheel.size), lambda wanted: _part(wheel, wanted)
-                )
+                return await _by_ranges(wheel, wheel.size, file)
             except (_NoRanges, SourceInvalid):
                 pass
+            except Unproven:
+                if not file.hashes or wheel.size > self._download_bytes:
+                    raise  # there is no telling, or not at that price
+            if wheel.size > self._download_bytes:
+                raise TooLarge(self._too_large)
         async with self._downloads:
-            return await self._downloaded(wheel, filename)
+            return await self._downloaded(wheel, file)
 
-    async def _downloaded(self, wheel: Resource, filename: str) -> bytes:
-        with tempfile.TemporaryFile() as file:
+    @property
+    def _too_large(self) -> str:
+        return f"its index does no ranges, and it is larger than {self._download_bytes} bytes"
+
+    async def _downloaded(self, wheel: Resource, file: File) -> Reading:
+        digest = digest_of(file)
+        hasher = hashlib.new(digest[0] if digest else "sha256", usedforsecurity=False)
+        with tempfile.TemporaryFile() as whole:
+
+            def write(chunk: bytes) -> None:
+                hasher.update(chunk)
+                whole.write(chunk)
+
             size = 0
-            async with wheel.open() as body:
-                async for chunk in body.chunks:
-                    size += len(chunk)
-                    if size > self._download_bytes:
-                        raise Malformed(
-                            "its index does no ranges, and it is larger than "
-                            f"{self._download_bytes} bytes"
-                        )
-                    await asyncio.to_thread(file.write, chunk)
-            return await asyncio.to_thread(_read_from, file, filename, size)
+            try:
+                async with wheel.open() as body:
+                    async for chunk in body.chunks:
+                        size += len(chunk)
+                        if size > self._download_bytes:
+                            raise TooLarge(self._too_large)
+                        await asyncio.to_thread(write, chunk)
+            except TransferAborted as error:
+                raise Unproven(str(error)) from error
+            if digest is not None and hasher.hexdigest() != digest[1]:
+                raise Unproven(_ANOTHER_DIGEST)
+            return await asyncio.to_thread(
+                _judged, file, lambda: _read_from(whole, file.filename, size), version_of(wheel)
+            )
 
 
-def _read_at(path: Path, filename: str) -> bytes:
-    """The metadata of the wheel at `path`, which need not be called as it is."""
+async def _by_ranges(wheel: Resource, size: int, file: File) -> Reading:
+    """Raises `Malformed` and `Unproven` as `MetadataReader.read`, and `_NoRanges`."""
+    parts = _Parts(wheel, size)
+    content, fault = b"", ""
     try:
-        with path.open("rb") as file:
-            return run_on_file(wheel_metadata(filename, os.fstat(file.fileno()).st_size), file)
+        content = await run_on_ranges(wheel_metadata(file.filename, size), parts.fetch)
+    except Malformed as error:
+        fault = str(error)
+    digest = digest_of(file)
+    if digest is not None and parts.whole is not None:
+        if hashlib.new(digest[0], parts.whole, usedforsecurity=False).hexdigest() != digest[1]:
+            raise Unproven(_ANOTHER_DIGEST)
+        if fault:
+            raise Malformed(fault)
+        return Reading(content, proven=True)
+    if fault or not describes(content, file.filename):
+        raise Unproven(fault or "its metadata is that of something else")
+    return Reading(content, proven=False, version=version_of(wheel))
+
+
+class _Parts:
+    """The parts of a wheel, of which all must be of one version of `size` bytes."""
+
+    def __init__(self, wheel: Resource, size: int) -> None:
+        self._wheel = wheel
+        self._size = size
+        self._etag = wheel.validator
+        #: All of it, if it is so small that it came in one part.
+        self.whole: bytes | None = None
+
+    async def fetch(self, wanted: ByteRange) -> bytes:
+        async with self._wheel.open(wanted) as body:
+            if body.cut:
+                raise _NoRanges
+            if body.total not in (None, self._size):
+                raise Unproven(f"its index has {body.total} bytes of it, not {self._size}")
+            if self._etag is not None and body.etag is not None and body.etag != self._etag:
+                raise Unproven("it changed at its index while it was read")
+            self._etag = self._etag or body.etag
+            content = b"".join([chunk async for chunk in body.chunks])
+        if wanted.length == self._size == len(content):
+            self.whole = content
+        return content
+
+
+def _read_local(wheel: Resource, file: File) -> Reading:
+    """Out of the very file that `wheel` is. Raises `SourceUnavailable` if it is another by now."""
+    try:
+        with wheel.open_checked() as opened:
+            size = os.fstat(opened.fileno()).st_size
+            try:
+                content = run_on_file(wheel_metadata(file.filename, size), opened)
+            except Malformed as error:
+                digest = digest_of(file)
+                if digest is None:
+                    raise Unproven(str(error)) from error
+                if _digest_of_all(opened, digest[0]) != digest[1]:
+                    reason = f"{file.filename} changed while it was read"
+                    raise SourceUnavailable("file system", reason) from None
+                raise
     except OSError as error:
-        reason = f"{filename} cannot be read ({error.strerror})"
+        reason = f"{file.filename} cannot be read ({error.strerror})"
         raise SourceUnavailable("file system", reason) from error
+    return Reading(content, proven=bool(file.hashes), version=version_of(wheel))
+
+
+def _digest_of_all(file: BinaryIO, algorithm: str) -> str:
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def _judged(file: File, read: Callable[[], bytes], version: str | None) -> Reading:
+    """What `read` reads out of all of a wheel, which has its digest if it has any."""
+    proven = bool(file.hashes)
+    try:
+        content = read()
+    except Malformed as error:
+        if proven:
+            raise
+        raise Unproven(str(error)) from error
+    if not proven and not describes(content, file.filename):
+        raise Unproven("its metadata is that of something else")
+    return Reading(content, proven=proven, version=version)
 
 
 def _read_from(file: BinaryIO, filename: str, size: int) -> bytes:
@@ -79,11 +218,16 @@ def _read_from(file: BinaryIO, filename: str, size: int) -> bytes:
     return run_on_file(wheel_metadata(filename, size), file)
 
 
-async def _part(wheel: Resource, wanted: ByteRange) -> bytes:
-    async with wheel.open(wanted) as body:
-        if body.cut:
-            raise _NoRanges
-        return b"".join([chunk async for chunk in body.chunks])
+def digest_of(file: File) -> Digest | None:
+    """The digest that the file's bytes are known by; None if its index gives none."""
+    return next(iter(file.hashes.items()), None)
+
+
+def version_of(wheel: Resource) -> str | None:
+    """What tells two versions of a wheel without a digest apart; None if nothing does."""
+    if wheel.sha256 is not None:
+        return wheel.sha256
+    return None if wheel.version is None else f"{wheel.size} {wheel.version}"
 
 
 async def read_whole(resource: Resource, max_bytes: int) -> bytes:

@@ -9,7 +9,12 @@ from typing import Any
 
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.model import NOTHING, RequestContext
-from simple_repository_server.observe.events import Emit, ProbeFinished, RequestFinished, Trouble
+from simple_repository_server.observe.events import (
+    Emit,
+    InternalFailure,
+    ProbeFinished,
+    RequestFinished,
+)
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
 from simple_repository_server.web.reply import FilePart, Reply
 
@@ -283,7 +288,7 @@ async def answer(
         problem = problem_of(error)
         if problem.unexpected:
             what = f"unexpected {type(error).__name__} for {exchange.scope['path']!r}"
-            emit(Trouble(what=what, detail="".join(traceback.format_exception(error))))
+            emit(InternalFailure(what=what, detail="".join(traceback.format_exception(error))))
         if exchange.status:
             cut = f"cut off: {problem.detail}"
             raise

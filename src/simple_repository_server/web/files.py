@@ -14,8 +14,8 @@ from simple_repository_server.web.open_files import OpenFile, OpenFiles
 from simple_repository_server.web.problems import Headers, Problem
 from simple_repository_server.web.reply import FilePart, Head, Reply
 
-#: How many heads are remembered of each kind.
-_REMEMBERED = 2048
+#: How many heads are remembered of each kind, and how long an address in one may be: a megabyte.
+_REMEMBERED, _MAX_LOCATION = 512, 512
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
 
 
@@ -86,7 +86,9 @@ class FileEndpoint:
         if etag is not None and known and matches(known, etag):
             return Reply(_unchanged(etag))
         if self._redirects and resource.location is not None:
-            return Reply(_redirection(resource.location))
+            location = resource.location
+            make = _redirection if len(location) <= _MAX_LOCATION else _redirection.__wrapped__
+            return Reply(make(location))
         return None
 
     async def _send(self, exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:

@@ -32,8 +32,8 @@ Route = tuple[Endpoint, tuple[str, ...]]
 
 _NOT_FOUND = Endpoint(not_found, lambda *_: None)
 _MISDIRECTED = Endpoint(misdirected, lambda *_: None)
-#: Of the memory for answers, the part for small files.
-_FOR_FILES = 4
+#: Of the memory for answers, the parts for small files and for requests that are remembered.
+_FOR_FILES, _FOR_REQUESTS = 4, 32
 
 
 class IndexEndpoints:
@@ -85,10 +85,11 @@ class IndexApp:
         self._send_timeout_s = send_timeout_s
         self._hosts = hosts
         self.emit = emit
+        self.request_bytes = memory_bytes // _FOR_REQUESTS
         self._index = IndexEndpoints(
             "../../resources/",
             files=files,
-            memory_bytes=memory_bytes,
+            memory_bytes=memory_bytes - self.request_bytes,
             small_file_bytes=small_file_bytes,
         )
         self._fixed: dict[str, Endpoint] = {

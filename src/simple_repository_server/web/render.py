@@ -39,7 +39,7 @@ _COMPRESS_HERE_BYTES, _LARGE_BYTES = 32 * 1024, 256 * 1024
 #: Smaller bodies are not worth compressing.
 _COMPRESS_FROM_BYTES = 200
 #: How many negotiations are remembered, and how much of a header counts.
-_REMEMBERED, _MAX_HEADER = 512, 2048
+_REMEMBERED, _MAX_HEADER = 128, 2048
 
 
 class Variant(msgspec.Struct, frozen=True):

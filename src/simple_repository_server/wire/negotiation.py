@@ -50,7 +50,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
 _RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 _CODING = re.compile(_TOKEN)
 #: Longer headers are cut off, and this many answers remembered: both bound memory.
-_MAX_HEADER, _REMEMBERED = 4096, 512
+_MAX_HEADER, _REMEMBERED = 4096, 128
 
 
 def _weighed(header: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, float]]:

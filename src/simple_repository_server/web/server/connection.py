@@ -16,7 +16,7 @@ import httptools
 from typing_extensions import override
 from uvicorn.protocols.utils import get_local_addr
 
-from simple_repository_server.observe.events import Trouble
+from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.web.exchange import MAX_TOLD, WATCHED
 from simple_repository_server.web.problems import Problem
 from simple_repository_server.web.server.connections import Phase
@@ -303,7 +303,9 @@ class HttpConnection(Lifetime):
             cause = error.__context__ or error
             if not isinstance(cause, httptools.HttpParserError):
                 detail = "".join(traceback.format_exception(cause))
-                self.watch.emit(Trouble(what=f"unexpected {type(cause).__name__}", detail=detail))
+                self.watch.emit(
+                    InternalFailure(what=f"unexpected {type(cause).__name__}", detail=detail)
+                )
                 cause = error
         self._refuse_in_turn(_no_request(cause))
 

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import Emit, Trouble
+from simple_repository_server.observe.events import Emit, InternalFailure
 from simple_repository_server.web.exchange import Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
@@ -19,14 +19,18 @@ _METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 _UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 #: Headers of which nothing is remembered beyond the request.
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
-#: How many requests are remembered, and how long they may be.
+#: How many requests are remembered, how long they may be, and what one takes: a good four times
+#: its length, as it is there in parts, too, and what these are kept in.
 _MAX_SEEN, _MAX_RAW = 1024, 2048
+_SEEN_BYTES, _SEEN_COPIES = 2000, 4
 
 
 class Peeks(Protocol):
     """An ASGI application that can answer without waiting."""
 
     emit: Emit
+    #: How much memory requests may take that are remembered.
+    request_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer in the ordinary way."""
@@ -43,6 +47,7 @@ class FastLane:
         self._emit = app.emit
         #: Requests by the very bytes that they were: the same bytes are the same request.
         self.seen: dict[bytes, Request] = {}
+        self._bytes = 0
 
     def request(self, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> Request | None:
         """The request, if it is one that may be answered here. Raises as `parse_target`."""
@@ -57,9 +62,13 @@ class FastLane:
         """Remember the request by `raw`, which is all of it and nothing else."""
         if len(raw) > _MAX_RAW or not _SECRET.isdisjoint(request.headers):
             return
-        if len(self.seen) >= _MAX_SEEN:
+        weight = _SEEN_BYTES + _SEEN_COPIES * len(raw)
+        if len(self.seen) >= _MAX_SEEN or self._bytes + weight > self._app.request_bytes:
             self.seen.clear()
-        self.seen[raw] = request
+            self._bytes = 0
+        if raw not in self.seen and weight <= self._app.request_bytes:
+            self._bytes += weight
+            self.seen[raw] = request
 
     def peek(self, request: Request) -> Reply | None:
         """The answer, or None if the request has to go the ordinary way."""
@@ -71,7 +80,9 @@ class FastLane:
             pass  # the ordinary way has a form for it
         except Exception as error:  # noqa: BLE001 - the outermost edge
             what = f"unexpected {type(error).__name__} in the fast lane for {request.path!r}"
-            self._emit(Trouble(what=what, detail="".join(traceback.format_exception(error))))
+            self._emit(
+                InternalFailure(what=what, detail="".join(traceback.format_exception(error)))
+            )
         return None
 
     def finished(

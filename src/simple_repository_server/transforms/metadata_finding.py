@@ -1,0 +1,206 @@
+"""Where the metadata of a wheel is found: on disk, at its source, or in the wheel."""
+
+import time
+from collections.abc import Callable
+from hashlib import new as hasher
+from hashlib import sha256
+
+import msgspec
+
+from simple_repository_server.cache.metadata import PLAUSIBLE_S, MetadataHead, MetadataStore
+from simple_repository_server.distributions.metadata import describes
+from simple_repository_server.errors import (
+    Malformed,
+    ResourceNotFound,
+    SourceUnavailable,
+    TransferAborted,
+)
+from simple_repository_server.model import File, RequestContext
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, MetadataUnreadable
+from simple_repository_server.repository import Repository
+from simple_repository_server.resource import METADATA_TYPE, BytesResource
+from simple_repository_server.transforms.metadata_reading import (
+    MetadataReader,
+    Reading,
+    TooLarge,
+    Unproven,
+    read_whole,
+    version_of,
+)
+
+#: How long it counts that metadata cannot be had now, or is gone.
+PASSING_S = 120.0
+#: How often it is asked whether a wheel without a digest is still the same, as for files.
+CONFIRM_S = 60.0
+_MAX_SIBLING_BYTES = 20 * 1024 * 1024
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Metadata, ready to be sent, and until when it counts (None: for ever)."""
+
+    resource: BytesResource
+    until: float | None
+    #: Which wheel it is of, where there is no digest to tell.
+    version: str | None = None
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """There is none, or none now."""
+
+    reason: str
+    #: None: it was proven that there is none.
+    until: float | None
+    #: It is certain that there is none, be it for now.
+    absent: bool
+
+
+class MetadataFinder:
+    """Finds the metadata of the wheels of `source`, and keeps on disk what may be kept."""
+
+    def __init__(
+        self,
+        source: Repository,
+        reader: MetadataReader,
+        *,
+        store: MetadataStore | None,
+        clock: Callable[[], float] = time.time,
+        emit: Emit,
+    ) -> None:
+        self._source = source
+        self._reader = reader
+        self._store = store
+        self._clock = clock
+        self._emit = emit
+
+    async def find(
+        self,
+        project: ProjectName,
+        file: File,
+        key: str,
+        *,
+        before: Found | None,
+        context: RequestContext,
+    ) -> Found | Missing:
+        """What there is now; `before` is what was found earlier, and counts no longer by itself.
+
+        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before.
+        """
+        known = await self._stored(project, key)
+        if isinstance(known, Missing) or (known is not None and self._counts(known)):
+            return known
+        before = before or known
+        try:
+            return await self._look(project, file, key, before=before, context=context)
+        except SourceUnavailable:
+            if before is None:
+                raise
+            return self._again(before, PASSING_S)
+
+    async def _look(
+        self,
+        project: ProjectName,
+        file: File,
+        key: str,
+        *,
+        before: Found | None,
+        context: RequestContext,
+    ) -> Found | Missing:
+        try:
+            if before is not None and await self._is_confirmed(project, file, before, context):
+                return self._again(before, CONFIRM_S)
+            reading = await self._read(project, file, context)
+        except Malformed as error:
+            return await self._unreadable(project, file, key, str(error) or "it is malformed")
+        except (ResourceNotFound, TooLarge) as error:
+            return self._missing(project, file, str(error), absent=True)
+        except Unproven as error:
+            if before is not None and file.hashes:
+                return self._again(before, PASSING_S)
+            return self._missing(project, file, str(error), absent=False)
+        return await self._found(project, file, key, reading)
+
+    async def _stored(self, project: ProjectName, key: str) -> Found | Missing | None:
+        kept = await self._store.load(project, key) if self._store else None
+        if kept is None:
+            return None
+        head, content = kept
+        until = head.holds_until()
+        if not head.unreadable:
+            return _of(content, until)
+        return (
+            None if until is not None else Missing(reason=head.unreadable, until=None, absent=True)
+        )
+
+    def _counts(self, found: Found) -> bool:
+        return found.until is None or self._clock() < found.until
+
+    def _again(self, found: Found, seconds: float) -> Found:
+        return msgspec.structs.replace(found, until=self._clock() + seconds)
+
+    async def _is_confirmed(
+        self, project: ProjectName, file: File, before: Found, context: RequestContext
+    ) -> bool:
+        """Whether a wheel without a digest is the one that its metadata was read from."""
+        if file.hashes or before.version is None:
+            return False
+        wheel = await self._source.get_resource(project, file.filename, context=context)
+        return version_of(await wheel.measured()) == before.version
+
+    async def _read(self, project: ProjectName, file: File, context: RequestContext) -> Reading:
+        sibling = await self._sibling(project, file, context)
+        if sibling is not None:
+            return sibling
+        wheel = await self._source.get_resource(project, file.filename, context=context)
+        try:
+            return await self._reader.read(wheel, file)
+        except TransferAborted as error:
+            raise SourceUnavailable(f"of {file.filename}", str(error)) from error
+
+    async def _sibling(
+        self, project: ProjectName, file: File, context: RequestContext
+    ) -> Reading | None:
+        """What the source itself has for the announced metadata; None if that is no use."""
+        announced = file.core_metadata
+        if not announced:
+            return None
+        name = FileName(f"{file.filename}.metadata")
+        try:
+            resource = await self._source.get_resource(project, name, context=context)
+            content = await read_whole(resource, _MAX_SIBLING_BYTES)
+        except (ResourceNotFound, SourceUnavailable, TransferAborted, Malformed):
+            return None  # it may still be read out of the wheel
+        if isinstance(announced, bool):
+            return Reading(content, proven=False) if describes(content, file.filename) else None
+        algorithm, digest = next(iter(announced.items()))
+        found = hasher(algorithm, content, usedforsecurity=False).hexdigest()
+        return Reading(content, proven=True) if found == digest else None
+
+    async def _found(self, project: ProjectName, file: File, key: str, reading: Reading) -> Found:
+        now = self._clock()
+        if self._store is not None and (reading.proven or file.hashes):
+            head = MetadataHead(proven=reading.proven, read_at=now)
+            await self._store.save(project, key, head, reading.content)
+        seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
+        return _of(reading.content, None if reading.proven else now + seconds, reading.version)
+
+    async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
+        self._tell(project, file, reason)
+        if self._store is not None:
+            head = MetadataHead(unreadable=reason, proven=True, read_at=self._clock())
+            await self._store.save(project, key, head, b"")
+        return Missing(reason=reason, until=None, absent=True)
+
+    def _missing(self, project: ProjectName, file: File, reason: str, *, absent: bool) -> Missing:
+        """There is none for now."""
+        self._tell(project, file, reason)
+        return Missing(reason=reason, until=self._clock() + PASSING_S, absent=absent)
+
+    def _tell(self, project: ProjectName, file: File, reason: str) -> None:
+        self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
+
+
+def _of(content: bytes, until: float | None, version: str | None = None) -> Found:
+    digest = sha256(content).hexdigest()
+    resource = BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+    return Found(resource=resource, until=until, version=version)

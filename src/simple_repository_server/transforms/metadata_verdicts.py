@@ -1,0 +1,160 @@
+"""What was found out about the metadata of wheels, and what a page announces for it.
+
+A verdict on bytes whose digest was checked holds for ever. Any other holds for a time, and one that
+there is no metadata only for as long as the page is the same.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import count
+from weakref import ref
+
+import msgspec
+
+from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.errors import (
+    RepositoryError,
+    ResourceNotFound,
+    SourceUnavailable,
+)
+from simple_repository_server.model import File, ProjectPage
+from simple_repository_server.names import ProjectName
+
+#: A verdict with its key, its digest, and what the page announces for it.
+_VERDICT_BYTES = 1000
+_PROJECT_BYTES = 800
+#: Of the memory for verdicts, the part that those on one project may take.
+_OF_ONE_PROJECT = 4
+_revisions = count(1)
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found out about the metadata of a wheel."""
+
+    #: The sha256 of the metadata; None: there is none, or none now.
+    sha256: str | None = None
+    #: Why there is none.
+    reason: str = ""
+    #: It is certain that there is none, be it for now; else that may be told later.
+    absent: bool = False
+    #: In seconds since the epoch; None: it holds for ever.
+    until: float | None = None
+    #: The page it is about: what is no longer there may be back on the next one. None: any page.
+    page: "ref[ProjectPage] | None" = None
+
+    def holds(self, page: ProjectPage, now: float) -> bool:
+        """Whether it is still so."""
+        if self.page is not None and self.page() is not page:
+            return False
+        return self.until is None or now < self.until
+
+    def refusal(self, page: ProjectPage, file: File, now: float) -> RepositoryError:
+        """What to tell who asks for metadata that cannot be had."""
+        if self.absent:
+            return ResourceNotFound(page.name, f"{file.filename}.metadata")
+        wait = None if self.until is None else max(1, int(self.until - now))
+        return SourceUnavailable(f"of {file.filename}", self.reason, retry_after_s=wait)
+
+    def says_the_same(self, other: "Verdict | None") -> bool:
+        """Whether the same is announced for both, while they hold."""
+        return other is not None and (self.sha256, self.absent) == (other.sha256, other.absent)
+
+
+class ProjectVerdicts:
+    """The verdicts on the wheels of one project, by their keys."""
+
+    __slots__ = ("by_key", "recalled", "revision")
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Verdict] = {}
+        #: What is on disk was looked at.
+        self.recalled = False
+        #: Changes with every verdict; no two projects have the same.
+        self.revision = 0
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory they take."""
+        return _PROJECT_BYTES + _VERDICT_BYTES * len(self.by_key)
+
+
+class Verdicts:
+    """The verdicts on the wheels of the projects that were asked for last, in `memory_bytes`."""
+
+    def __init__(self, memory_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._projects: MemoryCache[ProjectName, ProjectVerdicts] = MemoryCache(memory_bytes)
+        self._most_bytes = memory_bytes // _OF_ONE_PROJECT
+
+    def of(self, project: ProjectName) -> ProjectVerdicts | None:
+        """What is known of the project's wheels, or None."""
+        return self._projects.get(project)
+
+    def find(self, page: ProjectPage, key: str) -> Verdict | None:
+        """The verdict on a wheel of the page, if there is one that holds."""
+        known = self._projects.get(page.name)
+        verdict = known.by_key.get(key) if known is not None else None
+        return verdict if verdict is not None and verdict.holds(page, self._clock()) else None
+
+    def add(self, project: ProjectName, key: str, verdict: Verdict) -> None:
+        """Remember it; where there are too many on one project, the oldest go."""
+        known = self._projects.get(project) or ProjectVerdicts()
+        before = known.by_key.pop(key, None)
+        if not verdict.says_the_same(before) or verdict.sha256 is None:
+            known.revision = next(_revisions)
+        known.by_key[key] = verdict
+        while known.weight > self._most_bytes and len(known.by_key) > 1:
+            del known.by_key[next(iter(known.by_key))]
+        self._projects.put(project, known, known.weight)
+
+
+def announced_files(
+    page: ProjectPage, known: ProjectVerdicts | None, now: float
+) -> tuple[tuple[File, ...], float | None]:
+    """The files of a page with what is announced of their metadata, and until when that is so."""
+    files: list[File] = []
+    ends: list[float] = []
+    for file in page.files:
+        if not file.is_wheel:
+            files.append(file)
+            continue
+        verdict = known.by_key.get(key_of(page.name, file)) if known is not None else None
+        if verdict is not None and not verdict.holds(page, now):
+            verdict = None
+        files.append(_announced(file, verdict))
+        if verdict is not None and verdict.until is not None and _is_told(file, verdict):
+            ends.append(verdict.until)
+    return tuple(files), min(ends, default=None)
+
+
+def _announced(file: File, verdict: Verdict | None) -> File:
+    """The same object if it says just that already."""
+    announcement: object = file.core_metadata or True
+    if verdict is not None and _is_told(file, verdict):
+        announcement = {"sha256": verdict.sha256} if verdict.sha256 is not None else False
+    elif verdict is not None:
+        announcement = True
+    if announcement == file.core_metadata:
+        return file
+    return msgspec.structs.replace(file, core_metadata=announcement)
+
+
+def _is_told(file: File, verdict: Verdict) -> bool:
+    """Whether the page says it.
+
+    No digest of metadata that is remembered for a minute: it may be replaced with its wheel.
+    """
+    return verdict.sha256 is None or bool(file.hashes) or verdict.until is None
+
+
+def key_of(project: ProjectName, file: File) -> str:
+    """A wheel of a project: by its digest, or else by its address and size.
+
+    The digest alone would not do: it is what an index claims, and one project's index must not be
+    able to say what another project's metadata is. Metadata that is announced with a digest is
+    other metadata when that changes.
+    """
+    wheel = next(iter(file.hashes.values()), None) or f"{file.url} {file.size}"
+    announcement = file.core_metadata
+    sibling = "" if isinstance(announcement, bool) else next(iter(announcement.values()), "")
+    return f"{project} {file.filename} {wheel} {sibling}"
