@@ -18,7 +18,11 @@ from simple_repository_server.wiring import build_app
 from tests.asgi import JSON, ask
 
 #: What each target is asked for with, as different clients do.
-HEADERS = ({}, {"Accept": JSON}, {"Accept": JSON, "Accept-Encoding": "zstd"})
+HEADERS: tuple[dict[str, str], ...] = (
+    {},
+    {"Accept": JSON},
+    {"Accept": JSON, "Accept-Encoding": "zstd"},
+)
 
 
 async def _ask_all(app: IndexApp, targets: list[str]) -> None:
