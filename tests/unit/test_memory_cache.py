@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import MemoryCache, MemoryPart
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60))))
@@ -39,3 +39,17 @@ def test_a_value_beyond_the_budget_is_not_kept() -> None:
     cache.discard("a")
     cache.discard("a")
     assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_parts_compete_for_one_budget() -> None:
+    """Two mappings with the same keys hold their own values, and together no more than allowed."""
+    whole: MemoryCache[object, int] = MemoryCache(3)
+    one: MemoryPart[str, int] = MemoryPart(whole)
+    other: MemoryPart[str, int] = MemoryPart(whole)
+    one.put("a", 1, 1)
+    other.put("a", 2, 1)
+    assert (one.get("a"), other.get("a")) == (1, 2)
+    other.put("b", 3, 2)
+    assert (one.get("a"), other.get("a"), other.get("b")) == (None, 2, 3)
+    other.discard("a")
+    assert (other.get("a"), whole.bytes) == (None, 2)

@@ -117,14 +117,14 @@ class MetadataInjectorRepository(RepositoryContainer):
         if wheel is None:
             return await self.source.get_resource(project, filename, context=context)
         key = key_of(project, wheel)
+        known = self._peek_content(key)
+        if known is not None:
+            return known
         verdict = self._verdicts.find(page, key)
         # Who asks for what is so just now need not believe what will pass anyway.
         believed = verdict is not None and not (context.revalidate and verdict.until is not None)
         if verdict is not None and verdict.sha256 is None and believed:
             raise verdict.refusal(page, wheel, self._clock())
-        known = self._peek_content(key)
-        if known is not None:
-            return known
         return await self._flight.run(key, partial(self._find, page, wheel, context))
 
     @override
@@ -151,12 +151,12 @@ class MetadataInjectorRepository(RepositoryContainer):
         if wheel is None:
             return self.source.peek_resource(project, filename, context=context)
         key = key_of(project, wheel)
-        verdict = self._verdicts.find(page, key)
-        if verdict is not None and verdict.sha256 is None:
-            if verdict.until is None:
+        known = self._peek_content(key)
+        if known is None:
+            verdict = self._verdicts.find(page, key)
+            if verdict is not None and verdict.sha256 is None and verdict.until is None:
                 raise ResourceNotFound(project, filename)
-            return None
-        return self._peek_content(key)
+        return known
 
     @override
     async def _open(self) -> None:

@@ -85,10 +85,8 @@ class Verdicts:
         self._clock = clock
         self._projects: MemoryCache[ProjectName, ProjectVerdicts] = MemoryCache(memory_bytes)
         self._most_bytes = memory_bytes // _OF_ONE_PROJECT
-
-    def of(self, project: ProjectName) -> ProjectVerdicts | None:
-        """What is known of the project's wheels, or None."""
-        return self._projects.get(project)
+        #: What is known of a project's wheels, or None. Every warm page asks, so it is no method.
+        self.of = self._projects.get
 
     def find(self, page: ProjectPage, key: str) -> Verdict | None:
         """The verdict on a wheel of the page, if there is one that holds."""

@@ -86,9 +86,9 @@ class FileEndpoint:
         if etag is not None and known and matches(known, etag):
             return Reply(_unchanged(etag))
         if self._redirects and resource.location is not None:
-            location = resource.location
-            make = _redirection if len(location) <= _MAX_LOCATION else _redirection.__wrapped__
-            return Reply(make(location))
+            if len(resource.location) > _MAX_LOCATION:
+                return Reply(_redirection.__wrapped__(resource.location))
+            return Reply(_redirection(resource.location))
         return None
 
     async def _send(self, exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:
