@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from simple_repository_server.cache.disk import DiskCache
     from simple_repository_server.cache.files import FileCache
     from simple_repository_server.cache.metadata import MetadataStore
+    from simple_repository_server.cache.policy import Rules
     from simple_repository_server.combine.merged import MergedRepository
     from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
     from simple_repository_server.names import FileName, ProjectName
     from simple_repository_server.repository import Repository, RepositoryContainer
     from simple_repository_server.sources.http import HttpRepository
-    from simple_repository_server.sources.http_documents import Rules
     from simple_repository_server.sources.local import LocalRepository
     from simple_repository_server.sources.memory import MemoryRepository
     from simple_repository_server.transforms.file_cache import FileCacheRepository
@@ -70,7 +70,7 @@ _HOMES = {
     "ProjectName": "names",
     "Repository": "repository",
     "RepositoryContainer": "repository",
-    "Rules": "sources.http_documents",
+    "Rules": "cache.policy",
     "build_router": "web.router",
     "create_app": "web.app",
 }

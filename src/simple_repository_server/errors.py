@@ -42,10 +42,10 @@ class ProjectNotFound(NotFound):
 
 
 class ResourceNotFound(NotFound):
-    """The project exists, this file of it does not (or is not offered)."""
+    """The project exists, this file of it does not (or is not offered, for the reason `why`)."""
 
-    def __init__(self, project: str, filename: str) -> None:
-        super().__init__(f"The project {project!r} has no file {filename!r}.")
+    def __init__(self, project: str, filename: str, *, why: str = "") -> None:
+        super().__init__(why or f"The project {project!r} has no file {filename!r}.")
         self.project = project
         self.filename = filename
 
@@ -55,6 +55,8 @@ class SourceUnavailable(RepositoryError):
 
     `source` is the label of the source, `reason` what happened there, `retry_after_s` the whole
     seconds it asks to be left alone, if it does, `transient` whether trying again soon is worth it.
+    `refused` tells an answer from an outage: it does not let us see it (401, 403), so whatever it
+    showed before must not be served on.
     """
 
     verb = "is unavailable"
@@ -66,12 +68,14 @@ class SourceUnavailable(RepositoryError):
         *,
         retry_after_s: int | None = None,
         transient: bool = False,
+        refused: bool = False,
     ) -> None:
         super().__init__(f"The source {source} {self.verb}: {reason}.")
         self.source = source
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.transient = transient
+        self.refused = refused
 
 
 class SourceTimeout(SourceUnavailable):

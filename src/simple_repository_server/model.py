@@ -89,7 +89,9 @@ class Freshness:
         """What to tell clients: max-age in seconds, age in seconds or None, a warning or None."""
         if self.lifetime_s <= 0 and self.stale_because is None:
             return 0, None, None
-        return int(self.lifetime_s), max(0, int(now - self.validated_at)), self.stale_because
+        if now < self.validated_at:  # the clock was set back: nobody knows for how long it is fresh
+            return 0, 0, self.stale_because
+        return int(self.lifetime_s), int(now - self.validated_at), self.stale_because
 
 
 class WeakestFreshness(Freshness):

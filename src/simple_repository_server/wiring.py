@@ -36,7 +36,9 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
     disk = None
     if settings.cache is not None:
         disk = DiskCache(settings.cache, max_bytes=settings.cache_bytes, emit=emit)
-    files = FileCache(disk, emit=emit) if disk and settings.files != FilesMode.STREAM else None
+    # Offline, files are what is kept, however they would be got otherwise.
+    keeps = settings.offline or settings.files != FilesMode.STREAM
+    files = FileCache(disk, emit=emit) if disk and keeps else None
     of_source = settings.memory_bytes * 3 // 8 // len(settings.sources)
     sources: list[Repository] = []
     for source in settings.sources:
@@ -59,8 +61,8 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
 def _index(
     source: IndexSource, settings: Settings, memory_bytes: int, disk: DiskCache | None, emit: Emit
 ) -> Repository:
+    from simple_repository_server.cache.policy import Rules
     from simple_repository_server.sources.http import HttpRepository  # slow to import
-    from simple_repository_server.sources.http_documents import Rules
 
     credentials = None
     if source.user is not None:

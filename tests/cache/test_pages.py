@@ -12,6 +12,7 @@ import pytest
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.metadata import MetadataStore
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.errors import (
     ProjectNotFound,
@@ -21,7 +22,6 @@ from simple_repository_server.errors import (
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event, ignore
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.testing.distributions import Built, build_wheel, zip_of
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -149,13 +149,17 @@ async def test_an_outage_after_a_restart(upstream: Upstream, folder: Path) -> No
 async def test_what_disappeared_stays_away(upstream: Upstream, folder: Path) -> None:
     """A project that its index has removed does not come back with the next outage."""
     publish_json(upstream, [WHEEL], max_age=0)
-    async with _index(upstream, folder) as repository:
+    clock = Clock()
+    async with _index(upstream, folder, clock=clock) as repository:
         await repository.get_project_page(FOO)
         upstream.on(PAGE, Reply(status=404))
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
     upstream.refuse()
-    async with _index(upstream, folder) as repository:
+    async with _index(upstream, folder, clock=clock) as repository:
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(FOO)
+        clock.now += 61
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(FOO)
 
@@ -333,7 +337,7 @@ async def test_offline_offers_what_it_can_serve(
         with pytest.raises(ResourceNotFound):
             await repository.get_resource(FOO, FileName(others[0].filename))
         assert not (await repository.get_project_page(BAR)).files, "known, so nobody else's"
-        with pytest.raises(ProjectNotFound):
+        with pytest.raises(SourceUnavailable):
             await repository.get_project_page(ProjectName("baz"))
     assert not upstream.requests
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
 from simple_repository_server.names import ProjectName
 from simple_repository_server.sources.http import DEFAULT_MEMORY_BYTES, HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
@@ -151,6 +151,30 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
     assert len(confirmed.files) == 2
 
 
+async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What another process was told a minute ago spares the others, but not them, a request."""
+    clock = Clock()
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with (
+        _index(upstream, DiskCache(folder), clock=clock) as one,
+        _index(upstream, DiskCache(folder), clock=clock) as other,
+    ):
+        await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 301
+        await other.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        clock.now += 60
+        publish_json(upstream, [WHEEL, BAD], max_age=300)
+        some, confirmed = await asyncio.gather(
+            one.get_project_page(FOO), one.get_project_page(FOO, context=REVALIDATE)
+        )
+        assert len(some.files) == 1
+        assert len(confirmed.files) == 2
+
+
 @pytest.mark.parametrize(
     ("sound", "damaged"),
     [(b"/simple/foo/", b"/simple/fop/"), (b'"lifetime_s":300', b'"lifetime_s":900')],
@@ -224,7 +248,10 @@ async def test_a_slow_disk_does_not_bring_a_page_back(
         upstream.on("/simple/foo/", Reply(status=404))
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
-    assert not [path for path in (folder / "pages").rglob("*") if path.is_file()]
+    upstream.refuse()
+    async with _index(upstream, DiskCache(folder), missing_s=0) as repository:
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)
 
 
 async def test_the_same_text_from_elsewhere_is_another_page(

@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.sources.memory import MemoryRepository
 from simple_repository_server.storage.blobs import BlobStore, FoundBlob
 from simple_repository_server.testing.distributions import build_wheel

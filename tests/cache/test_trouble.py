@@ -16,12 +16,12 @@ from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import ResourceNotFound, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.storage.partial import PartialFile, remove_abandoned
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json

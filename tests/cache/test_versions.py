@@ -12,12 +12,12 @@ import pytest
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import RepositoryError, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event, ignore
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.sources.http_documents import Rules
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream

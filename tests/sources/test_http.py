@@ -635,3 +635,40 @@ async def test_another_part_than_asked_for_is_refused(upstream: Upstream) -> Non
     async with _index(upstream) as repository:
         with pytest.raises(SourceInvalid, match="another part"):
             await _download(repository, ByteRange(5, 50))
+
+
+async def test_a_clock_set_back_does_not_keep_a_failed_index_unasked(upstream: Upstream) -> None:
+    """After a failure it is asked again within seconds, though the failure seems to be to come."""
+    publish_json(upstream, [build_wheel("foo", "1.0")])
+    clock = Clock()
+    async with _index(upstream, clock=clock) as repository:
+        page = await repository.get_project_page(FOO)
+        clock.now += 61
+        upstream.on(PAGE, Reply(status=500))
+        await repository.get_project_page(FOO)
+        assert page.freshness.stale_because
+        clock.now -= 24 * 3600
+        publish_json(upstream, [build_wheel("foo", "1.0")])
+        assert repository.peek_project_page(FOO) is None
+        assert await repository.get_project_page(FOO) is page
+        assert page.freshness.stale_because is None
+
+
+async def test_no_cache_asks_a_failed_index_again_after_a_second(upstream: Upstream) -> None:
+    """Others are served stale for five; who wants it confirmed waits for an answer."""
+    publish_json(upstream, [build_wheel("foo", "1.0")])
+    clock, confirmed = Clock(), RequestContext(revalidate=True)
+    async with _index(upstream, clock=clock) as repository:
+        page = await repository.get_project_page(FOO)
+        clock.now += 61
+        upstream.on(PAGE, Reply(status=500))
+        await repository.get_project_page(FOO)
+        asked = len(upstream.seen(PAGE))
+        await repository.get_project_page(FOO, context=confirmed)
+        assert len(upstream.seen(PAGE)) == asked, "within the second"
+        clock.now += 2
+        await repository.get_project_page(FOO)
+        assert len(upstream.seen(PAGE)) == asked
+        publish_json(upstream, [build_wheel("foo", "1.0")])
+        assert await repository.get_project_page(FOO, context=confirmed) is page
+        assert page.freshness.stale_because is None

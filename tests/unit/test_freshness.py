@@ -58,3 +58,11 @@ def test_several_sources_are_as_fresh_as_the_weakest() -> None:
     both = WeakestFreshness([Freshness(validated_at=990, lifetime_s=600), stale])
     assert both.told(1000) == (60, 100, "it is down")
     assert WeakestFreshness([Freshness(), stale]).told(1000) == (0, 100, "it is down")
+
+
+def test_a_clock_that_was_set_back_makes_no_client_trust_a_page() -> None:
+    """Nobody knows for how long a page from the future is fresh: clients are to ask again."""
+    ahead = Freshness(validated_at=1000, lifetime_s=600)
+    assert ahead.told(999) == (0, 0, None)
+    ahead.stale_because = "it is down"
+    assert ahead.told(999) == (0, 0, "it is down")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.errors import RepositoryError
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +71,28 @@ async def test_closing_stops_what_runs() -> None:
     await flight.cancel_all()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ValueError("broken"), 1), (RepositoryError("told elsewhere"), 0)]
+)
+async def test_what_fails_when_all_have_left_is_told(error: Exception, told: int) -> None:
+    """To the event loop's handler, and so to the log; an error raised on purpose is not."""
+    flight: SingleFlight[str, str] = SingleFlight()
+    failures: list[object] = []
+    handle = failures.append
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, failure: handle(failure["exception"])
+    )
+
+    async def fail() -> str:
+        await asyncio.sleep(0.02)
+        raise error
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await flight.run("key", fail)
+    await asyncio.sleep(0.05)
+    with pytest.raises(type(error)):
+        await flight.run("key", fail)
+    assert failures == [error] * told

@@ -101,7 +101,7 @@ class FileCache:
         return fetched if found is None else KeptResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
-        """The file from the cache, if it is there."""
+        """The file from the cache, if it is there. Raises `SourceUnavailable` if it is refused."""
         digest = origin.sha256 or await self._linked(origin)
         return None if digest is None else await self.find(digest, origin.size)
 
@@ -244,7 +244,9 @@ class FileCache:
             return link.sha256
         try:
             measured = await origin.measured()
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            if error.refused:
+                raise
             return link.sha256
         # Without a version there is nothing to tell two files of the same size apart.
         if link.version is None or (measured.size, measured.version) != (link.size, link.version):

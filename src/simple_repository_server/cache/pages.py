@@ -1,33 +1,66 @@
-"""Upstream pages and lists on disk, as they came, with what is needed to ask for them again."""
+"""What an index said of its pages and its list, on disk, with what is needed to ask again.
+
+There is one entry for each name: the page as it came, or a note that there is none, or that the
+index refused to show it. Whatever was said last takes the place of what was said before.
+"""
 
 import hashlib
+from typing import Literal
 
 import msgspec
 
+from simple_repository_server.cache.changes import Changes
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.secret_key import fingerprint, folder_key
+from simple_repository_server.storage.folder import CHANGES
 
 
-class PageHead(msgspec.Struct, kw_only=True):
-    """What came with a page."""
+class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What came with a page; of a note, when it was written."""
 
-    url: str
-    content_type: str
-    coding: str
+    url: str = ""
+    content_type: str = ""
+    coding: str = ""
     #: Request headers that ask whether it is still the same.
-    validators: dict[str, str]
+    validators: dict[str, str] = {}
     #: In seconds since the epoch, and in seconds.
     validated_at: float
-    lifetime_s: float
-    grace_s: float
+    lifetime_s: float = 0.0
+    grace_s: float = 0.0
+    #: Of a note: there is no such thing, or we may not see it.
+    note: Literal["missing", "refused"] | None = None
+    #: Why we may not.
+    reason: str = ""
+    #: Marked by hand: ask before it is served again.
+    expired: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether the index said that there is no such thing."""
+        return self.note == "missing"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the index refused to say anything."""
+        return self.note == "refused"
 
 
 class PageStore:
-    """The pages of one source on `disk`; `identity` says which: its address, and who asks."""
+    """The pages of the index at `address` on `disk`, as they are shown to whoever has the `secret`.
 
-    def __init__(self, disk: DiskCache, identity: str) -> None:
+    The secret is told apart from others by a digest that is worth nothing without the key in the
+    folder. An asynchronous context manager, which enters the disk.
+    """
+
+    def __init__(self, disk: DiskCache, address: str, *, secret: bytes = b"") -> None:
         self._disk = disk
         self._entries = disk.entries("pages", PageHead)
-        self._source = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self._address = address
+        self._secret = secret
+        #: Tells apart who asks; empty for everybody.
+        self.who = ""
+        self._source = ""
+        self._changes = Changes(disk.folder / CHANGES)
 
     async def load(self, name: str) -> tuple[PageHead, bytes] | None:
         """The page, still coded, or None."""
@@ -37,23 +70,33 @@ class PageStore:
         """What came with the page, or None."""
         return await self._disk.run(self._entries.load_head, self._source, name)
 
-    async def save(self, name: str, head: PageHead, body: bytes) -> bool:
-        """Keep the page; False if the disk does not let us."""
+    async def save(self, name: str, head: PageHead, body: bytes = b"") -> bool:
+        """Keep the page, or the note; False if the disk does not let us."""
         return await self._disk.write(self._entries.save, head, body, self._source, name)
 
     async def discard(self, name: str) -> None:
-        """Forget the page: its index has it no more."""
+        """Forget what was said."""
         await self._disk.run(self._entries.discard, self._source, name)
 
     async def names(self) -> list[str]:
         """The names of all pages kept."""
         return await self._disk.run(self._names)
 
+    async def changed(self) -> frozenset[str]:
+        """The projects that were refreshed or forgotten by hand since this was asked last."""
+        return await self._disk.run(self._changes.new)
+
     def _names(self) -> list[str]:
-        return [key[1] for key in self._entries.keys(self._source) if len(key) == 2]  # noqa: PLR2004
+        keys = (key for key in self._entries.keys(self._source) if len(key) == 2)  # noqa: PLR2004
+        heads = ((key[1], self._entries.load_head(*key)) for key in keys)
+        return [name for name, head in heads if head is not None and head.note is None]
 
     async def __aenter__(self) -> "PageStore":
         await self._disk.__aenter__()
+        if self._secret:
+            self.who = fingerprint(await folder_key(self._disk), self._secret)
+        identity = f"{self.who} {self._address}"
+        self._source = hashlib.sha256(identity.encode()).hexdigest()[:32]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,8 +1,11 @@
 """One fetch for any number of waiting clients."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
+
+from simple_repository_server.errors import RepositoryError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -12,10 +15,12 @@ class SingleFlight(Generic[K, V]):
     """Runs at most one coroutine per key at a time; everyone who asks meanwhile gets its result.
 
     The work belongs to nobody in particular: a client that leaves does not stop it for the others.
+    If all have left, an exception that nobody thought of goes to the event loop's handler.
     """
 
     def __init__(self) -> None:
         self._running: dict[K, asyncio.Task[V]] = {}
+        self._waiting: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         """The result of the work under way for `key`, or else of this work, started now.
@@ -27,7 +32,13 @@ class SingleFlight(Generic[K, V]):
             task = asyncio.ensure_future(_as_coroutine(work))
             self._running[key] = task
             task.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(task)
+        self._waiting[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
 
     async def cancel_all(self) -> None:
         """Stop everything under way and wait until it has stopped."""
@@ -38,8 +49,12 @@ class SingleFlight(Generic[K, V]):
 
     def _forget(self, key: K, task: asyncio.Task[V]) -> None:
         self._running.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # seen, even if every waiting client has left
+        error = None if task.cancelled() else task.exception()
+        if error is None or isinstance(error, RepositoryError) or task in self._waiting:
+            return
+        # Nobody thought of it, and every waiting client has left: else it would be lost.
+        failure = {"message": "work that nobody waits for failed", "exception": error}
+        task.get_loop().call_exception_handler(failure)
 
 
 async def _as_coroutine(work: Callable[[], Awaitable[V]]) -> V:

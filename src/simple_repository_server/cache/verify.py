@@ -26,7 +26,7 @@ from simple_repository_server.cache.contents import (
     sound_notes,
 )
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.storage.folder import KINDS, LOCK, PARTIAL, SERVED, TAG
+from simple_repository_server.storage.folder import LOCK, OURS, PARTIAL, SERVED
 from simple_repository_server.storage.partial import abandoned, write_whole
 from simple_repository_server.storage.quiet import chunks, content, opened
 
@@ -84,8 +84,7 @@ class Verification:
 
     def foreign(self) -> list[str]:
         """Names in the folder that are not of the cache: they are left alone."""
-        ours = {*KINDS, SERVED, PARTIAL, LOCK, TAG}
-        return sorted({path.name for path in self._folder.iterdir()} - ours)
+        return sorted({path.name for path in self._folder.iterdir()} - OURS)
 
     @property
     def _folder(self) -> Path:

@@ -20,7 +20,9 @@ def banner(settings: Settings, port: int, *, implicit: bool) -> str:
         lines.append(f"  {position}. {describe(source, settings)}")
     if settings.cache is not None:
         limit = f"{settings.cache_bytes / 1000**3:g} GB"
-        lines.append(f"Cache: {settings.cache} (up to {limit}{', offline' * settings.offline})")
+        lines.append(f"Cache: {settings.cache} (up to {limit})")
+    if settings.offline:
+        lines.append("Offline: no index is asked, only what is in the cache is served.")
     trusted = "" if is_loopback(settings.host) else f" --trusted-host {_shown_host(settings.host)}"
     insecure = (
         "" if is_loopback(settings.host) else f" --allow-insecure-host {_shown_host(settings.host)}"
@@ -46,6 +48,8 @@ def describe(source: Source, settings: Settings) -> str:
 
 
 def _files(source: IndexSource, settings: Settings) -> str:
+    if settings.offline:
+        return "from the cache"
     if settings.files == "redirect" and source.user is None:
         return "by redirect"
     if settings.cache is not None and settings.files != "stream":

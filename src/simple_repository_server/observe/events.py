@@ -297,7 +297,7 @@ class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
         return "opened the log again"
 
 
-class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
+class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):
     """Something of our own does not work as it should; the service goes on without it."""
 
     level: ClassVar[str] = "error"
@@ -310,6 +310,9 @@ class Trouble(Event, frozen=True, kw_only=True, tag="trouble"):
         """What is wrong."""
         return self.what
 
+
+#: Its name before; to be replaced where it is still used.
+Trouble = InternalFailure
 
 Emit = Callable[[Event], None]
 

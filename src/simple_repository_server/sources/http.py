@@ -3,14 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.pages import PageStore
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.errors import (
     InvalidName,
     ProjectNotFound,
@@ -34,7 +33,9 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
-from simple_repository_server.sources.http_documents import Documents, Rules
+from simple_repository_server.sources.http_answers import AnswerReader
+from simple_repository_server.sources.http_cache import IndexCache
+from simple_repository_server.sources.http_documents import Documents
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.resource import RemoteResource
@@ -45,7 +46,6 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
 _LIST_GRACE_S = 7 * 24 * 3600.0
-
 
 _Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
 
@@ -89,26 +89,46 @@ class HttpRepository(Repository):
         self._emit = emit
         self._failed_because: str | None = None
         self._asked = False
-        # Another user may be shown other pages.
-        who = self._credentials.user if self._credentials else ""
-        self._store = PageStore(cache, f"{who} {self._base}") if cache else None
+        # Who reads 403 as "not there" believes in what others take for a refusal.
+        self._cache = IndexCache(
+            cache,
+            f"{self._base} 403" if forbidden_means_absent else self._base,
+            secret=self._credentials.secret if self._credentials else b"",
+            forget=self._forget,
+            clock=clock,
+            emit=emit,
+        )
         #: Those that were asked for, by their page: no more than it has files.
         self._resources: _Resources = WeakKeyDictionary()
-        common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
-        self._pages: Documents[ProjectPage] = common(
+        self._offline_list = ProjectList(names=())
+        self._pages = self._pages_of(memory_bytes, clock)
+        self._lists = self._lists_of(clock)
+
+    def _pages_of(self, memory_bytes: int, clock: Callable[[], float]) -> Documents[ProjectPage]:
+        most = self._client.limits.page_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, self._read_page, max_bytes=most, emit=self._emit),
             url_of=lambda project: f"{self._base}{project}/",
-            max_bytes=self._client.limits.page_bytes,
-            read=self._read_page,
             memory_bytes=memory_bytes,
             rules=self._rules,
+            clock=clock,
+            note=self._note,
         )
-        self._lists: Documents[ProjectList] = common(
+
+    def _lists_of(self, clock: Callable[[], float]) -> Documents[ProjectList]:
+        most = self._client.limits.list_bytes
+        return Documents(
+            self._client,
+            self._cache,
+            AnswerReader(self.label, _read_list, max_bytes=most, emit=self._emit),
             url_of=lambda _: self._base,
-            max_bytes=self._client.limits.list_bytes,
-            read=_read_list,
-            memory_bytes=self._client.limits.list_bytes,
+            memory_bytes=most,
             rules=self._rules,
             min_grace_s=_LIST_GRACE_S,
+            clock=clock,
+            note=self._note,
         )
 
     @override
@@ -169,17 +189,20 @@ class HttpRepository(Repository):
 
     @override
     async def _open(self) -> None:
-        if self._store is not None:
-            await self._store.__aenter__()
-        await self._client.open()
+        await self._cache.open()
+        self._client.identity = f"{self._cache.who} {self.label}"
+        try:
+            await self._client.open()
+        except BaseException:
+            await self._cache.close()
+            raise
 
     @override
     async def _close(self) -> None:
         await self._pages.close()
         await self._lists.close()
         await self._client.close()
-        if self._store is not None:
-            await self._store.__aexit__()
+        await self._cache.close()
 
     def _resource(
         self, page: ProjectPage, project: ProjectName, filename: FileName
@@ -213,10 +236,18 @@ class HttpRepository(Repository):
             direct=self._credentials is None,
         )
 
+    def _forget(self, project: str) -> None:
+        self._pages.forget(project)
+
     async def _known_projects(self) -> ProjectList:
-        """Those whose pages are kept."""
-        names = await self._store.names() if self._store else []
-        return ProjectList(names=sorted_unique(_project_names(names)))
+        """Those whose pages are kept; the same object while they are the same."""
+        if self._cache.refusal.holds:
+            raise self._pages.unknown(_LIST)
+        kept = await self._cache.store.names() if self._cache.store else []
+        names = sorted_unique(_project_names(kept))
+        if names != self._offline_list.names:
+            self._offline_list = ProjectList(names=names)
+        return self._offline_list
 
     def _read_page(self, name: str, answer: Answer) -> ProjectPage:
         content_type = answer.headers.get("Content-Type", "")

@@ -7,6 +7,10 @@ from pathlib import Path
 DEFAULT_MAX_BYTES = 10 * 1000**3
 KINDS = ("files", "pages", "metadata", "links")
 SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
+#: What tells passwords apart, and which projects were refreshed by hand.
+KEY, CHANGES = "key", "changes"
+#: All that belongs there.
+OURS = frozenset({*KINDS, SERVED, PARTIAL, LOCK, TAG, KEY, CHANGES})
 TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
@@ -24,8 +28,7 @@ def may_be_cache(folder: Path) -> bool:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError:
         return True  # not there yet, or of no use, which will be told when it is to be used
-    ours = {*KINDS, SERVED, PARTIAL, LOCK, TAG}
-    return not names or has_tag(folder) or (PARTIAL in names and names <= ours)
+    return not names or has_tag(folder) or (PARTIAL in names and names <= OURS)
 
 
 def has_tag(folder: Path) -> bool:

@@ -39,7 +39,9 @@ class FileCacheRepository(RepositoryContainer):
 
     What is offered remains the source's decision: a file its page does not show is not served,
     though it may lie in the cache. With `only_kept` no more is offered than what can be served
-    without asking for any file: the files in the cache, and projects that have some.
+    without asking for any file: the files in the cache, and in the list the projects that have
+    some. The page of another project that `source` has is there, without files: so it is nobody
+    else's.
     """
 
     def __init__(self, source: Repository, cache: FileCache, *, only_kept: bool = False) -> None:
@@ -101,12 +103,12 @@ class FileCacheRepository(RepositoryContainer):
     def _is_cached(self, resource: Resource, project: ProjectName, filename: FileName) -> bool:
         """Whether it comes through the cache. Raises `ResourceNotFound` for what cannot now."""
         if self._only_kept and filename.is_metadata and resource.identity is not None:
-            raise ResourceNotFound(project, filename)
+            raise _not_kept(project, filename)
         return resource.identity is not None and not filename.is_metadata
 
     def _offered_file(self, found: Resource, project: ProjectName, filename: FileName) -> Resource:
         if self._only_kept and isinstance(found, FetchedResource):
-            raise ResourceNotFound(project, filename)
+            raise _not_kept(project, filename)
         return found
 
     @override
@@ -153,3 +155,9 @@ class FileCacheRepository(RepositoryContainer):
     async def _is_kept(self, project: ProjectName, file: File) -> bool:
         resource = await self.source.get_resource(project, file.filename)
         return resource.identity is None or await self._cache.kept(resource) is not None
+
+
+def _not_kept(project: ProjectName, filename: FileName) -> ResourceNotFound:
+    """Not "there is no such file": its page shows it, but it is not offered."""
+    why = f"The file {filename!r} of {project!r} is not in the cache, and this server is offline."
+    return ResourceNotFound(project, filename, why=why)

@@ -119,6 +119,8 @@ class UpstreamClient:
         on_change: OnChange = lambda _place, _reason: None,
     ) -> None:
         self.label = label
+        #: Tells apart what is fetched by another client, whose credentials may show something else.
+        self.identity = label
         self.limits = limits or Limits()
         self._origins = Origins(
             url,

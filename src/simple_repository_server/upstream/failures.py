@@ -20,7 +20,8 @@ _MAX_RETRY_AFTER_S = 60
 def refusal(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavailable:
     """The error for an answer with a status that is neither success nor "not there"."""
     if status in (_UNAUTHORIZED, _FORBIDDEN):
-        return SourceUnavailable(label, f"it refuses us (status {status}); check its credentials")
+        reason = f"it refuses us (status {status}); check its credentials"
+        return SourceUnavailable(label, reason, refused=True)
     if status == _TOO_MANY or status >= _SERVER_ERRORS:
         reason = f"it answers with status {status}"
         wait = retry_after_s(headers)

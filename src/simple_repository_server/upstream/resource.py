@@ -48,7 +48,7 @@ class RemoteResource(Resource):
         self._project = project
         self._filename = filename
         self.hashes = hashes or {}
-        self.identity = f"{client.label} {url}"
+        self.identity = f"{client.identity} {url}"
         self.size = size
         self.sha256 = self.hashes.get("sha256")
         self.location = url if direct else None

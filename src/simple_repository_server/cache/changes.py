@@ -1,0 +1,53 @@
+"""Which projects were refreshed or forgotten by hand: how servers that run are told.
+
+A file with one name a line, to which the commands append. Servers look once a second whether it has
+grown, and read what is new. When it is large it is replaced by its last part.
+"""
+
+import os
+from pathlib import Path
+
+from simple_repository_server.storage.partial import write_whole
+
+_MAX_BYTES = 64 * 1024
+
+
+class Changes:
+    """The names in the file at `path`. The methods block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = self._identity()
+
+    def append(self, name: str, scratch: Path) -> None:
+        """Tell all servers. Raises `OSError`."""
+        line = f"{name}\n".encode()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
+            file.write(line)  # in one piece: others may append, too
+            size = file.tell()
+        if size > _MAX_BYTES:
+            rest = self._path.read_bytes()[-_MAX_BYTES // 2 :]
+            write_whole(self._path, [rest.partition(b"\n")[2]], scratch)
+
+    def new(self) -> frozenset[str]:
+        """The names that were appended since it was looked last, and perhaps earlier ones."""
+        before, self._read = self._read, self._identity()
+        if self._read == before or not self._read[1]:
+            return frozenset()
+        inode, start = before
+        try:
+            with self._path.open("rb") as file:
+                file.seek(start if inode == self._read[0] else 0)
+                text = file.read(2 * _MAX_BYTES).decode("ascii", "replace")
+        except OSError:
+            return frozenset()
+        return frozenset(text.split("\n")) - {""}
+
+    def _identity(self) -> tuple[int, int]:
+        """Which file it is and how long; zeros if there is none."""
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return 0, 0
+        return stat.st_ino, stat.st_size

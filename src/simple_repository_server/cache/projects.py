@@ -1,0 +1,75 @@
+"""What is kept of one project, by hand: to be asked for again, or forgotten.
+
+Both block, count for all sources and all who ask, and are noticed by running servers within
+seconds, also for what these have in memory.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.cache.changes import Changes
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.metadata import MetadataHead
+from simple_repository_server.cache.pages import PageHead
+from simple_repository_server.names import ProjectName
+from simple_repository_server.storage.entries import EntryStore
+from simple_repository_server.storage.folder import CHANGES, PARTIAL, has_tag
+
+
+def refresh(cache: DiskCache | Path, project: ProjectName) -> int:
+    """Have each page and each "not there" of the project confirmed before it is served again.
+
+    How many there are. While an index is down, they still count as before. Raises `OSError`.
+    """
+    disk = _disk(cache)
+    if not has_tag(disk.folder):
+        return 0
+    entries = disk.entries("pages", PageHead)
+    count = 0
+    for key in _pages(entries, project):
+        found = entries.load(*key)
+        if found is not None:
+            head, body = found
+            entries.save(msgspec.structs.replace(head, expired=True), body, *key)
+            count += 1
+    _tell(disk, project)
+    return count
+
+
+def forget(cache: DiskCache | Path, project: ProjectName) -> int:
+    """Remove all that was said of the project: pages, "not there", metadata of its wheels.
+
+    How many entries there were. Files stay: they are found by their digest, once a page shows them
+    again. Raises `OSError`.
+    """
+    disk = _disk(cache)
+    if not has_tag(disk.folder):
+        return 0
+    pages, metadata = disk.entries("pages", PageHead), disk.entries("metadata", MetadataHead)
+    paths = [pages.folder.joinpath(*key) for key in _pages(pages, project)]
+    paths += [metadata.folder.joinpath(*key) for key in metadata.keys(project)]
+    for path in paths:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is none, or something else in it
+        (metadata.folder / project).rmdir()
+    _tell(disk, project)
+    return len(paths)
+
+
+def _disk(cache: DiskCache | Path) -> DiskCache:
+    return DiskCache(cache) if isinstance(cache, Path) else cache
+
+
+def _pages(entries: EntryStore[PageHead], project: ProjectName) -> Iterator[tuple[str, str]]:
+    if not entries.folder.is_dir():
+        return
+    for source in sorted(entries.folder.iterdir()):
+        if (source / project).is_file() and not source.is_symlink():
+            yield source.name, project
+
+
+def _tell(disk: DiskCache, project: ProjectName) -> None:
+    Changes(disk.folder / CHANGES).append(project, disk.folder / PARTIAL)

@@ -1,0 +1,80 @@
+"""What the pages and the list of one index share: the disk, who asks, whether we were refused."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+
+from simple_repository_server.cache.background import Background, unforeseen
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.page_writer import PageWriter
+from simple_repository_server.cache.pages import PageStore
+from simple_repository_server.cache.secret_key import KEY_BYTES, fingerprint
+from simple_repository_server.observe.events import Emit
+from simple_repository_server.sources.http_refusal import Refusal
+
+#: How often it is looked which projects were refreshed or forgotten by hand.
+_LOOK_S = 1.0
+
+
+class IndexCache:
+    """The cache of the index at `address`, as it is shown to whoever has the `secret`.
+
+    On `disk`, if there is one. `forget` is told of the projects whose entries on disk were changed
+    by hand, while it is open.
+    """
+
+    def __init__(
+        self,
+        disk: DiskCache | None,
+        address: str,
+        *,
+        secret: bytes,
+        forget: Callable[[str], None],
+        clock: Callable[[], float],
+        emit: Emit,
+    ) -> None:
+        self.background = Background(emit)
+        self.store = None if disk is None else PageStore(disk, address, secret=secret)
+        self.writer = None if self.store is None else PageWriter(self.store, self.background)
+        self.refusal = Refusal(self.store, self.writer, clock)
+        #: Tells whoever has the secret from others; empty for everybody.
+        self.who = ""
+        self._secret = secret
+        self._forget = forget
+        self._emit = emit
+        self._watching: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make ready. Raises `RepositoryError` if the disk's folder is not ours."""
+        if self.store is None:
+            key = secrets.token_bytes(KEY_BYTES)
+            self.who = fingerprint(key, self._secret) if self._secret else ""
+            return
+        async with contextlib.AsyncExitStack() as opened:
+            await opened.enter_async_context(self.store)
+            self.who = self.store.who
+            await self.refusal.look()
+            await self.store.changed()  # what was before is nothing new
+            self._watching = asyncio.create_task(self._watch(self.store))
+            opened.pop_all()
+
+    async def close(self) -> None:
+        """Write what is still to be written, within a bounded time."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self.background.close()
+        if self.store is not None:
+            await self.store.__aexit__()
+
+    async def _watch(self, store: PageStore) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                names = await store.changed()
+            except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
+                self._emit(unforeseen("cannot tell what was changed in the cache", error))
+                continue
+            for name in names:
+                self._forget(name)

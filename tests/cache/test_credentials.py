@@ -1,0 +1,294 @@
+"""Who asks is part of the key, and a refusal is an answer."""
+
+import asyncio
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.projects import refresh
+from simple_repository_server.cache.secret_key import fingerprint, folder_key
+from simple_repository_server.cache.verify import Verification
+from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.model import NO_CONTEXT, RequestContext
+from simple_repository_server.names import FileName
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Reply, Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from tests.cache.indexes import BAR, FOO, Clock, index
+
+pytestmark = pytest.mark.anyio
+
+WHEEL, OTHER = build_wheel("foo", "1.0"), build_wheel("bar", "1.0")
+NAME = FileName(WHEEL.filename)
+REVALIDATE = RequestContext(revalidate=True)
+ME, YOU = "__token__:mine", "__token__:yours"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+async def test_tokens_do_not_share_pages(upstream: Upstream, folder: Path) -> None:
+    """What one token was shown is not shown to another one with the same user name."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with index(upstream, folder, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        await repository.get_project_list()
+    for target in ("/simple/", "/simple/foo/"):
+        upstream.on(target, Reply(status=401))
+    async with index(upstream, folder, user=YOU) as repository:
+        with pytest.raises(SourceUnavailable, match="refuses us"):
+            await repository.get_project_page(FOO)
+        with pytest.raises(SourceUnavailable, match="refuses us"):
+            await repository.get_project_list()
+    async with index(upstream, folder, user=YOU, offline=True) as repository:
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)
+    async with index(upstream, folder, user=ME) as repository:
+        assert (await repository.get_project_page(FOO)).files, "its own are still there"
+
+
+async def test_the_key_of_the_folder_is_made_once_and_for_its_owner(folder: Path) -> None:
+    """Any number of processes that begin at once have the same one, which others cannot read."""
+    async with AsyncExitStack() as stack:
+        disks = [await stack.enter_async_context(DiskCache(folder)) for _ in range(10)]
+        keys = set(await asyncio.gather(*(folder_key(disk) for disk in disks)))
+        (key,) = keys
+        assert len(key) == 32
+        assert stat.S_IMODE((folder / "key").stat().st_mode) == 0o600
+        (folder / "key").write_bytes(b"short")
+        again = await folder_key(disks[0])
+        assert len(again) == 32
+        assert again != key
+        assert await folder_key(disks[1]) == again
+        assert not list((folder / "partial").iterdir())
+    assert fingerprint(key, b"secret") != fingerprint(again, b"secret")
+
+
+async def test_a_folder_that_cannot_be_written_costs_only_the_sharing(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Without a key to be had, pages are served as if nothing had been kept."""
+    (tmp_path / "file").write_bytes(b"")
+    publish_json(upstream, [WHEEL], max_age=300)
+    async with index(upstream, tmp_path / "file" / "cache", user=ME) as repository:
+        assert (await repository.get_project_page(FOO)).files
+
+
+async def test_addresses_without_digests_are_kept_by_who_asks(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Where no sha256 says what a file is, one token's content is not another one's."""
+    publish_html(upstream, [WHEEL], hashes=False)
+    identities, found = set(), []
+    for user in (ME, YOU, "", ME, YOU, ""):
+        cache = FileCache(DiskCache(folder))
+        async with FileCacheRepository(index(upstream, folder, user=user), cache) as repository:
+            resource = await repository.source.get_resource(FOO, NAME)
+            identities.add(resource.identity)
+            found.append(await cache.kept(resource) is not None)
+            async with (await repository.get_resource(FOO, NAME)).open() as body:
+                assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
+            await asyncio.sleep(0.2)
+    assert found == [False] * 3 + [True] * 3
+    assert len(identities) == 3
+    assert not any("mine" in str(one) or "yours" in str(one) for one in identities)
+
+
+# --- a token is revoked --------------------------------------------------------------------------
+
+Ask = Callable[[HttpRepository], Awaitable[object]]
+
+
+async def _page(repository: HttpRepository) -> object:
+    return await repository.get_project_page(FOO)
+
+
+async def _list(repository: HttpRepository) -> object:
+    return await repository.get_project_list()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("target", "ask"), [("/simple/foo/", _page), ("/simple/", _list)])
+async def test_what_is_refused_is_not_served_stale(
+    upstream: Upstream, folder: Path, target: str, ask: Ask, status: int
+) -> None:
+    """Not then, not in an outage that follows, not offline, not by the next process."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        await ask(repository)
+        clock.now += 8 * 24 * 3600 - 2
+        upstream.on(target, Reply(status=status))
+        for _ in range(2):
+            with pytest.raises(SourceUnavailable, match=f"refuses us.*{status}"):
+                await ask(repository)
+        assert repository.peek_project_page(FOO) is None
+        assert repository.peek_project_list() is None
+        upstream.refuse()
+        with pytest.raises(SourceUnavailable, match="no connection|broke off"):
+            await ask(repository)
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        with pytest.raises(SourceUnavailable):
+            await ask(repository)
+    async with index(upstream, folder, clock=clock, user=ME, offline=True) as repository:
+        with pytest.raises(SourceUnavailable, match="offline.*refuses us"):
+            await ask(repository)
+
+
+async def test_after_a_refusal_nothing_else_is_served_stale(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Neither a page whose index failed just now nor another one, until the index answers well."""
+    publish_json(upstream, [WHEEL, OTHER], max_age=300)
+    clock = Clock()
+    async with (
+        index(upstream, folder, clock=clock, user=ME) as one,
+        index(upstream, folder, clock=clock, user=ME) as other,
+    ):
+        for repository in (one, other):
+            await repository.get_project_page(FOO)
+            await repository.get_project_page(BAR)
+        await asyncio.sleep(0.1)
+        clock.now += 301
+        upstream.on("/simple/bar/", Reply(reset=True))
+        assert (await one.get_project_page(BAR)).freshness.stale_because
+        assert one.peek_project_page(BAR) is not None
+        upstream.on("/simple/foo/", Reply(status=401))
+        with pytest.raises(SourceUnavailable):
+            await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        assert one.peek_project_page(BAR) is None
+        for repository in (one, other):
+            with pytest.raises(SourceUnavailable):
+                await repository.get_project_page(BAR)
+        publish_json(upstream, [WHEEL, OTHER], max_age=300)
+        assert (await one.get_project_page(FOO)).files
+        await asyncio.sleep(0.1)
+        upstream.on("/simple/bar/", Reply(reset=True))
+        assert (await one.get_project_page(BAR)).freshness.stale_because, "it answered well"
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        assert (await repository.get_project_page(BAR)).freshness.stale_because
+
+
+async def test_a_revoked_token_gets_one_page_by_stale_while_revalidate(
+    upstream: Upstream, folder: Path
+) -> None:
+    """That one answer is given before the index was asked; no other after it, and no list."""
+    publish_json(upstream, [WHEEL, OTHER], max_age=300)
+    clock = Clock()
+    async with index(upstream, folder, clock=clock, user=ME, grace_s=600) as repository:
+        await repository.get_project_page(FOO)
+        await repository.get_project_page(BAR)
+        await repository.get_project_list()
+        clock.now += 301
+        for target in ("/simple/foo/", "/simple/bar/", "/simple/"):
+            upstream.on(target, Reply(status=401))
+        assert (await repository.get_project_page(FOO)).files
+        async with asyncio.timeout(5):
+            while repository.source_states()[0].available:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for project in (FOO, BAR):
+            with pytest.raises(SourceUnavailable, match="refuses us"):
+                await repository.get_project_page(project)
+        with pytest.raises(SourceUnavailable, match="refuses us"):
+            await repository.get_project_list()
+
+
+async def test_another_process_does_not_serve_what_was_refused(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It asks first; if the index is down then, what the other one was told counts."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    async with (
+        index(upstream, folder, clock=clock, user=ME) as one,
+        index(upstream, folder, clock=clock, user=ME) as other,
+    ):
+        await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        await other.get_project_page(FOO)
+        clock.now += 301
+        upstream.on("/simple/foo/", Reply(status=403))
+        with pytest.raises(SourceUnavailable):
+            await one.get_project_page(FOO)
+        await asyncio.sleep(0.1)
+        upstream.refuse()
+        with pytest.raises(SourceUnavailable):
+            await other.get_project_page(FOO)
+
+
+async def test_a_refusal_after_no_cache_is_a_refusal_for_all(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A page that is fresh still, but was refused since, is served neither from memory nor disk."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        clock.now += 10
+        upstream.on("/simple/foo/", Reply(status=401))
+        for context in (REVALIDATE, NO_CONTEXT):
+            with pytest.raises(SourceUnavailable, match="refuses us"):
+                await repository.get_project_page(FOO, context=context)
+
+
+async def test_a_refused_file_without_a_digest_is_not_served_from_the_cache(
+    upstream: Upstream, folder: Path
+) -> None:
+    """That its origin refuses it is an answer; that it is down is not."""
+    publish_html(upstream, [WHEEL], hashes=False)
+    target = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+    clock = Clock()
+    disk = DiskCache(folder, clock=clock)
+    source = index(upstream, folder, clock=clock, user=ME)
+    async with FileCacheRepository(source, FileCache(disk)) as repository:
+        async with (await repository.get_resource(FOO, NAME)).open() as body:
+            assert [chunk async for chunk in body.chunks]
+        await asyncio.sleep(0.2)
+        clock.now += 59
+        await repository.get_resource(FOO, NAME)
+        clock.now += 2
+        upstream.on(target, Reply(reset=True))
+        assert (await repository.get_resource(FOO, NAME)).sha256 == WHEEL.sha256
+        upstream.on(target, Reply(status=403))
+        with pytest.raises(SourceUnavailable, match="refuses us"):
+            await repository.get_resource(FOO, NAME)
+
+
+async def test_a_proxy_that_wants_a_password_is_an_outage(upstream: Upstream, folder: Path) -> None:
+    """Status 407 says nothing of what the index would show us: what was seen is served on."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    async with index(upstream, folder, clock=clock, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        clock.now += 301
+        upstream.on("/simple/foo/", Reply(status=407))
+        assert "407" in ((await repository.get_project_page(FOO)).freshness.stale_because or "")
+
+
+async def test_all_that_is_kept_is_sound(upstream: Upstream, folder: Path) -> None:
+    """Pages, notes, the key and the changes: `cache verify` knows each of them."""
+    publish_json(upstream, [WHEEL])
+    async with index(upstream, folder, user=ME) as repository:
+        await repository.get_project_page(FOO)
+        for status in (404, 401):
+            upstream.on("/simple/bar/", Reply(status=status))
+            with pytest.raises(RepositoryError):
+                await repository.get_project_page(BAR, context=REVALIDATE)
+            await asyncio.sleep(1.1)
+    refresh(folder, FOO)
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names == {"CACHEDIR.TAG", "key", "changes", "foo", "bar", ".refused"}
+    verification = Verification(DiskCache(folder))
+    assert list(verification.run()) == []
+    assert verification.foreign() == []

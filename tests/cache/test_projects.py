@@ -1,0 +1,148 @@
+"""`cache refresh` and `cache forget`: what is kept of one project, by hand."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.changes import Changes
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.metadata import MetadataStore
+from simple_repository_server.cache.projects import forget, refresh
+from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
+from simple_repository_server.names import FileName
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_html, publish_json
+from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.transforms.metadata import MetadataInjectorRepository
+from tests.cache.indexes import BAR, BAZ, FOO, index
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = build_wheel("foo", "1.0"), build_wheel("foo", "2.0")
+OTHER = build_wheel("bar", "1.0")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the cache lies."""
+    return tmp_path / "cache"
+
+
+async def _seen(repository: HttpRepository) -> None:
+    """Until it asks again for what it has in memory, as it was told to."""
+    async with asyncio.timeout(10):
+        while repository.peek_project_page(FOO) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_refreshed_page_is_asked_for_again(upstream: Upstream, folder: Path) -> None:
+    """By a server that has it in memory, within seconds, and by the next; others are not."""
+    publish_json(upstream, [OLD, OTHER], max_age=600)
+    async with index(upstream, folder) as repository:
+        await repository.get_project_page(FOO)
+        other = await repository.get_project_page(BAR)
+        await asyncio.sleep(0.1)
+        publish_json(upstream, [OLD, NEW, OTHER], max_age=600)
+        assert refresh(folder, FOO) == 1
+        await _seen(repository)
+        assert len((await repository.get_project_page(FOO)).files) == 2
+        assert repository.peek_project_page(BAR) is other
+    publish_json(upstream, [OLD, OTHER], max_age=600)
+    assert refresh(DiskCache(folder), FOO) == 1
+    upstream.forget()
+    for _ in range(2):
+        async with index(upstream, folder) as repository:
+            assert len((await repository.get_project_page(FOO)).files) == 1
+    assert [request.target for request in upstream.requests] == ["/simple/foo/"]
+
+
+async def test_an_unchanged_page_is_refreshed_by_a_conditional_request(
+    upstream: Upstream, folder: Path
+) -> None:
+    """After its 304 the page is fresh for as long as before, also if that says nothing of it."""
+    publish_json(upstream, [OLD])
+    async with index(upstream, folder) as repository:
+        await repository.get_project_page(FOO)
+    assert refresh(folder, FOO) == 1
+    for _ in range(2):
+        async with index(upstream, folder) as repository:
+            assert (await repository.get_project_page(FOO)).freshness.lifetime_s == 60
+    assert len(upstream.requests) == 2
+    assert "if-none-match" in upstream.requests[-1].headers
+
+
+async def test_what_is_refreshed_still_counts_in_an_outage(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It is stale, not gone; offline as well."""
+    publish_json(upstream, [OLD], max_age=600)
+    async with index(upstream, folder) as repository:
+        await repository.get_project_page(FOO)
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(BAR)
+    assert refresh(folder, FOO) == refresh(folder, BAR) == 1
+    upstream.refuse()
+    async with index(upstream, folder) as repository:
+        assert (await repository.get_project_page(FOO)).freshness.stale_because
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(BAR)
+    async with index(upstream, folder, offline=True) as repository:
+        assert (await repository.get_project_page(FOO)).files
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(BAR)
+
+
+async def test_a_forgotten_project_leaves_nothing(upstream: Upstream, folder: Path) -> None:
+    """No page for any who ask, no metadata, no note that it is not there; not in memory either."""
+    publish_html(upstream, [OLD])
+    disk = DiskCache(folder)
+    source = index(upstream, folder)
+    async with MetadataInjectorRepository(source, store=MetadataStore(disk)) as repository:
+        await repository.get_project_page(FOO)
+        resource = await repository.get_resource(FOO, FileName(f"{OLD.filename}.metadata"))
+        async with resource.open() as body:
+            assert [chunk async for chunk in body.chunks]
+        await asyncio.sleep(0.2)
+        async with index(upstream, folder, user="me:x") as other:
+            await other.get_project_page(FOO)
+            with pytest.raises(ProjectNotFound):
+                await other.get_project_page(BAR)
+        assert forget(folder, FOO) == 3
+        assert forget(folder, BAR) == 1
+        assert forget(folder, BAZ) == 0
+        await _seen(source)
+        upstream.refuse()
+        with pytest.raises(SourceUnavailable):
+            await repository.get_project_page(FOO)
+    assert not [path for path in folder.rglob("foo") if "served" not in path.parts]
+
+
+async def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is written into it, and nothing removed."""
+    place = tmp_path / "pages" / ("0" * 32) / "foo"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine")
+    assert refresh(tmp_path, FOO) == forget(tmp_path, FOO) == 0
+    assert refresh(tmp_path / "nowhere", FOO) == 0
+    assert place.read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "pages"]
+
+
+def test_no_change_is_missed(tmp_path: Path) -> None:
+    """However many there are, each is seen by those who look, and the file stays small."""
+    (tmp_path / "changes").write_bytes(b"before\n")
+    changes, other = Changes(tmp_path / "changes"), Changes(tmp_path / "changes")
+    assert not changes.new()
+    for number in range(20_000):
+        other.append(f"project-{number}", tmp_path)
+        if number % 500 == 0:
+            assert f"project-{number}" in changes.new()
+    assert {f"project-{number}" for number in range(19_501, 20_000)} <= changes.new()
+    assert not changes.new()
+    assert (tmp_path / "changes").stat().st_size <= 64 * 1024
+    (tmp_path / "changes").unlink()
+    assert not changes.new()
+    other.append("again", tmp_path)
+    assert changes.new() == {"again"}
