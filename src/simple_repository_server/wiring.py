@@ -16,17 +16,19 @@ from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
 from simple_repository_server.web.files import FilesMode
+from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
 
 
-def build_app(settings: Settings, emit: Emit) -> IndexApp:
-    """The ASGI application for the settings."""
+def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) -> IndexApp:
+    """The ASGI application for the settings; `hosts` says which hosts requests may name."""
     return IndexApp(
         build_repository(settings, emit),
         files=FilesMode(settings.files),
         memory_bytes=settings.memory_bytes // 2,
         small_file_bytes=settings.small_file_bytes,
+        hosts=hosts,
         emit=emit,
     )
 
@@ -70,6 +72,7 @@ def _index(
         credentials = Credentials(origin, source.user, source.password or "")
     return HttpRepository(
         source.url,
+        label=source.label or None,
         credentials=credentials,
         forbidden_means_absent=source.forbidden_means_absent,
         memory_bytes=memory_bytes,

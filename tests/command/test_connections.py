@@ -23,6 +23,7 @@ NAMES = [f"srs-fixture-part-{number}" for number in range(8)]
 WHEELS = [build_wheel(name, "1.0", files={"data": os.urandom(300_000)}) for name in NAMES]
 BIG = build_wheel("srs-fixture-big", "1.0", files={"data": os.urandom(8_000_000)})
 FILE = get(f"/resources/srs-fixture-big/{BIG.filename}")
+NAMED = ("--allowed-host", "index.example")
 PAGE, HEALTH = get(f"/simple/{NAMES[0]}/"), get("/healthz")
 RESET = struct.pack("ii", 1, 0)
 
@@ -184,7 +185,10 @@ def _install(folder: Path, server: Server) -> float:
 def test_an_install_beside_thousands_of_hostile_clients(tmp_path: Path) -> None:
     """A real client does not notice them, and they leave nothing behind."""
     packages = _packages(tmp_path / "packages", *WHEELS, BIG)
-    with _descriptors(6_500) as possible, serving(tmp_path, packages, "--no-cache") as server:
+    with (
+        _descriptors(6_500) as possible,
+        serving(tmp_path, packages, *NAMED, "--no-cache") as server,
+    ):
         port = _port(server)
         alone = min(_install(tmp_path / f"alone-{number}", server) for number in range(2))
         before = _memory_kb(server)
@@ -207,7 +211,7 @@ def test_too_few_descriptors(tmp_path: Path) -> None:
     packages = _packages(tmp_path / "packages", WHEELS[0], BIG)
     with (
         _descriptors(1_000),
-        serving(tmp_path, packages, "--no-cache", descriptors=200) as server,
+        serving(tmp_path, packages, *NAMED, "--no-cache", descriptors=200) as server,
         contextlib.ExitStack() as stack,
     ):
         port = _port(server)
@@ -232,7 +236,10 @@ def test_too_few_descriptors(tmp_path: Path) -> None:
 def test_descriptors_that_others_took(tmp_path: Path) -> None:
     """Without any descriptor left, new clients wait, which is said once, and are answered later."""
     packages = _packages(tmp_path / "packages", WHEELS[0])
-    with serving(tmp_path, packages, "--no-cache") as server, contextlib.ExitStack() as stack:
+    with (
+        serving(tmp_path, packages, *NAMED, "--no-cache") as server,
+        contextlib.ExitStack() as stack,
+    ):
         port, pid = _port(server), server.process.pid
         assert _ask(port).startswith(b"HTTP/1.1 200 ")
         limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)

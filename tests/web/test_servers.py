@@ -24,6 +24,8 @@ SMALL = build_wheel("local", "1.0", files={"data": os.urandom(3_000)})
 LARGE = build_wheel("local", "2.0", files={"data": os.urandom(700_000)})
 SDIST = build_sdist("local", "2.0")
 REMOTE = build_wheel("remote", "1.0+cu1", files={"data": os.urandom(300_000)})
+#: The name that all requests are for.
+NAMED = ("--allowed-host", "index.example")
 #: So many projects that the list is compressed as it is written, and streamed (`folding.py`).
 MANY = 50_001
 
@@ -124,7 +126,7 @@ class Sources:
     def answers(self, files: str) -> dict[str, Answer]:
         """What the command answers."""
         if files not in self._answers:
-            options = ("--no-cache", "--files", files, "--log-level", "warning")
+            options = ("--no-cache", "--files", files, "--log-level", "warning", *NAMED)
             with serving(self._folder, *options, *self.arguments) as server:
                 port = urlsplit(server.url).port
                 assert port is not None
@@ -202,7 +204,7 @@ def test_every_server_gives_the_large_list(tmp_path: Path, upstream: Upstream, s
             for method in ("GET", "HEAD")
         ]
 
-    with serving(tmp_path, "--no-cache", upstream.simple) as ours:
+    with serving(tmp_path, "--no-cache", *NAMED, upstream.simple) as ours:
         port = urlsplit(ours.url).port
         assert port is not None
         with closing(Client(port)) as client:

@@ -24,6 +24,7 @@ from simple_repository_server.cache.upkeep import (
     usage,
 )
 from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
+from simple_repository_server.cli.commands import Group
 from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
 from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE
 from simple_repository_server.observe.progress import byte_bar
@@ -33,7 +34,7 @@ _DAY_S = 24 * 3600.0
 _REFUSED, _INTERRUPTED = 2, 130
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """The commands, with the endings they have in common."""
 
     @override
@@ -50,10 +51,7 @@ class _Commands(click.Group):
             _refuse(f"{where}{(error.strerror or str(error)).lower()}.")
 
 
-@click.group(
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.group(cls=_Commands)
 def cache() -> None:
     """Look after the cache on disk. All of it may be done while servers use it.
 

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from simple_repository_server.cli.early_signals import as_before, stop_at_once
 from simple_repository_server.cli.streams import open_streams
 
 _ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
@@ -11,12 +12,14 @@ _ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
 
 def main() -> None:
     """Run the command with the arguments of the process."""
+    stop_at_once()
     open_streams()
     arguments = sys.argv[1:]
     if is_about_cache(arguments):
         # It has no part in serving, which should start at once.
         from simple_repository_server.cli.cache import cache
 
+        as_before()
         cache(arguments[1:], prog_name="simple-repository-server cache")
     # Hardly anything that is made while importing is garbage: looking for it took a tenth of the
     # time until the first answer. `serve` turns it on again.

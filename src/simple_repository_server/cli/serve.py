@@ -1,13 +1,15 @@
 """`simple-repository-server [options] [SOURCE ...]`: serve the sources as one index."""
 
-import sys
+import re
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
+from simple_repository_server.cli.commands import Command, refuse
 from simple_repository_server.cli.listening import PortTaken
 from simple_repository_server.cli.server import serve
 from simple_repository_server.config.load import (
@@ -19,22 +21,25 @@ from simple_repository_server.config.load import (
 )
 from simple_repository_server.config.settings import (
     DEFAULT_CACHE_SIZE,
+    DEFAULT_FORWARDED_ALLOW_IPS,
     DEFAULT_MEMORY_BYTES,
     DEFAULT_SHUTDOWN_TIMEOUT_S,
     DEFAULT_SMALL_FILE_BYTES,
     DEFAULT_STALE_WHILE_REVALIDATE_S,
     FILES,
+    MIN_MEMORY_BYTES,
     Settings,
 )
 from simple_repository_server.observe.logs import FORMATS, LEVELS
 from simple_repository_server.storage.folder import NOT_OURS, may_be_cache
 from simple_repository_server.version import __version__
+from simple_repository_server.web.server.forwarded import TrustedProxies
 
-_MB = 1024 * 1024
+_HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("source", nargs=-1, metavar="[SOURCE]...")
+@click.command(cls=Command)
+@click.argument("source", nargs=-1, metavar="[SOURCE]...", envvar="SRS_SOURCES")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -42,6 +47,21 @@ _MB = 1024 * 1024
     default=8000,
     show_default=True,
     help="Port to listen on; 0 picks a free one and prints it.",
+)
+@click.option(
+    "--allowed-host",
+    multiple=True,
+    metavar="NAME",
+    help="Answer requests for this name, or for what is below it (*.name). May be given more than "
+    "once.  [default: 'localhost' if only this machine reaches it, else any]",
+)
+@click.option(
+    "--forwarded-allow-ips",
+    default=",".join(DEFAULT_FORWARDED_ALLOW_IPS),
+    show_default=True,
+    metavar="LIST",
+    help="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses and "
+    "networks, with commas between them; '*' for anyone.",
 )
 @click.option(
     "--files",
@@ -58,13 +78,13 @@ _MB = 1024 * 1024
     help="Where pages, metadata and files are kept. Several servers may share it.  [default: "
     "below the user's cache directory]",
 )
-@click.option("--no-cache", is_flag=True, help="Keep nothing on disk.")
+@click.option("--no-cache", is_flag=True, help="Write nothing to disk.")
 @click.option(
     "--cache-size",
     default=DEFAULT_CACHE_SIZE,
     show_default=True,
     metavar="SIZE",
-    help="How much is kept.",
+    help="How much is kept, in bytes or with a unit.",
 )
 @click.option("--offline", is_flag=True, help="Ask no index: serve what is in the cache.")
 @click.option(
@@ -120,10 +140,9 @@ _MB = 1024 * 1024
 )
 @click.option(
     "--memory",
-    type=click.IntRange(16, 1024 * 1024),
-    default=DEFAULT_MEMORY_BYTES // _MB,
+    default=f"{DEFAULT_MEMORY_BYTES // 1000**2}MB",
     show_default=True,
-    metavar="MB",
+    metavar="SIZE",
     help="Memory for pages, metadata and small files.",
 )
 @click.option(
@@ -146,7 +165,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
 
     SOURCE is a directory of distribution files, the http(s) address of a simple index, or 'pypi'
     (a directory of that name is './pypi'). Their order is their priority: the first source that
-    has a project owns it, with all its versions. Without any SOURCE, PyPI is served.
+    has a project owns it, with all its versions. Without any SOURCE, PyPI is served. Instead of
+    arguments they may stand in SRS_SOURCES, with blanks between them. ${NAME} in an address is
+    replaced by that environment variable: a place for passwords.
 
     To look after the cache: 'simple-repository-server cache info', 'clear', 'verify' or 'prune'
     (see 'simple-repository-server cache --help').
@@ -156,6 +177,8 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             sources=load_sources(source, forbidden_means_absent=options["forbidden_means_absent"]),
             host=options["host"],
             port=options["port"],
+            allowed_hosts=_allowed_hosts(options),
+            forwarded_allow_ips=_proxies(options),
             files=_files(options),
             workers=options["workers"],
             max_connections=options["max_connections"],
@@ -166,14 +189,14 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             offline=options["offline"],
             stale_if_error_s=options["stale_if_error"],
             stale_while_revalidate_s=options["stale_while_revalidate"],
-            memory_bytes=options["memory"] * _MB,
+            memory_bytes=parse_size(options["memory"], option="--memory", least=MIN_MEMORY_BYTES),
             log_format=options["log_format"],
             log_level=options["log_level"],
-            digests=digests_file(),
+            digests=None if options["no_cache"] else digests_file(),
         )
-        serve(settings, lambda port: banner(settings, port, implicit=not source))
+        serve(settings, partial(banner, settings, implicit=not source))
     except (BadSetting, PortTaken) as error:
-        _refuse(str(error))
+        refuse(str(error))
 
 
 def _files(options: dict[str, Any]) -> str:
@@ -184,7 +207,33 @@ def _files(options: dict[str, Any]) -> str:
         files = "stream"
     if files == "cache" and options["no_cache"]:
         raise BadSetting("--files cache and --no-cache exclude each other.")
+    if files == "stream" and options["offline"]:
+        raise BadSetting(
+            "--offline and --files stream exclude each other: offline, files come from the cache."
+        )
     return files or FILES[0]
+
+
+def _allowed_hosts(options: dict[str, Any]) -> tuple[str, ...]:
+    for name in options["allowed_host"]:
+        if not _HOST_NAME.fullmatch(name):
+            raise BadSetting(
+                f"--allowed-host {name!r} is no name of a host. Give it without scheme and port, "
+                "as index.example, *.example or * for any."
+            )
+    return tuple(options["allowed_host"])
+
+
+def _proxies(options: dict[str, Any]) -> tuple[str, ...]:
+    proxies = tuple(options["forwarded_allow_ips"].split(","))
+    try:
+        TrustedProxies(proxies)
+    except ValueError as error:
+        raise BadSetting(
+            f"--forwarded-allow-ips: {error}. Give addresses and networks with commas between "
+            "them, or * for anyone."
+        ) from error
+    return proxies
 
 
 def _cache(options: dict[str, Any]) -> Path | None:
@@ -197,9 +246,3 @@ def _cache(options: dict[str, Any]) -> Path | None:
     if not may_be_cache(folder):
         raise BadSetting(f"--cache-dir {folder} {NOT_OURS}. Choose a folder of its own.")
     return folder
-
-
-def _refuse(text: str) -> NoReturn:
-    # One line, and nothing that a terminal would act on, whatever the user's words were.
-    click.echo(f"Error: {''.join(c if c.isprintable() else '�' for c in text)}", err=True)
-    sys.exit(2)

@@ -5,40 +5,63 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from simple_repository_server.cli.banner import index_url
 from simple_repository_server.cli.descriptors import default_max_connections, raise_descriptor_limit
 from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
+from simple_repository_server.observe.events import ServerReady, ServerStarting, ServerStopped
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.logs import LogWriter, StandardLogging, ThreadlessLog
+from simple_repository_server.version import __version__
+from simple_repository_server.web.hosts import HostRule
+from simple_repository_server.web.server.connections import Limits
+from simple_repository_server.web.usage import is_loopback
 
 if TYPE_CHECKING:
     from simple_repository_server.cli.worker import Worker
 
 
-def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
+def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoReturn:
     """Serve until told to stop, and end the process: status 0, or 1 if it could not start.
 
-    Once requests are answered, prints what `announcement` says for the port. Raises `BadSetting`
-    or `PortTaken` before anything has begun.
+    Once requests are answered, prints what `announcement` says for the address of the index, and
+    for whether other machines reach it. Raises `BadSetting` or `PortTaken` before anything has
+    begun.
     """
+    started = time.monotonic()
     descriptors = raise_descriptor_limit()
     max_connections = _max_connections(settings.max_connections, descriptors)
     listeners = listen(settings.host, settings.port, settings.workers)
-    port = listeners[0].getsockname()[1]
+    address, port = listeners[0].getsockname()[:2]
     # Whoever stops it while it starts is heard once it can be stopped in an orderly way.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     hangup = meaning_of_hangup()
-    worker = _worker(settings, hangup, max_connections, descriptors)
+    index = index_url(settings.host, port)
+    facts: dict[str, Any] = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "workers": settings.workers,
+        "address": index,
+        "sources": tuple(source.shown for source in settings.sources),
+    }
+    # One line for all workers, from the process that was started: it must have no threads.
+    log = ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level)
+    log(ServerStarting(**facts))
+    limits = Limits(max_connections=max_connections, descriptors=descriptors)
+    hosts = _hosts(settings, address)
+    worker = _worker(settings, hangup, limits, hosts)
 
     def announce() -> None:
+        log(ServerReady(**facts))
         # A full pipe must not hold up the server, nor a path that stdout cannot encode end it.
-        text = f"{announcement(port)}\n".encode(sys.stdout.encoding, "replace")
-        LogFile(sys.stdout).write_at_once(text)
+        text = f"{announcement(index, not is_loopback(address))}\n"
+        LogFile(sys.stdout).write_at_once(text.encode(sys.stdout.encoding, "replace"))
 
     if settings.workers == 1:
         status = worker.run_alone(listeners[0], announce)
@@ -48,18 +71,29 @@ def serve(settings: Settings, announcement: Callable[[int], str]) -> NoReturn:
         status = Supervisor(
             worker,
             listeners,
-            ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level),
+            log,
             hangup=hangup,
             shutdown_timeout_s=settings.shutdown_timeout_s,
             on_ready=announce,
         ).run()
+    log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads that still work on what nobody waits for any more do not keep it.
     os._exit(status)
 
 
-def _worker(settings: Settings, hangup: Hangup, max_connections: int, descriptors: int) -> "Worker":
+def _hosts(settings: Settings, address: str) -> HostRule | None:
+    """Which hosts requests may name, for a server that listens at the address.
+
+    Where only this machine reaches it, those that can only mean this machine.
+    """
+    if not settings.allowed_hosts and not is_loopback(address):
+        return None
+    return HostRule((settings.host, *settings.allowed_hosts))
+
+
+def _worker(settings: Settings, hangup: Hangup, limits: Limits, hosts: HostRule | None) -> "Worker":
     from simple_repository_server.cli.worker import Worker  # slow to import
-    from simple_repository_server.web.server.connections import Limits
+    from simple_repository_server.web.server.forwarded import TrustedProxies
     from simple_repository_server.wiring import build_app
 
     log = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
@@ -67,11 +101,12 @@ def _worker(settings: Settings, hangup: Hangup, max_connections: int, descriptor
     # It tells of each attempt again; what comes of it in the end we tell ourselves.
     logging.getLogger("stamina").setLevel(logging.ERROR)
     worker = Worker(
-        build_app(settings, log),
+        build_app(settings, log, hosts=hosts),
         log,
         hangup=hangup,
-        limits=Limits(max_connections=max_connections, descriptors=descriptors),
+        limits=limits,
         shutdown_timeout_s=settings.shutdown_timeout_s,
+        proxies=TrustedProxies(settings.forwarded_allow_ips),
     )
     # What is there by now stays for good: the collector need not look at it, time and again,
     # and processes forked from this one share it. Collecting first takes 5 ms and frees nothing.

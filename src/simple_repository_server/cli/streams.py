@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 
 def open_streams() -> None:
@@ -12,5 +11,5 @@ def open_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
-            setattr(sys, name, stream)
+            # For good; and without `pathlib`, which would take a third of the time until here.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))

@@ -25,7 +25,7 @@ from simple_repository_server.observe.logs import ThreadlessLog
 _STABLE_S = 10.0
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.1, 2.0
 #: What a worker may take to end, beyond the time its requests have.
-_END_S = 5.0
+_END_S = 1.9
 _CUT_S = 1.0
 _CRASHED = 70
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, CUT)

@@ -17,6 +17,7 @@ from simple_repository_server.cli.lifespan import Lifespan
 from simple_repository_server.cli.listening import BACKLOG
 from simple_repository_server.web.server.connections import Connections, Limits
 from simple_repository_server.web.server.fast_lane import FastLane, Peeks
+from simple_repository_server.web.server.forwarded import NOBODY, TrustedProxies
 from simple_repository_server.web.server.heads import Heads
 from simple_repository_server.web.server.protocol import IndexProtocol
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether the last connection is gone.
 _LOOK_S = 0.01
-#: What tasks that were cancelled, and the application's end, may take.
-_CANCEL_S = 0.5
-_LIFESPAN_S = 2.0
+#: What tasks that were cancelled, and the application's end, may take. With the default time for
+#: requests (8 s) and the log's end it is less than the 10 s after which containers are killed.
+_CANCEL_S = 0.3
+_LIFESPAN_S = 1.0
 
 
 class StartFailed(Exception):
@@ -35,17 +37,23 @@ class StartFailed(Exception):
 
 
 def server_config(
-    app: Peeks, *, limits: Limits, on_exhausted: Callable[[], None]
+    app: Peeks,
+    *,
+    limits: Limits,
+    on_exhausted: Callable[[], None],
+    proxies: TrustedProxies = NOBODY,
 ) -> uvicorn.Config:
     """Uvicorn's configuration, with the protocol of ours.
 
-    `on_exhausted` is called when the process runs out of descriptors.
+    `on_exhausted` is called when the process runs out of descriptors; `proxies` are those that are
+    believed when they say for whom they ask.
     """
     protocol: Any = partial(
         IndexProtocol,
         lane=FastLane(app),
         connections=Connections(limits, emit=app.emit, on_exhausted=on_exhausted),
         heads=Heads(),
+        proxies=proxies,
     )
     return uvicorn.Config(
         app,
@@ -77,8 +85,9 @@ class Server(uvicorn.Server):
         limits: Limits,
         shutdown_timeout_s: float,
         on_ready: Callable[[], None],
+        proxies: TrustedProxies = NOBODY,
     ) -> None:
-        config = server_config(app, limits=limits, on_exhausted=self._pause)
+        config = server_config(app, limits=limits, on_exhausted=self._pause, proxies=proxies)
         super().__init__(config)
         self._limits = limits
         self._emit = app.emit

@@ -13,6 +13,7 @@ from simple_repository_server.observe.events import Trouble
 from simple_repository_server.observe.logs import LogWriter
 from simple_repository_server.web.server.connections import Limits
 from simple_repository_server.web.server.fast_lane import Peeks
+from simple_repository_server.web.server.forwarded import NOBODY, TrustedProxies
 
 #: The exit status of a process that could not start, and has said why.
 START_FAILED = 1
@@ -34,7 +35,9 @@ class Worker:
         hangup: Hangup,
         limits: Limits,
         shutdown_timeout_s: float,
+        proxies: TrustedProxies = NOBODY,
     ) -> None:
+        self._proxies = proxies
         self._app = app
         self._log = log
         self._hangup = hangup
@@ -74,6 +77,7 @@ class Worker:
             limits=self._limits,
             shutdown_timeout_s=self._shutdown_timeout_s,
             on_ready=on_ready,
+            proxies=self._proxies,
         )
 
     def _run(

@@ -1,25 +1,28 @@
 """From arguments and the environment to settings: the only place that reads the environment."""
 
 import os
-import re
+import posixpath
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import platformdirs
 
-from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
-from simple_repository_server.upstream.credentials import (
-    Credentials,
-    netrc_credentials,
-    split_credentials,
+from simple_repository_server.config.addresses import (
+    is_address,
+    is_safe_to_show,
+    parse_address,
+    with_credentials,
 )
+from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
+from simple_repository_server.observe import sizes
+from simple_repository_server.upstream.credentials import netrc_credentials
+from simple_repository_server.wire.urls import origin_of
 
 PYPI = "pypi"
 APP = "simple-repository-server"
-_NO_HOST = re.compile(r"[\s<>\"\\^`{|}%]")
 
 
 class BadSetting(Exception):
@@ -42,70 +45,78 @@ def load_sources(
 ) -> tuple[Source, ...]:
     """The sources, in their order; without any, PyPI alone.
 
-    Raises `BadSetting` for the first one that is neither an index nor a directory.
+    Raises `BadSetting` for the first one that is neither an index nor a directory, or that was
+    given before.
     """
-    sources = [load_source(text) for text in texts or (PYPI,)]
-    unknown = set(forbidden_means_absent) - set(texts)
+    texts = texts or (PYPI,)
+    unknown = [one for one in forbidden_means_absent if one not in texts]
     if unknown:
-        raise BadSetting(f"--forbidden-means-absent names {min(unknown)!r}, which is no SOURCE.")
+        shown = repr(unknown[0]) if is_safe_to_show(unknown[0]) else "an address"
+        raise BadSetting(f"--forbidden-means-absent names {shown}, which is no SOURCE.")
     netrc = netrc_file(environment)
+    positions: dict[object, int] = {}
     loaded: list[Source] = []
-    for text, source in zip(texts or (PYPI,), sources, strict=True):
+    for position, text in enumerate(texts, 1):
+        source = load_source(text, position, environment)
         if isinstance(source, IndexSource):
-            source = _with_netrc(source, netrc, explicit="NETRC" in environment)  # noqa: PLW2901
+            source = _with_netrc(source, netrc, explicit="NETRC" in environment)
             absent = text in forbidden_means_absent
-            source = msgspec.structs.replace(source, forbidden_means_absent=absent)  # noqa: PLW2901
+            source = msgspec.structs.replace(source, forbidden_means_absent=absent)
+        first = positions.setdefault(_identity(source), position)
+        if first != position:
+            what = _shown(text, position)
+            raise BadSetting(f"{what} is the same as SOURCE {first}. Give each source once.")
         loaded.append(source)
     return tuple(loaded)
 
 
-def load_source(text: str) -> Source:
-    """One source: an address, a directory, or `pypi`. Raises `BadSetting`."""
+def load_source(
+    text: str, position: int = 1, environment: Mapping[str, str] = os.environ
+) -> Source:
+    """One source: an address, a directory, or `pypi`. Raises `BadSetting`.
+
+    A text that may have a secret in it is called by its position.
+    """
     if text == PYPI:
         return IndexSource(url=pypi_url())
-    if "://" in text or text.lower().startswith(("http:", "https:")):
-        return _index(text)
+    if is_address(text, environment):
+        try:
+            return parse_address(text, environment)
+        except ValueError as error:
+            what = f"{_shown(text, position)} is no address of a simple index: {error}."
+            raise BadSetting(what) from error
     if not text:
         raise BadSetting("A SOURCE is empty. Leave it out, or give '.' for this directory.")
+    return _directory(text, _shown(text, position))
+
+
+def _directory(text: str, shown: str) -> DirectorySource:
     path = Path(text)
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        reason = (error.strerror or "error").lower()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "no possible path").lower()
         raise BadSetting(
-            f"{text}: {reason}. A source is an existing directory, an http(s) address or 'pypi'."
+            f"{shown}: {reason}. A source is an existing directory, an http(s) address or 'pypi'."
         ) from error
     if not stat.S_ISDIR(mode):
-        raise BadSetting(f"{text} is no directory. Give the directory the file lies in.")
+        raise BadSetting(f"{shown} is no directory. Give the directory the file lies in.")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise BadSetting(f"{text}: this directory cannot be read. Check its permissions.")
+        raise BadSetting(f"{shown}: this directory cannot be read. Check its permissions.")
     return DirectorySource(path=path)
 
 
-def _index(text: str) -> IndexSource:
-    try:
-        url, credentials = split_credentials(text)
-        parts = urlsplit(url)
-        _check_host(text, parts.netloc)
-    except ValueError as error:
-        shown = text.rpartition("@")[2]
-        raise BadSetting(f"{shown} is no http(s) address of a simple index ({error}).") from error
-    if parts.query or parts.fragment:
-        raise BadSetting(f"{url}: the address of an index has no '?' or '#' in it.")
-    return _with(IndexSource(url=url), credentials)
+def _shown(text: str, position: int) -> str:
+    return text if is_safe_to_show(text) else f"SOURCE {position}"
 
 
-def _check_host(text: str, netloc: str) -> None:
-    if _NO_HOST.search(netloc):
-        raise ValueError("there are characters in its host that no host has")
-    if urlsplit(text).netloc.rpartition("@")[2] != netloc:
-        raise ValueError("'#' and '?' in a password must be written as %23 and %3F")
-
-
-def _with(source: IndexSource, credentials: Credentials | None) -> IndexSource:
-    if credentials is None:
-        return source
-    return msgspec.structs.replace(source, user=credentials.user, password=credentials.password)
+def _identity(source: Source) -> object:
+    """What two spellings of one source have in common."""
+    if isinstance(source, DirectorySource):
+        return os.path.realpath(source.path)
+    path = urlsplit(source.url).path
+    spelling = quote(unquote(posixpath.normpath(f"/{path}")), safe="/")
+    return origin_of(source.url), spelling, source.user, source.password
 
 
 def netrc_file(environment: Mapping[str, str]) -> Path | None:
@@ -124,13 +135,14 @@ def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> I
     if netrc is None or source.user is not None:
         return source
     try:
-        return _with(source, netrc_credentials(netrc, source.url))
+        found = netrc_credentials(netrc, source.url)
     except ValueError as error:
         if explicit:
             raise BadSetting(f"The netrc file {error}. Correct it, or unset NETRC.") from error
         raise BadSetting(
             f"The netrc file {error}. Correct it, or set NETRC= to go without it."
         ) from error
+    return source if found is None else with_credentials(source, found.user, found.password)
 
 
 def digests_file(environment: Mapping[str, str] = os.environ) -> Path:
@@ -148,18 +160,18 @@ def _user_folder(environment: Mapping[str, str]) -> Path:
     return Path(home) / APP if home else platformdirs.user_cache_path(APP, appauthor=False)
 
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+def parse_size(text: str, *, option: str, least: int = 0) -> int:
+    """Bytes from the text of an option, as `observe.sizes.parse_size`.
 
-
-def parse_size(text: str, *, option: str) -> int:
-    """Bytes from the text of an option, as `10GB`, `512 MiB` or `2000000`. Raises `BadSetting`."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        reason = "is no size. Give bytes, or a number with a unit, as 10GB."
-        raise BadSetting(f"{option} {text!r} {reason}")
-    number, unit, binary = found.groups()
-    factor = _UNITS[unit.lower()]
-    if binary:
-        factor = 1024 ** list(_UNITS).index(unit.lower())
-    return int(float(number) * factor)
+    Raises `BadSetting` for what is no size, or less than `least`.
+    """
+    try:
+        size = sizes.parse_size(text)
+    except ValueError as error:
+        raise BadSetting(f"{option} {text!r} {error}.") from error
+    if size < least:
+        raise BadSetting(
+            f"{option} {text} is {sizes.shown_size(size)}, and less than the "
+            f"{sizes.shown_size(least)} it takes. Give a number with a unit, as 256MB."
+        )
+    return size

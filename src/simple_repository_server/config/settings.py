@@ -8,13 +8,15 @@ from typing_extensions import override
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.storage.folder import DEFAULT_MAX_BYTES
 
-DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
+DEFAULT_MEMORY_BYTES = 256 * 1000**2
+MIN_MEMORY_BYTES = 16 * 1000**2
 #: How clients get remote files; the first one by default.
 FILES = ("redirect", "stream", "cache")
 DEFAULT_CACHE_SIZE = f"{DEFAULT_MAX_BYTES // 1000**3}GB"
 DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
 DEFAULT_SHUTDOWN_TIMEOUT_S = 8.0
 DEFAULT_SMALL_FILE_BYTES = 256_000
+DEFAULT_FORWARDED_ALLOW_IPS = ("127.0.0.1", "::1")
 
 
 class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,11 +24,18 @@ class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
 
+    @property
+    def shown(self) -> str:
+        """Where it is."""
+        return str(self.path)
+
 
 class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
     """A remote index. Its address is without credentials."""
 
     url: str
+    #: What is shown in the place of an address that has a secret in it; "" for none.
+    label: str = ""
     user: str | None = None
     password: str | None = None
     #: Read status 403 as "no such project".
@@ -34,8 +43,18 @@ class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
 
     @override
     def __repr__(self) -> str:
-        """Without the credentials."""
-        return f"IndexSource(url={self.url!r})"
+        """Without any secret."""
+        return f"IndexSource(url={self.shown!r})"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether clients could not, or must not, fetch its files themselves."""
+        return self.user is not None or bool(self.label)
+
+    @property
+    def shown(self) -> str:
+        """The address as anybody may see it."""
+        return self.label or self.url
 
 
 Source = DirectorySource | IndexSource
@@ -47,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     host: str = "127.0.0.1"
     port: int = 8000
+    #: Names in the Host header that are answered, beside addresses and `localhost`.
+    allowed_hosts: tuple[str, ...] = ()
+    #: Proxies whose `X-Forwarded-…` headers are believed: addresses, networks, or `*`.
+    forwarded_allow_ips: tuple[str, ...] = DEFAULT_FORWARDED_ALLOW_IPS
     #: How clients get remote files: `redirect`, `stream` or `cache`.
     files: str = "redirect"
     workers: int = 1

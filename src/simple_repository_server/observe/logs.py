@@ -9,6 +9,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
@@ -27,7 +28,8 @@ _LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
 _FLUSH_S = 0.02
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
-_CLOSE_S = 2.0
+#: How long the last lines may take at the end: a pipe that nobody reads is given up.
+_CLOSE_S = 0.4
 #: stdout goes along when the log's file is opened again, if it was that same file.
 _ALSO = (1,)
 
@@ -37,9 +39,8 @@ class LogWriter:
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
         self._file = LogFile(stream, also=_ALSO)
-        self._format = _json_line if form == "json" else _TextLines()
+        self._format = formatter(form, level)
         self._levels = levels_from(level)
-        self._debug = level == "debug"
         self._stream = stream
         #: None until the first progress: without a terminal, or for machines, there is no bar.
         self._progress: DigestProgress | None = None
@@ -53,8 +54,6 @@ class LogWriter:
         """Write the event down, soon."""
         if event.level in self._levels:
             self._put(self._format(event, time.time()))
-            if self._debug and isinstance(event, Trouble) and event.detail:
-                self._put(event.detail)
         if self._shows_progress and isinstance(event, Inspecting):
             self._put(event)
 
@@ -122,7 +121,7 @@ class ThreadlessLog:
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
         self._file = LogFile(stream, also=_ALSO)
-        self._format = _json_line if form == "json" else _TextLines()
+        self._format = formatter(form, level)
         self._levels = levels_from(level)
 
     def __call__(self, event: Event) -> None:
@@ -141,8 +140,40 @@ def levels_from(level: str) -> frozenset[str]:
     return frozenset(LEVELS[LEVELS.index(level) :])
 
 
+def formatter(form: str, level: str) -> Callable[[Event, float], str]:
+    """What makes the text of an event that happened at a time: without the end of its line."""
+    return _JsonLines() if form == "json" else _TextLines(with_detail=level == "debug")
+
+
 class _TextLines:
-    """Events as lines for a person."""
+    """Events as lines for a person: local time and its zone (RFC 3339, with a space).
+
+    With `with_detail` tracebacks follow, in lines of their own that are indented.
+    """
+
+    def __init__(self, *, with_detail: bool) -> None:
+        self._with_detail = with_detail
+        self._second = 0
+        self._clock = ""
+
+    def __call__(self, event: Event, now: float) -> str:
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._clock = datetime.fromtimestamp(second, UTC).astimezone().isoformat(" ")
+        line = _printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
+        if self._with_detail and isinstance(event, Trouble) and event.detail:
+            line = "\n".join([line, *(f"    {_printable(n)}" for n in event.detail.splitlines())])
+        return line
+
+
+def _printable(line: str) -> str:
+    """The line with nothing in it that a terminal would act on."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
+
+
+class _JsonLines:
+    """Events as JSON objects, one a line: UTC with milliseconds (RFC 3339)."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -152,18 +183,12 @@ class _TextLines:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._clock = time.strftime("%H:%M:%S", time.localtime(second))
-        line = f"{self._clock} {_LABELS[event.level]}{event.text()}"
-        # Nothing that a terminal would act on.
-        return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
-
-
-def _json_line(event: Event, now: float) -> str:
-    fields = msgspec.to_builtins(event)
-    kind = fields.pop("type")
-    return msgspec.json.encode(
-        {"time": now, "level": event.level, "event": kind, **fields}
-    ).decode()
+            self._clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        fields = msgspec.to_builtins(event)
+        kind = fields.pop("type")
+        clock = f"{self._clock}.{int((now - second) * 1000):03d}Z"
+        line = {"time": clock, "level": event.level, "event": kind, **fields}
+        return msgspec.json.encode(line).decode()
 
 
 class StandardLogging(logging.Handler):

@@ -56,13 +56,15 @@ class HttpRepository(Repository):
     `user:password@` in the address and `credentials` are sent to its origin only; with either, its
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `memory_bytes` bounds the pages kept in memory; with `cache`
-    they outlive the process. `rules` say how long what was said counts.
+    they outlive the process. `rules` say how long what was said counts. `label` is shown in the
+    place of an address that has a secret in it; then, too, clients get all files from this server.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        label: str | None = None,
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
@@ -75,7 +77,7 @@ class HttpRepository(Repository):
         bare, in_url = split_credentials(url)
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
-        self.label = self._base
+        self.label = label or self._base
         self._rules = rules or Rules()
         self._client = UpstreamClient(
             bare,
@@ -233,7 +235,8 @@ class HttpRepository(Repository):
             filename=filename,
             size=size,
             hashes=hashes,
-            direct=self._credentials is None,
+            # Not where the address of the file may have the secret of ours in it.
+            direct=self._credentials is None and self.label == self._base,
         )
 
     def _forget(self, project: str) -> None:

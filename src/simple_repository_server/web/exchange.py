@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from simple_repository_server.model import NO_CONTEXT, RequestContext
-from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
+from simple_repository_server.observe.events import Emit, ProbeFinished, RequestFinished, Trouble
 from simple_repository_server.web.problems import Headers, Problem, problem_of, render_problem
 from simple_repository_server.web.reply import FilePart, Reply
 
@@ -18,9 +18,11 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _READING = ("GET", "HEAD")
+#: What load balancers ask, every few seconds.
+_PROBES = frozenset({"/healthz", "/readyz"})
 _REVALIDATE = RequestContext(revalidate=True)
 #: How much of a path and of a user agent is told: many lines may wait to be written.
-_MAX_TOLD = 1000
+MAX_TOLD = 1000
 
 
 #: The extension of a server that cuts off clients which do not take what they are sent.
@@ -40,6 +42,8 @@ class Request:
 
     __slots__ = (
         "context",
+        "event",
+        "forwarded_for",
         "headers",
         "method",
         "path",
@@ -61,7 +65,11 @@ class Request:
         asks = b"no-cache" in headers.get(b"cache-control", b"").lower()
         #: What components may know of the request.
         self.context = _REVALIDATE if asks else NO_CONTEXT
-        self.user_agent = headers.get(b"user-agent", b"")[:_MAX_TOLD].decode("latin-1")
+        #: The end of the proxies' list of those for whom they ask; "" mostly.
+        self.forwarded_for = headers.get(b"x-forwarded-for", b"")[-MAX_TOLD:].decode("latin-1")
+        #: What is told of it in the end.
+        self.event = ProbeFinished if path in _PROBES else RequestFinished
+        self.user_agent = headers.get(b"user-agent", b"")[:MAX_TOLD].decode("latin-1")
         #: What follows from the request alone, remembered by those who decided it.
         self.route: Any = None
         self.variant: Any = None
@@ -170,9 +178,9 @@ class Exchange(Request):
         """What to tell of it in the end."""
         scope = self.scope
         client = scope.get("client")
-        return RequestFinished(
+        return self.event(
             method=self.method,
-            path=scope["path"][:_MAX_TOLD],
+            path=scope["path"][:MAX_TOLD],
             status=self.status,
             bytes=self.sent,
             duration_ms=duration_ms,
@@ -229,3 +237,10 @@ async def not_found(exchange: Exchange, *_: object) -> None:
     """There is nothing at this path."""
     path = exchange.scope["path"][:200]
     await exchange.problem(Problem(404, f"There is nothing at {path!r}; see '/' for what is."))
+
+
+async def misdirected(exchange: Exchange, *_: object) -> None:
+    """The request was meant for another host (RFC 9110 §15.5.20)."""
+    host = exchange.header(b"host")[:200]
+    detail = f"This server does not answer for {host!r}; --allowed-host has it do so."
+    await exchange.problem(Problem(421, detail))

@@ -9,6 +9,7 @@ import msgspec
 from simple_repository_server.model import SourceState
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
+from simple_repository_server.web import usage
 from simple_repository_server.web.exchange import Exchange, Request
 from simple_repository_server.web.problems import Headers
 from simple_repository_server.web.reply import Head, Reply
@@ -43,7 +44,8 @@ async def home(exchange: Exchange, repository: Repository) -> None:
 def _base(exchange: Exchange) -> str:
     """Where clients find the root, as far as it can be known.
 
-    Behind a proxy that is what the proxy says. Anyone can say it, but it is shown to none but them.
+    Behind a proxy that is what the proxy says. The command has removed what nobody believes;
+    elsewhere anyone can say it, but it is shown to none but them.
     """
 
     def said(name: bytes) -> str:
@@ -106,17 +108,22 @@ def _page(index: str, states: tuple[SourceState, ...]) -> str:
         f"{f'<br>{escape(s.detail)}' if s.detail else ''}</td></tr>"
         for position, s in enumerate(states, 1)
     )
-    url = escape(index)
+    install = "\n".join(usage.install_lines(index))
+    settings = "".join(
+        f"<h3>{escape(title)}</h3><pre>{escape(text)}</pre>"
+        for title, text in usage.settings(index)
+    )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Python package index</title>
 <meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>
 <body><h1>Python package index</h1>
 <p>Install from here with</p>
-<pre>pip install --index-url {url} PROJECT
-uv pip install --default-index {url} PROJECT</pre>
+<pre>{escape(install)}</pre>
 <p>or look at <a href="simple/">all projects</a>.</p>
 <h2>Sources</h2>
 <p>The first source that has a project owns it, with all its versions.</p>
 <table><tr><th>#</th><th>Source</th><th>Kind</th><th>State</th></tr>{rows}</table>
+<h2>Use it always</h2>
+{settings}
 <footer>simple-repository-server {escape(__version__)}</footer></body></html>
 """

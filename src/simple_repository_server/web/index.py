@@ -16,10 +16,12 @@ from simple_repository_server.web.exchange import (
     Scope,
     Send,
     answer,
+    misdirected,
     not_found,
 )
 from simple_repository_server.web.files import FileEndpoint, FilesMode
 from simple_repository_server.web.home import healthz, home, readyz
+from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES, OpenFiles
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES, Renderer
 from simple_repository_server.web.reply import Reply
@@ -28,6 +30,7 @@ from simple_repository_server.web.simple import SimpleEndpoints
 Route = tuple[Endpoint, tuple[str, ...]]
 
 _NOT_FOUND = Endpoint(not_found, lambda *_: None)
+_MISDIRECTED = Endpoint(misdirected, lambda *_: None)
 #: Of the memory for answers, the part for small files.
 _FOR_FILES = 4
 
@@ -62,7 +65,7 @@ class IndexApp:
 
     `files` says how clients get remote files, `memory_bytes` how much of rendered pages and of
     small files (up to `small_file_bytes`) is kept in memory, `emit` is given an event for each
-    request.
+    request. `hosts` says which hosts requests may name; None: any.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class IndexApp:
         files: FilesMode = FilesMode.REDIRECT,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
+        hosts: HostRule | None = None,
         emit: Emit = ignore,
     ) -> None:
         self._repository = repository
+        self._hosts = hosts
         self.emit = emit
         self._index = IndexEndpoints(
             "../../resources/",
@@ -95,7 +100,7 @@ class IndexApp:
             await self._live(receive, send)
             return
         exchange = Exchange(scope, receive, send)
-        endpoint, arguments = self._route(exchange.path)
+        endpoint, arguments = self._route(exchange)
         await answer(exchange, self.emit, endpoint.answer, self._repository, *arguments)
 
     def peek(self, request: Request) -> Reply | None:
@@ -104,13 +109,21 @@ class IndexApp:
         It is what the application would answer. Raises what that would tell as a problem.
         """
         if request.route is None:
-            endpoint, arguments = self._route(request.path)
+            endpoint, arguments = self._route(request)
             request.route = endpoint.peek, (self._repository, *arguments)
         peek, given = request.route
         reply: Reply | None = peek(request, *given)
         return reply
 
-    def _route(self, path: str) -> Route:
+    def _route(self, request: Request) -> Route:
+        path = request.path
+        # That we are alive is no secret, and those who ask it call us as they like.
+        if (
+            self._hosts is not None
+            and path != "/healthz"
+            and not self._hosts.allows(request.header(b"host"))
+        ):
+            return _MISDIRECTED, ()
         match path.split("/"):
             case ["", "simple", project, ""] if project:
                 return self._index.project_page, (project,)

@@ -34,6 +34,7 @@ TITLES = {
     405: "Method not allowed",
     406: "Not acceptable",
     416: "Range not satisfiable",
+    421: "Misdirected request",
     500: "Internal error",
     502: "Bad gateway",
     503: "Service unavailable",

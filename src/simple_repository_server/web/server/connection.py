@@ -17,10 +17,15 @@ from typing_extensions import override
 from uvicorn.protocols.utils import get_local_addr
 
 from simple_repository_server.observe.events import Trouble
-from simple_repository_server.web.exchange import WATCHED
+from simple_repository_server.web.exchange import MAX_TOLD, WATCHED
 from simple_repository_server.web.problems import Problem
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.cycle import Cycle
+from simple_repository_server.web.server.forwarded import (
+    NOBODY,
+    TrustedProxies,
+    without_forwarded,
+)
 from simple_repository_server.web.server.heads import (
     HEAD_TOO_LONG,
     MAX_HEAD_BYTES,
@@ -46,9 +51,10 @@ _DISCARD_BYTES = 64 * 1024 * 1024
 class HttpConnection(Lifetime):
     """One connection, on which requests are answered by the application."""
 
-    def __init__(self, **rest: Any) -> None:
+    def __init__(self, *, proxies: TrustedProxies = NOBODY, **rest: Any) -> None:
         super().__init__(**rest)
         self.headers = []
+        self._proxies = proxies
         #: What is parsed right now, and how much has come since the last request ended.
         self.piece = b""
         self.received = 0
@@ -212,6 +218,7 @@ class HttpConnection(Lifetime):
 
     def _cycle(self, version: str, target: tuple[str, bytes], *, keep_alive: bool) -> Cycle:
         path, query = target
+        headers, client = self._who_asks()
         extensions: dict[str, dict[str, str]] = {WATCHED: {}}
         if self.sends_files:
             extensions["http.response.zerocopysend"] = {}
@@ -222,12 +229,12 @@ class HttpConnection(Lifetime):
             "method": self.parser.get_method().decode("ascii"),
             "scheme": self.scheme,
             "server": get_local_addr(self.transport),
-            "client": self.client,
+            "client": client,
             "root_path": self.root_path,
             "path": self.root_path + path,
             "raw_path": self.root_path.encode("ascii") + self.url.partition(b"?")[0],
             "query_string": query,
-            "headers": self.headers,
+            "headers": headers,
             "state": self.app_state.copy(),
             "extensions": extensions,
         }
@@ -245,6 +252,16 @@ class HttpConnection(Lifetime):
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
+
+    def _who_asks(self) -> tuple[list[tuple[bytes, bytes]], tuple[str, int] | None]:
+        """The headers as far as they are believed, and the client for whom a proxy asks."""
+        if not self._proxies.trusts(self.client_host):
+            return without_forwarded(self.headers), self.client
+        lists = [value for name, value in self.headers if name == b"x-forwarded-for"]
+        if not lists:
+            return self.headers, self.client
+        forwarded_for = b", ".join(lists)[-MAX_TOLD:].decode("latin-1")
+        return self.headers, (self._proxies.client_of(forwarded_for, self.client_host), 0)
 
     @override
     def on_response_complete(self) -> None:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import Emit, RequestFinished, Trouble
+from simple_repository_server.observe.events import Emit, Trouble
 from simple_repository_server.web.exchange import Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
@@ -79,7 +79,7 @@ class FastLane:
     ) -> None:
         """Tell that the answer, begun at `started` (`perf_counter`), was sent: its body's bytes."""
         self._emit(
-            RequestFinished(
+            request.event(
                 method=request.method,
                 path=request.path,
                 status=status,

@@ -87,7 +87,8 @@ class IndexProtocol(HttpConnection):
         default = self.server_state.default_headers
         if keep_alive and reply.sent_with is default and request.method == "GET":
             self.transport.write(reply.sent)
-            self._lane.finished(request, head.status, started, self._client_host, len(body))
+            client = self._client_of(request) if request.forwarded_for else self._client_host
+            self._lane.finished(request, head.status, started, client, len(body))
             return True
         lines = self.heads.of(head, default, keep_alive=keep_alive)
         if request.method == "HEAD":
@@ -100,8 +101,15 @@ class IndexProtocol(HttpConnection):
             self.transport.writelines((lines, body))
         else:
             self.transport.write(lines)
-        self._lane.finished(request, head.status, started, self._client_host, len(body))
+        client = self._client_of(request) if request.forwarded_for else self._client_host
+        self._lane.finished(request, head.status, started, client, len(body))
         return True
+
+    def _client_of(self, request: Request) -> str:
+        """Who asks: the client, or for whom it does, if it is believed."""
+        if request.forwarded_for and self._proxies.trusts(self._client_host):
+            return self._proxies.client_of(request.forwarded_for, self._client_host)
+        return self._client_host
 
     def _send_part(
         self, request: Request, status: int, part: FilePart, started: float, lines: bytes
@@ -113,7 +121,7 @@ class IndexProtocol(HttpConnection):
             if error is not None:
                 self.cut(str(error))
             why = f"cut off: {self.cut_because}" if error else ""
-            self._lane.finished(request, status, started, self._client_host, sent, why)
+            self._lane.finished(request, status, started, self._client_of(request), sent, why)
             if self.phase is Phase.BUSY:
                 self.go_on()
 

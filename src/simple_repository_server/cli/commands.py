@@ -1,0 +1,55 @@
+"""What all commands have in common: variables for their options, and errors in one line."""
+
+import sys
+from typing import Any, NoReturn
+
+import click
+from typing_extensions import override
+
+REFUSED = 2
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A command whose options are also `SRS_…` variables, which its help names.
+
+    What is wrong with its arguments is one line on stderr and status 2.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        named["context_settings"] = {**_SETTINGS, **(named.get("context_settings") or {})}
+        super().__init__(*arguments, **named)
+        for parameter in self.params:
+            # `--version` and `--help` are no settings: they would keep it from running.
+            if isinstance(parameter, click.Option) and parameter.expose_value:
+                # By the option's own name, so that it is the same for all commands that have it.
+                option = max(parameter.opts, key=len)
+                parameter.envvar = f"SRS_{option.lstrip('-').upper().replace('-', '_')}"
+                parameter.show_envvar = True
+
+    @override
+    def main(self, *arguments: Any, **named: Any) -> NoReturn:
+        named["standalone_mode"] = False
+        try:
+            status: Any = super().main(*arguments, **named)
+        except click.ClickException as error:
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            where = f" See '{context.command_path} --help'." if context else ""
+            text = " ".join(error.format_message().split())
+            refuse(f"{text}{'' if text.endswith(('.', '?', ')')) else '.'}{where}")
+        except click.Abort:
+            sys.exit(1)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+class Group(Command, click.Group):
+    """Several commands under one name, with what they have in common."""
+
+    command_class = Command
+
+
+def refuse(text: str) -> NoReturn:
+    """End with status 2 and one line, with nothing in it that a terminal would act on."""
+    line = "".join(c if c.isprintable() else "�" for c in text)
+    click.echo(f"Error: {line}", err=True)
+    sys.exit(REFUSED)

@@ -1,0 +1,56 @@
+"""What people copy to have their installer use an index at an address: pure text.
+
+pip, pdm and uv take an index reached by plain http for insecure unless its host is this machine;
+they are told to trust just that host. Behind https nothing of the kind is shown.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def install_lines(index: str) -> list[str]:
+    """One command for pip and one for uv that install a PROJECT from the index."""
+    host = untrusted_host(index)
+    pip = f" --trusted-host {host}" if host else ""
+    uv = f" --allow-insecure-host {host}" if host else ""
+    return [
+        f"pip install --index-url {index} PROJECT{pip}",
+        f"uv pip install --default-index {index} PROJECT{uv}",
+    ]
+
+
+def settings(index: str) -> list[tuple[str, str]]:
+    """For each installer how to have it use the index from now on: a title, and what to copy."""
+    host = untrusted_host(index)
+    pip = f"[global]\nindex-url = {index}"
+    uv = f"export UV_DEFAULT_INDEX={index}"
+    pdm = f"pdm config pypi.url {index}"
+    if host:
+        pip += f"\ntrusted-host = {host}"
+        uv += f"\nexport UV_INSECURE_HOST={host}"
+        pdm += "\npdm config pypi.verify_ssl false"
+    return [
+        ("pip, in its pip.conf", pip),
+        ("uv, in the environment", uv),
+        ("poetry, in a project", f"poetry source add --priority=primary index {index}"),
+        ("pdm", pdm),
+    ]
+
+
+def untrusted_host(index: str) -> str:
+    """The host of an index that is reached by plain http over a network; "" for any other."""
+    parts = urlsplit(index)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return ""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host: an address, or `localhost`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
