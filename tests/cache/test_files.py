@@ -447,13 +447,12 @@ async def test_five_hundred_clients_at_once(upstream: Upstream, folder: Path) ->
     assert len(upstream.seen(PATH)) == 1
 
 
-async def test_a_folder_of_somebody_else_is_not_entered(upstream: Upstream, folder: Path) -> None:
-    """A library user is refused, too; a cache that lost its tag gets it back."""
-    folder.mkdir()
-    (folder / "files").mkdir()
+@pytest.mark.parametrize("names", [["files"], ["partial"], ["files", "partial"], ["thesis.txt"]])
+async def test_a_folder_of_somebody_else_is_not_entered(folder: Path, names: list[str]) -> None:
+    """A folder without our tag is refused, whatever the names in it are."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
     with pytest.raises(RepositoryError, match="no cache"):
         async with DiskCache(folder):
             pass
-    (folder / "partial").mkdir()
-    async with DiskCache(folder):
-        assert (folder / "CACHEDIR.TAG").exists()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.storage.folder import claim
 from simple_repository_server.storage.partial import PartialFile
 
 NAMES = ["aa" + f"{number:062x}" for number in range(3)]
@@ -18,6 +19,7 @@ NAMES = ["aa" + f"{number:062x}" for number in range(3)]
 def disk(tmp_path: Path) -> DiskCache:
     """A cache with three files, used an hour ago, of which two fit."""
     disk = DiskCache(tmp_path / "cache", max_bytes=250_000)
+    claim(disk.folder)
     for number, name in enumerate(NAMES):
         path = disk.files.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,6 @@ async def test_what_was_in_use_goes_when_it_is_not(
     for name in NAMES:
         disk.files.find(name, now)
     disk.clock = lambda: now
-    (disk.folder / "partial").mkdir()
     async with disk:
         await asyncio.sleep(0.2)
         assert _there(disk) == NAMES, "it is in use"

@@ -22,6 +22,7 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.storage.folder import claim
 from simple_repository_server.storage.partial import PartialFile, remove_abandoned
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
@@ -336,6 +337,7 @@ async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) ->
     """After the clock was set back, what it had dated goes first, not what is used now."""
     now = time.time()
     disk = DiskCache(folder, max_bytes=100_000, clock=lambda: now)
+    claim(folder)
     for name, used_at in (("future", now + 10 * 24 * 3600), ("used", now - 60)):
         path = folder / "files" / "aa" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,11 +19,11 @@ from simple_repository_server.cli.main import is_about_cache
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Upstream
-from tests.serving import serving
+from tests.serving import comes_true, serving
 
 ROOT = Path(__file__).parents[2]
 CONTENTS = [b"%d" % number * 10_000 for number in range(3)]
-COMMANDS = ["info", "clear", "verify", "prune"]
+COMMANDS = ["info", "clear", "verify", "prune", "refresh", "forget"]
 
 
 def _command(*arguments: str | Path) -> list[str]:
@@ -40,6 +40,11 @@ def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complete
         check=False,
         cwd=cwd,
     )
+
+
+def _needed(name: str) -> list[str]:
+    """The arguments without which a command does nothing."""
+    return {"clear": ["--yes"], "refresh": ["foo"], "forget": ["foo"]}.get(name, [])
 
 
 def _path(folder: Path, content: bytes) -> Path:
@@ -69,38 +74,63 @@ def folder(tmp_path: Path) -> Path:
 # --- which command it is -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("second", [*COMMANDS, "--help", "-h"])
-def test_it_is_the_sub_command(second: str) -> None:
-    """With `cache` first and one of its commands second."""
-    assert is_about_cache(["cache", second, "--cache-dir", "x"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["cache"], ["cache", "info", "--cache-dir", "x"], ["cache", "inof"], ["cache", "--help"]],
+)
+def test_it_is_the_sub_command(arguments: list[str]) -> None:
+    """With `cache` first, whatever follows."""
+    assert is_about_cache(arguments)
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["cache"],
-        ["./cache", "info"],
-        ["cache", "pypi"],
-        ["cache", "--port", "0"],
-        ["--port", "0", "cache", "info"],
-        ["pypi", "cache", "info"],
-    ],
+    "arguments", [[], ["./cache", "info"], ["--port", "0"], ["pypi", "cache", "info"], ["caches"]]
 )
 def test_it_is_the_plain_form(arguments: list[str]) -> None:
-    """Anything else serves, and `cache` is a directory like any other."""
+    """Anything else serves, and `cache` is a directory like any other behind another source."""
     assert not is_about_cache(arguments)
 
 
-def test_a_directory_called_cache_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["cache", "refresh"])
+def test_a_directory_of_that_name_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """`simple-repository-server cache` serves it."""
-    (tmp_path / "packages" / "cache").mkdir(parents=True)
+    """As `./cache`, and as a further source also by its plain name."""
+    (tmp_path / "packages" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "packages")
-    assert "cache: no such file" not in _run("cache", "--port", "65536").stderr
-    with serving(tmp_path, "cache") as server:
-        assert "1. cache (directory)" in server.banner
+    with serving(tmp_path, f"./{name}") as server:
+        assert f"1. {name} (directory)" in server.banner.replace("./", "")
+    with serving(tmp_path, ".", name) as server:
+        assert f"2. {name} (directory)" in server.banner
+
+
+def test_cache_alone_is_its_help() -> None:
+    """It says what there is, and how to serve a directory of that name; nothing is done."""
+    result = _run("cache")
+    assert result.returncode == 2
+    assert all(name in result.stdout for name in COMMANDS)
+    assert "./cache" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["cache", "inof"], "Did you mean 'info'?"),
+        (["cache", "clean"], "Did you mean 'clear'?"),
+        (["cache", "verfy"], "Did you mean 'verify'?"),
+        (["cache", "refesh", "foo"], "Did you mean 'refresh'?"),
+        (["cache", "pypi"], "The commands are clear, forget, info, prune, refresh, verify."),
+        (["--port", "0", "cache", "info"], "comes before all options"),
+        (["--no-cache", "cache"], "'./cache'"),
+    ],
+)
+def test_what_was_meant_is_said(tmp_path: Path, arguments: list[str], meant: str) -> None:
+    """One line and status 2, with the nearest command, also if there is such a directory."""
+    (tmp_path / "cache").mkdir()
+    result = _run(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert meant in result.stderr
 
 
 def test_help() -> None:
@@ -116,8 +146,10 @@ def test_help() -> None:
 def test_every_option_is_in_the_docs(name: str) -> None:
     """The reference of the command names each option."""
     text = (ROOT / "docs" / "command.md").read_text()
+    assert f"`cache {name}" in text
     for parameter in group.commands[name].params:
-        assert f"`{parameter.opts[0]}" in text
+        shown = parameter.opts[0] if parameter.param_type_name == "option" else "PROJECT"
+        assert f"{shown}" in text
 
 
 # --- nothing there, or nothing of ours -----------------------------------------------------------
@@ -128,7 +160,7 @@ def test_no_cache_is_no_error(tmp_path: Path, name: str) -> None:
     """A folder that does not exist, or is empty: one line says so, and none is made."""
     folder = tmp_path / "none"
     for _ in range(2):
-        result = _run("cache", name, "--cache-dir", folder)
+        result = _run("cache", name, "--cache-dir", folder, *_needed(name))
         assert (result.returncode, result.stderr) == (0, "")
         assert str(folder) in result.stdout
         assert len(result.stdout.splitlines()) == 1
@@ -141,19 +173,51 @@ def test_a_folder_that_is_no_cache_is_refused(folder: Path, name: str) -> None:
     """Without our tag nothing is touched: status 2, and one line."""
     (folder / "CACHEDIR.TAG").unlink()
     (folder / "thesis.txt").write_text("years of work")
-    result = _run("cache", name, "--cache-dir", folder, *(["--yes"] if name == "clear" else []))
+    result = _run("cache", name, "--cache-dir", folder, *_needed(name))
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1
     assert str(folder) in result.stderr
     assert all(_path(folder, content).exists() for content in CONTENTS)
 
 
-def test_bad_sizes_are_refused(folder: Path) -> None:
-    """A size that is none is named in one line."""
+@pytest.mark.parametrize("size", ["much", "10", "999999", "10GB of it", "-5"])
+def test_bad_sizes_are_refused(folder: Path, size: str) -> None:
+    """What is none, and a number whose unit was forgotten, is named in one line."""
     for name in ("info", "prune"):
-        result = _run("cache", name, "--cache-dir", folder, "--cache-size", "much")
+        result = _run("cache", name, "--cache-dir", folder, "--cache-size", size)
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-        assert "'much'" in result.stderr
+        assert size in result.stderr
+    assert all(_path(folder, content).exists() for content in CONTENTS)
+
+
+def test_all_may_be_pruned(folder: Path) -> None:
+    """Zero is a size that is meant."""
+    assert _run("cache", "prune", "--cache-dir", folder, "--cache-size", "0").returncode == 0
+    assert not any(_path(folder, content).exists() for content in CONTENTS)
+
+
+@pytest.mark.parametrize("size", ["10", "0", "999kB"])
+def test_an_absurd_budget_is_refused(tmp_path: Path, size: str) -> None:
+    """A server is not started with a cache that could keep nothing; it is said what it would be."""
+    result = _run("--cache-size", size, "--cache-dir", tmp_path / "new", ".")
+    assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "1.0 MB" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_cache_nothing_is_written(tmp_path: Path) -> None:
+    """`--no-cache` leaves no file anywhere, not even digests of local files."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    wheel = build_wheel("foo", "1.0")
+    (packages / wheel.filename).write_bytes(wheel.content)
+    before = {path for path in tmp_path.rglob("*") if path.suffix != ".log"}
+    with serving(tmp_path, "--no-cache", packages) as server:
+        from urllib.request import urlopen
+
+        with urlopen(f"{server.simple}foo/") as answer:
+            assert wheel.filename in answer.read().decode()
+    assert {path for path in tmp_path.rglob("*") if path.suffix != ".log"} == before
 
 
 # --- what they do --------------------------------------------------------------------------------
@@ -255,6 +319,10 @@ def test_prune(folder: Path) -> None:
     assert [_path(folder, content).exists() for content in CONTENTS] == [False, False, True]
 
 
+def _has_open(pid: int, path: Path) -> bool:
+    return any(entry.resolve() == path for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def test_ctrl_c_is_one_line(folder: Path) -> None:
     """Stopped in the middle it ends with 130, and what is sound is still there."""
     big = folder / "files" / "ab" / ("c" * 62)
@@ -265,7 +333,7 @@ def test_ctrl_c_is_one_line(folder: Path) -> None:
         _command("cache", "verify", "--cache-dir", folder),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        time.sleep(2)
+        assert comes_true(lambda: _has_open(process.pid, big))
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -297,3 +365,30 @@ def test_a_server_goes_on_while_its_cache_is_cleared(tmp_path: Path, upstream: U
             assert result.returncode == 0
             assert not _path(folder, wheel.content).exists()
         assert "Traceback" not in server.log
+
+
+def test_refresh_and_forget(tmp_path: Path, upstream: Upstream) -> None:
+    """A running server shows a new release at once; forgotten pages are gone from the disk."""
+    publish_json(upstream, [build_wheel("foo", "1.0")], max_age=3600)
+    folder = tmp_path / "kept"
+    from urllib.request import urlopen
+
+    def page() -> str:
+        with urlopen(f"{server.simple}foo/") as answer:
+            text: str = answer.read().decode()
+            return text
+
+    with serving(tmp_path, "--cache-dir", folder, upstream.simple) as server:
+        assert "foo-1.0" in page()
+        for version, name in enumerate(("refresh", "forget"), 2):
+            assert comes_true(lambda: any((folder / "pages").rglob("foo")))
+            publish_json(upstream, [build_wheel("foo", f"{version}.0")], max_age=3600)
+            assert f"foo-{version}.0" not in page()
+            result = _run("cache", name, "Foo", "nope", "--cache-dir", folder)
+            assert (result.returncode, result.stderr) == (0, "")
+            first, second = result.stdout.splitlines()
+            assert first.startswith("foo: ")
+            assert "1 " in first
+            assert second == "nope: there is nothing of it"
+            assert comes_true(lambda: f"foo-{version}.0" in page())  # noqa: B023 - called in this turn
+        assert _run("cache", "refresh", "///", "--cache-dir", folder).returncode == 2

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -19,6 +20,8 @@ import msgspec
 
 _ROOT = Path(__file__).parents[2]
 _START_S = 30
+#: The variable that says where the application has its cache.
+_CACHE = "SERVED_APP_CACHE"
 Run = Callable[[Any, socket.socket, str], Coroutine[Any, Any, None]]
 
 
@@ -91,7 +94,9 @@ def main(server: str, files: str, pem: str, *sources: str) -> None:
     listener.bind(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     found = load_sources(sources, forbidden_means_absent=())
-    app = build_app(Settings(sources=found, files=files), ignore)
+    cache = os.environ.get(_CACHE)
+    settings = Settings(sources=found, files=files, cache=Path(cache) if cache else None)
+    app = build_app(settings, ignore)
     make_loop = uvloop.new_event_loop if server == "protocol-uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(SERVERS[server](app, listener, pem))
@@ -141,11 +146,17 @@ def served(
     files: str,
     pem: str = "",
     trusted: ssl.SSLContext | None = None,
+    cache: Path | None = None,
 ) -> Iterator[Client]:
     """The application under the server of that name, and a client of it."""
+    environment = {**os.environ, **({_CACHE: str(cache)} if cache else {})}
     command = [sys.executable, "-m", "tests.web.served_app", server, files, pem]
     with subprocess.Popen(
-        [*command, *map(str, sources)], cwd=_ROOT, stdout=subprocess.PIPE, text=True
+        [*command, *map(str, sources)],
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         try:
             assert process.stdout is not None

@@ -149,12 +149,6 @@ def digest_of(item: Item) -> str:
     return item.path.parent.name + item.path.name
 
 
-def sound_notes(content: bytes) -> bytes:
-    """The lines of a served note that are digests."""
-    lines = content.decode("ascii", "replace").splitlines()
-    return "".join(f"{line}\n" for line in lines if _SHA256.fullmatch(line)).encode()
-
-
 def _wrong_file(item: Item, chunks: Iterator[bytes]) -> str:
     sha256, size = hashlib.sha256(), 0
     for chunk in chunks:

@@ -19,11 +19,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import (
     CacheFailed,
@@ -33,6 +35,7 @@ from simple_repository_server.observe.events import (
     ignore,
 )
 from simple_repository_server.storage import room
+from simple_repository_server.storage.allowance import Allowance, OverBudget
 from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.storage.folder import (
@@ -42,15 +45,12 @@ from simple_repository_server.storage.folder import (
     NOT_OURS,
     PARTIAL,
     SERVED,
-    TAG,
-    TAG_TEXT,
+    check_tag,
+    claim,
+    close_to_others,
     may_be_cache,
 )
-from simple_repository_server.storage.partial import (
-    PartialFile,
-    remove_abandoned,
-    write_whole,
-)
+from simple_repository_server.storage.partial import PartialFile, remove_abandoned
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -62,6 +62,11 @@ _PAUSE_S = 10.0
 #: else once a part of the budget was written.
 _PRUNE_FIRST_S, _PRUNE_AGAIN_S, _PRUNE_PART = 5.0, 20.0, 0.02
 _PRUNE_PAUSE_S = 1.0
+#: How long a file may wait for room, before it is sent without being kept.
+_ROOM_S = 2.0
+#: How much of the budget notes of what was served may take before they are looked through.
+_NOTES_PART = 20
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +81,8 @@ class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
 class DiskCache:
     """The cache in `folder`, kept below `max_bytes`; an asynchronous context manager.
 
+    What is being written counts, too: it may be half of the budget. All together it is a third
+    more at most, while what is in use cannot be evicted. What does not fit is not kept.
     When the disk is full or cannot be written, the service goes on without: `usable` is False for
     a while, and `emit` is told once.
     """
@@ -89,21 +96,33 @@ class DiskCache:
         emit: Emit = ignore,
     ) -> None:
         self.folder = folder
-        self.max_bytes = max_bytes
         self.clock = clock
         self._emit = emit
-        self.files = BlobStore(folder / "files", folder / PARTIAL)
+        self._allowance = Allowance(folder, folder / PARTIAL, max_bytes)
+        self.files = BlobStore(folder / "files", folder / PARTIAL, self._allowance)
         self._executor: ThreadPoolExecutor | None = None
         self._entered = 0
         self._failed = False
         self._retry_at = 0.0
         self._written = 0
+        self._is_measured = False
+        self._evicted = RoomMade()
         self._pruning: asyncio.Task[None] | None = None
+        self._making_room: asyncio.Task[RoomMade] | None = None
         self._prune_now = asyncio.Event()
+
+    @property
+    def max_bytes(self) -> int:
+        """The budget."""
+        return self._allowance.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, max_bytes: int) -> None:
+        self._allowance.max_bytes = max_bytes
 
     def entries(self, kind: str, head: type[H]) -> EntryStore[H]:
         """The entries of one kind (`pages`, `metadata`, `links`), whose heads are of that type."""
-        return EntryStore(self.folder / kind, self.folder / PARTIAL, head)
+        return EntryStore(self.folder / kind, self.folder / PARTIAL, head, self._allowance)
 
     @property
     def served(self) -> Path:
@@ -132,9 +151,21 @@ class DiskCache:
             return False
         return True
 
-    async def create(self) -> PartialFile:
-        """A new file, to become one of `files`. Raises `OSError`."""
-        return await self.run(self._prepared, self.files.create)
+    async def create(self, size: int | None = None) -> PartialFile:
+        """A new file, to become one of `files`; `size` is that of the complete file, if known.
+
+        Waits a moment for room to be made. Raises `OverBudget` or another `OSError`.
+        """
+        if not self._is_measured:
+            await self._wait_for_room(0)
+        try:
+            strict = partial(self.files.create, strict=True)
+            return await self.run(self._prepared, strict, size or 0)
+        except OverBudget as refused:
+            if not refused.by_eviction:
+                raise
+        await self._wait_for_room(size or 0)
+        return await self.run(self._prepared, self.files.create, size or 0)
 
     def wrote(self, size: int) -> None:
         """So many bytes came to lie here."""
@@ -147,9 +178,13 @@ class DiskCache:
             self._prune_now.set()
 
     def failed(self, error: OSError) -> None:
-        """The disk refused to take something: leave it alone for a while, and make room."""
-        self._retry_at = time.monotonic() + _PAUSE_S
+        """Something could not be written: make room, and leave a disk that refused it alone."""
+        if isinstance(error, OverBudget):
+            if error.by_eviction:
+                self._prune_now.set()
+            return
         self._prune_now.set()
+        self._retry_at = time.monotonic() + _PAUSE_S
         if not self._failed:
             self._failed = True
             reason = error.strerror or str(error)
@@ -163,6 +198,7 @@ class DiskCache:
                 raise RepositoryError(f"{self.folder} {NOT_OURS}")
             self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
             await self.write(lambda: 0)
+            await self.run(self._close_to_others)
             self._pruning = asyncio.create_task(self._keep_room())
         return self
 
@@ -170,19 +206,31 @@ class DiskCache:
         self._entered -= 1
         if self._entered:
             return
-        if self._pruning is not None:
-            self._pruning.cancel()
-            await asyncio.gather(self._pruning, return_exceptions=True)
+        tasks = [task for task in (self._pruning, self._making_room) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._making_room = None
+        self._tell_evicted()
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
 
     def _prepared(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do the work in a folder that is there, and as it should be: it may have been deleted."""
-        if not (self.folder / TAG).exists():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self.folder / TAG, [TAG_TEXT.encode()], self.folder / PARTIAL)
+        """Do the work in a folder that is there, and ours: it may have been deleted."""
+        claim(self.folder)
+        try:
+            return work(*arguments)
+        except FileNotFoundError:
+            if may_be_cache(self.folder) and self.folder.exists():
+                raise
+        claim(self.folder)  # deleted at this very moment
         return work(*arguments)
+
+    def _close_to_others(self) -> None:
+        with contextlib.suppress(OSError):
+            check_tag(self.folder)
+            close_to_others(self.folder)
 
     async def _keep_room(self) -> None:
         wait: float | None = _PRUNE_FIRST_S
@@ -192,34 +240,83 @@ class DiskCache:
                     await self._prune_now.wait()
             self._prune_now.clear()
             self._written = 0
-            made = await self.run(self.prune)
-            if made.files:
-                event = CachePruned(folder=str(self.folder), files=made.files, bytes=made.bytes)
-                self._emit(event)
+            made = await asyncio.shield(self._room_making(0))
             # What is in use stays, even if it is too much: it goes when it is not in use any more.
             wait = None if made.enough and not self._failed else _PRUNE_AGAIN_S
             await asyncio.sleep(_PRUNE_PAUSE_S)
+            self._tell_evicted()
 
-    def prune(self) -> RoomMade:
+    def _tell_evicted(self) -> None:
+        """One event for all that went meanwhile: a small cache evicts for each file."""
+        evicted, self._evicted = self._evicted, RoomMade()
+        if evicted.files:
+            folder = str(self.folder)
+            self._emit(CachePruned(folder=folder, files=evicted.files, bytes=evicted.bytes))
+
+    async def _wait_for_room(self, size: int) -> None:
+        """Have room made for so many bytes, but do not wait for it any longer than worth it."""
+        await asyncio.wait([self._room_making(size)], timeout=_ROOM_S)
+        if self._evicted.files:
+            self._prune_now.set()  # and tell of it
+
+    def _room_making(self, size: int) -> asyncio.Task[RoomMade]:
+        """Room being made, once for all who want some."""
+        task = self._making_room
+        if task is None or task.done():
+            task = self._making_room = asyncio.create_task(self._make_room(size))
+        return task
+
+    async def _make_room(self, size: int) -> RoomMade:
+        made = await self.run(self.prune, size)
+        if made.files:
+            evicted = self._evicted
+            files, freed = evicted.files + made.files, evicted.bytes + made.bytes
+            self._evicted = RoomMade(files=files, bytes=freed)
+        return made
+
+    def prune(self, size: int = 0) -> RoomMade:
         """Remove what was not used for longest, down to the budget, and what crashes left behind.
 
-        Blocks, and takes long for a large cache. While another process does it, it does nothing.
+        With `size`, so that a file of so many bytes has room, too. Blocks, and takes long for a
+        large cache. While another process does it, or in a folder without our tag, does nothing.
         """
         now = self.clock()
         with contextlib.suppress(OSError), self.alone():
             abandoned = remove_abandoned(self.folder / PARTIAL, now)
             folders = [self.folder / kind for kind in KINDS]
             used = room.used_by_time(room.walk(*folders, now=now))
-            limit = room.too_old(used, max_bytes=self.max_bytes, now=now)
+            notes = sum(file.bytes for file in room.walk(self.served, now=now))
+            total = sum(used.values()) + notes
+            may_stay = max(0, self.max_bytes - self._allowance.in_flight() - size)
+            goal = room.goal(total, max_bytes=may_stay, lacking=self._allowance.lacking())
+            limit = room.too_old(used, max_bytes=max(0, goal - notes), now=now)
             count, freed = room.remove(room.walk(*folders, now=now), limit)
-            enough = sum(used.values()) - freed <= self.max_bytes
-            return RoomMade(files=count, bytes=freed + abandoned, enough=enough)
+            if count or not self._is_measured or notes > self.max_bytes // _NOTES_PART:
+                self._prune_notes()
+            self._allowance.measured(total - freed)
+            self._is_measured = True
+            return RoomMade(files=count, bytes=freed + abandoned, enough=total - freed <= may_stay)
         return RoomMade()
+
+    def _prune_notes(self) -> None:
+        """Forget what was noted of files that are not here any more, and what is too much."""
+        notes = ServedNotes(self.served)
+        for project in notes.names():
+            with contextlib.suppress(OSError):
+                notes.keep(project, lambda digest: self.files.path(digest).exists())
+        now = self.clock()
+        used = room.used_by_time(room.walk(self.served, now=now))
+        limit = room.too_old(used, max_bytes=self.max_bytes // _NOTES_PART, now=now)
+        room.remove(room.walk(self.served, now=now), limit)
 
     @contextlib.contextmanager
     def alone(self, *, wait: bool = False) -> Iterator[None]:
-        """Be the only process that makes room; `BlockingIOError` if one does, without `wait`."""
-        descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        """Be the only process that makes room; `BlockingIOError` if one does, without `wait`.
+
+        Raises `ForeignFolder` in a folder that is no cache of ours.
+        """
+        check_tag(self.folder)
+        descriptor = os.open(self.folder / LOCK, _LOCK_FLAGS, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from errno import EIO
 from typing import Any
 
 from simple_repository_server.cache.behind import Behind, RunInThread
+from simple_repository_server.cache.pace import Pace, TransferLimits
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import Emit, TransferResumed, ignore
 from simple_repository_server.resource import CHUNK_BYTES, HELD_BACK_BYTES, Resource, Transfer
@@ -27,6 +29,7 @@ _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
 _RESUMES, _BACKOFF_S = 4, 0.2
+DEFAULT_LIMITS = TransferLimits()
 
 
 class DiskTrouble(Exception):
@@ -50,6 +53,7 @@ class Download:
         *,
         what: str,
         in_thread: RunInThread,
+        limits: TransferLimits = DEFAULT_LIMITS,
         emit: Emit = ignore,
     ) -> None:
         self.origin = origin
@@ -65,6 +69,9 @@ class Download:
         self.error: Exception | None = None
         self._file = file
         self._in_thread = in_thread
+        self._limits = limits
+        self._pace = Pace(limits, time.monotonic())
+        self._ended_at: float | None = None
         self._emit = emit
         self._recent: deque[tuple[int, bytes]] = deque()
         self._recent_bytes = 0
@@ -98,7 +105,7 @@ class Download:
         Raises `TransferAborted`, what opening the origin raises, or `DiskTrouble`.
         """
         try:
-            await self._fetch()
+            await self._fetch_in_time()
             await self._digested.finish()
             sha256 = self._checked()
             self.complete = True
@@ -113,6 +120,7 @@ class Download:
             await self._written.settle()
             if self.error is None and not self.complete:
                 self.error = TransferAborted(f"The server stopped while it fetched {self.what}.")
+            self._ended_at = time.monotonic()
             self._tell()
         return sha256
 
@@ -136,6 +144,7 @@ class Download:
         """
         position = start
         while stop is None or position < stop:
+            self._check_reader()
             limit = self._readable() if stop is None else min(self._readable(), stop)
             if position < limit:
                 chunk = await self._chunk(position, limit)
@@ -147,6 +156,22 @@ class Download:
                 raise self.error
             else:
                 await self._changed.wait()
+
+    def _check_reader(self) -> None:
+        """Whoever reads for longer than it took to fetch it may not keep the file for ever."""
+        ended_at = self._ended_at
+        if ended_at is not None and time.monotonic() - ended_at > self._limits.total_s:
+            raise TransferAborted(f"Its client took too long for {self.what}.")
+
+    async def _fetch_in_time(self) -> None:
+        seconds = self._limits.total_s
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                await self._fetch()
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise _Wrong(f"{self.what} was not complete within {seconds:.0f} s.") from error
 
     async def _fetch(self) -> None:
         """Fetch it, going on where it breaks off, as long as that leads on."""
@@ -160,9 +185,15 @@ class Download:
                 failures = 1 if self.received > before else failures + 1
                 if failures > _RESUMES or not self._can_resume(error):
                     raise
+                self._check_pace()
                 text = str(error)
             self._emit(TransferResumed(file=self.what, at=self.received, reason=text))
             await asyncio.sleep(_BACKOFF_S * 2**failures * random.uniform(0.5, 1))  # noqa: S311
+
+    def _check_pace(self) -> None:
+        if self._pace.is_too_slow(self.received, time.monotonic()):
+            least, window = self._limits.least_bytes, self._limits.window_s
+            raise _Wrong(f"{self.what} came too slowly: under {least} bytes in {window:.0f} s.")
 
     def _can_resume(self, error: Exception) -> bool:
         """Whether going on is worth it, and sure to go on with the same bytes."""
@@ -180,6 +211,8 @@ class Download:
         if transfer.total is not None:
             if self.total is not None and self.total != transfer.total:
                 raise _Wrong(f"{self.what} has another size now than before.")
+            if self.total is None:
+                await self._on_disk(self._file.expect, transfer.total)
             self.total = transfer.total
         if self.received and self._is_other_version(transfer):
             raise _Wrong(f"{self.what} has changed at its origin while it was fetched.")
@@ -199,6 +232,7 @@ class Download:
         if self.total is not None and self.received + len(chunk) > self.total:
             raise _Wrong(f"{self.what} is longer than the {self.total} bytes it should have.")
         self._put_in_reach(chunk)
+        self._check_pace()
         self._tell()
         self._digested.give(chunk)
         self._written.give(chunk)

@@ -99,13 +99,33 @@ class FetchedResource(Resource):
                 yield chunk
 
 
-class KeptResource(PathResource):
-    """A file in the cache; if it is `found` there no more it is `fetched`, having the same digest.
+class WholeOnly(Resource):
+    """A file without a digest that may be another one by now: never a part of it.
 
-    Another process may just have replaced it by its own copy.
+    A client that goes on with what it has would put two files together.
     """
 
-    fallback: FetchedResource
+    def __init__(self, fetched: FetchedResource) -> None:
+        self._fetched = fetched
+        self.media_type = fetched.media_type
+        self.validator = fetched.validator
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        if byte_range is not None:
+            raise SourceUnavailable("cache", "the file was just removed from it: ask again")
+        async with self._fetched.open() as body:
+            yield body
+
+
+class KeptResource(PathResource):
+    """A file in the cache; if it is `found` there no more it is `fetched`.
+
+    It may be removed at any time, and another process may just have replaced it by its own copy.
+    """
+
+    fallback: Resource
 
     def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
         super().__init__(
@@ -115,7 +135,7 @@ class KeptResource(PathResource):
             inode=found.inode,
             sha256=found.sha256,
         )
-        self.fallback = fetched
+        self.fallback = fetched if fetched.sha256 else WholeOnly(fetched)
 
     @override
     @asynccontextmanager

@@ -10,14 +10,16 @@ from typing import Self
 import msgspec
 
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.downloads import DiskTrouble, Download
+from simple_repository_server.cache.downloads import DEFAULT_LIMITS, DiskTrouble, Download
 from simple_repository_server.cache.file_resources import FetchedResource, KeptResource
 from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.pace import TransferLimits
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import RepositoryError, SourceUnavailable
-from simple_repository_server.observe.events import CacheDamaged, Emit, ignore
+from simple_repository_server.observe.events import CacheDamaged, Emit, NotCached, ignore
 from simple_repository_server.resource import PathResource, Resource
+from simple_repository_server.storage.allowance import OverBudget
 from simple_repository_server.storage.blobs import FoundBlob
 from simple_repository_server.storage.partial import PartialFile
 
@@ -53,13 +55,19 @@ class _Known(msgspec.Struct, frozen=True):
 class FileCache:
     """The files of `disk`; an asynchronous context manager, which enters the disk, too.
 
-    `memory_bytes` bounds what is remembered of what was found there.
+    `memory_bytes` bounds what is remembered of what was found there, `limits` one transfer.
     """
 
     def __init__(
-        self, disk: DiskCache, *, memory_bytes: int = DEFAULT_LOOKUP_BYTES, emit: Emit = ignore
+        self,
+        disk: DiskCache,
+        *,
+        memory_bytes: int = DEFAULT_LOOKUP_BYTES,
+        limits: TransferLimits = DEFAULT_LIMITS,
+        emit: Emit = ignore,
     ) -> None:
         self._disk = disk
+        self._limits = limits
         self._emit = emit
         self._links = disk.entries("links", Link)
         self._known: MemoryCache[str, _Known] = MemoryCache(
@@ -70,6 +78,7 @@ class FileCache:
         self._looking: SingleFlight[str, PathResource | None] = SingleFlight()
         self._notes = ServedNotes(disk.served)
         self._noted: MemoryCache[str, str] = MemoryCache(memory_bytes // _FOR_NOTED)
+        self._beginning: SingleFlight[str, Download | None] = SingleFlight()
         self._downloads: dict[str, Download] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered = 0
@@ -105,8 +114,6 @@ class FileCache:
     def _resource(
         self, found: PathResource | None, origin: Resource, project: str, filename: str
     ) -> Resource:
-        if found is not None and origin.sha256 is None:
-            return found
         fetched = FetchedResource(self, origin, project, filename)
         return fetched if found is None else KeptResource(found, fetched)
 
@@ -196,20 +203,35 @@ class FileCache:
         running = self._downloads.get(key)
         if running is not None or not self._disk.usable:
             return running
+        return await self._beginning.run(key, partial(self._begin, key, origin, project, filename))
+
+    async def _begin(
+        self, key: str, origin: Resource, project: str, filename: str
+    ) -> Download | None:
         try:
-            file = await self._disk.create()
+            file = await self._disk.create(origin.size)
         except OSError as error:
-            self._disk.failed(error)
+            self._not_kept(filename, error)
             return None
-        if key in self._downloads:  # begun by another client in the meantime
-            file.close()
-            return self._downloads[key]
-        download = Download(origin, file, what=filename, in_thread=self._disk.run, emit=self._emit)
+        download = Download(
+            origin,
+            file,
+            what=filename,
+            in_thread=self._disk.run,
+            limits=self._limits,
+            emit=self._emit,
+        )
         self._downloads[key] = download
         task = asyncio.create_task(self._run(key, project, download, file))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return download
+
+    def _not_kept(self, filename: str, error: OSError) -> None:
+        """The file is on its way without being kept."""
+        self._disk.failed(error)
+        if isinstance(error, OverBudget):
+            self._emit(NotCached(file=filename, reason=error.strerror or str(error)))
 
     async def _run(self, key: str, project: str, download: Download, file: PartialFile) -> None:
         """Fetch the file and keep it. Errors of its origin are told by those who read it."""
@@ -218,9 +240,9 @@ class FileCache:
                 digest = await download.run()
                 blob = await self._disk.run(self._disk.files.keep, file, digest)
             except DiskTrouble as error:
-                self._disk.failed(error.reason)
+                self._not_kept(download.what, error.reason)
             except OSError as error:
-                self._disk.failed(error)
+                self._not_kept(download.what, error)
             except RepositoryError:
                 pass
             else:
@@ -233,6 +255,7 @@ class FileCache:
                 del self._downloads[key]
 
     async def _stop(self) -> None:
+        await self._beginning.cancel_all()
         # A task that is cancelled before its first step does not even tidy up.
         await asyncio.sleep(0)
         tasks, downloads = list(self._tasks), list(self._downloads.values())

@@ -16,7 +16,14 @@ from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.storage import room
 from simple_repository_server.storage.entries import BrokenEntry
-from simple_repository_server.storage.folder import KINDS, NOT_OURS, PARTIAL, SERVED, may_be_cache
+from simple_repository_server.storage.folder import (
+    KINDS,
+    NOT_OURS,
+    PARTIAL,
+    SERVED,
+    check_tag,
+    has_tag,
+)
 from simple_repository_server.storage.partial import abandoned
 from simple_repository_server.storage.quiet import content
 
@@ -42,9 +49,17 @@ class Usage(msgspec.Struct, kw_only=True):
 
     kinds: dict[str, Amount]
     total: Amount
+    #: Notes of projects with files here, and what is being written: they count for the budget, too.
+    served: Amount
     partial: Amount
     oldest_use: float | None = None
     newest_use: float | None = None
+
+
+class Cleared(Amount):
+    """What was removed, and how many files could not be."""
+
+    failed: int = 0
 
 
 class Pruned(msgspec.Struct, kw_only=True):
@@ -65,14 +80,19 @@ def check_is_cache(folder: Path) -> bool:
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise NoCache(f"{folder}: {reason}. Check its permissions.") from error
-    if not may_be_cache(folder):
+    if not has_tag(folder):
         raise NoCache(f"{folder} {NOT_OURS}. Name the right folder with --cache-dir.")
     return True
 
 
 def usage(disk: DiskCache) -> Usage:
     """What is there; as exact as may be while servers write to it."""
-    found = Usage(kinds={kind: Amount() for kind in KINDS}, total=Amount(), partial=Amount())
+    found = Usage(
+        kinds={kind: Amount() for kind in KINDS},
+        total=Amount(),
+        served=Amount(),
+        partial=Amount(),
+    )
     for kind in KINDS:
         for file in room.walk(disk.folder / kind, now=disk.clock()):
             found.kinds[kind].add(file.bytes)
@@ -80,17 +100,20 @@ def usage(disk: DiskCache) -> Usage:
             used_at = file.used_at
             found.oldest_use = min(found.oldest_use or used_at, used_at)
             found.newest_use = max(found.newest_use or used_at, used_at)
-    for file in room.walk(disk.folder / PARTIAL, now=disk.clock()):
-        found.partial.add(file.bytes)
+    for place, amount in ((SERVED, found.served), (PARTIAL, found.partial)):
+        for file in room.walk(disk.folder / place, now=disk.clock()):
+            amount.add(file.bytes)
     return found
 
 
-def clear(disk: DiskCache) -> Amount:
+def clear(disk: DiskCache) -> Cleared:
     """Remove all that was put there, but for what is being written; how much that was.
 
-    The folder, its tag and the folders right below stay: servers may go on with them.
+    The folder, its tag and the folders right below stay: servers may go on with them. Raises
+    `ForeignFolder` in a folder without our tag.
     """
-    removed = Amount()
+    check_tag(disk.folder)
+    cleared = Cleared()
     for kind in (*KINDS, SERVED):
         top = disk.folder / kind
         if top.is_symlink():
@@ -98,16 +121,16 @@ def clear(disk: DiskCache) -> Amount:
             continue
         for place, folders, files in os.walk(top, topdown=False):
             for name in files:
-                _remove(Path(place, name), removed)
+                _remove(Path(place, name), cleared)
             for name in folders:
                 folder = Path(place, name)
                 if folder.is_symlink():
-                    _remove(folder, removed)
+                    _remove(folder, cleared)
                 else:
                     _remove_if_empty(folder)
     for path, _ in abandoned(disk.folder / PARTIAL, disk.clock()):
-        _remove(path, removed)
-    return removed
+        _remove(path, cleared)
+    return cleared
 
 
 def prune(
@@ -117,8 +140,10 @@ def prune(
 
     That is what nobody used for `unused_s`, then what was not used for longest, down to
     `max_bytes`, and what is of no use: abandoned partial files, and notes of files that are gone.
-    With `dry_run`, only say how much. Waits for another process that makes room.
+    With `dry_run`, only say how much. Waits for another process that makes room. Raises
+    `ForeignFolder` in a folder without our tag.
     """
+    check_tag(disk.folder)
     with contextlib.nullcontext() if dry_run else disk.alone(wait=True):
         result = Pruned(unused=Amount(), leftovers=Amount(), left=Amount())
         gone: set[str] = set()
@@ -143,7 +168,7 @@ def _unused(
         yield from room.long_unused(_left(disk, gone), unused_s=unused_s, now=now)
     if max_bytes is not None:
         used = room.used_by_time(_left(disk, gone))
-        limit = room.too_old(used, max_bytes=max_bytes, now=now, low=1)
+        limit = room.too_old(used, max_bytes=max_bytes, now=now)
         yield from room.chosen(_left(disk, gone), limit)
 
 
@@ -169,9 +194,9 @@ def _orphans(disk: DiskCache, gone: set[str]) -> Iterator[Path]:
             if str(path) not in gone and not here([links.parse(content(path))[0].sha256]):
                 yield path
     notes = ServedNotes(disk.served)
-    for path in disk.served.glob("*"):
-        if path.is_file() and not here(notes.of(path.name)):
-            yield path
+    for project in notes.names():
+        if not here(notes.of(project)):
+            yield disk.served / project
 
 
 def _take(path: Path, size: int, amount: Amount, gone: set[str], *, dry_run: bool) -> None:
@@ -182,11 +207,18 @@ def _take(path: Path, size: int, amount: Amount, gone: set[str], *, dry_run: boo
         amount.add(size)
 
 
-def _remove(path: Path, removed: Amount) -> None:
-    with contextlib.suppress(OSError):
-        size = path.lstat().st_size
+def _remove(path: Path, cleared: Cleared) -> None:
+    try:
+        size = room.room_for(path.lstat().st_size)
+    except OSError:
+        return
+    try:
         path.unlink()
-        removed.add(room.room_for(size))
+        cleared.add(size)
+    except FileNotFoundError:
+        pass  # a server was faster
+    except OSError:
+        cleared.failed += 1
 
 
 def _remove_if_empty(folder: Path) -> None:

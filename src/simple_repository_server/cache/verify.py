@@ -17,23 +17,23 @@ from pathlib import Path
 import msgspec
 
 from simple_repository_server.cache.contents import (
-    OF_NO_USE,
     PLACES,
     Contents,
     Item,
     digest_of,
     items,
-    sound_notes,
 )
 from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.storage.folder import LOCK, OURS, PARTIAL, SERVED
-from simple_repository_server.storage.partial import abandoned, write_whole
-from simple_repository_server.storage.quiet import chunks, content, opened
+from simple_repository_server.cache.served import ServedNotes
+from simple_repository_server.storage.folder import LOCK, OURS, PARTIAL, SERVED, check_tag
+from simple_repository_server.storage.partial import abandoned
+from simple_repository_server.storage.quiet import chunks, opened
 
 _THREADS = 4
 #: So many files are handed to the threads ahead of what they have done.
 _AHEAD = 64
-_OTHERS_WRITE = 0o022
+#: What others may not do to anything, and not to the folders right below: names are private.
+_OTHERS_WRITE, _OTHERS = 0o022, 0o077
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +73,11 @@ class Verification:
         self._exposed = False
 
     def run(self) -> Generator[Damage, None, None]:
-        """All damage, as it is found. Close it to stop: nothing is left half done."""
+        """All damage, as it is found. Close it to stop: nothing is left half done.
+
+        Raises `ForeignFolder` in a folder without our tag: nothing there is damage.
+        """
+        check_tag(self._folder)
         yield from self._root()
         self._abandoned = {
             path for path, _ in abandoned(self._folder / PARTIAL, self._disk.clock())
@@ -94,7 +98,7 @@ class Verification:
         root = Item("", self._folder, self._folder.stat())
         self._exposed = bool(root.stat.st_mode & 0o011)
         if root.stat.st_mode & _OTHERS_WRITE:
-            yield self._repaired(root, "others may write to it", _close_to_others)
+            yield self._repaired(root, "others may write to it", _write_protect)
         lock = self._folder / LOCK
         with contextlib.suppress(FileNotFoundError):
             item = Item("", lock, lock.lstat())
@@ -140,20 +144,21 @@ class Verification:
             reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
         if not reason:
             return damages
-        broken_notes = item.place == SERVED and reason != OF_NO_USE
-        repair = self._rewrite if broken_notes else _remove
+        repair = self._rewrite if item.place == SERVED else _remove
         found = self._if_still(item, reason, repair)
         if found and item.place == "files":
             self._damaged.add(bytes.fromhex(digest_of(item)))
         return [*damages, *found]
 
     def _check_mode(self, item: Item) -> list[Damage]:
-        """Whether its owner may use it, and nobody else may change it."""
+        """Whether its owner may use it, nobody else may change it, or list what is private."""
         needed = 0o700 if item.is_folder else 0o400
         if item.stat.st_mode & needed != needed:
             return self._if_still(item, "its owner may not use it", _open_to_owner)
+        if item.path.parent == self._folder and item.stat.st_mode & _OTHERS:
+            return self._if_still(item, "it is open to others", _close_to_others)
         if self._exposed and item.stat.st_mode & _OTHERS_WRITE:
-            return self._if_still(item, "others may write to it", _close_to_others)
+            return self._if_still(item, "others may write to it", _write_protect)
         return []
 
     def _read(self, descriptor: int) -> Iterator[bytes]:
@@ -188,11 +193,10 @@ class Verification:
             return Damage(path=item.path, reason=reason, failure=failure)
 
     def _rewrite(self, item: Item) -> str:
-        kept = sound_notes(content(item.path))
-        if not kept:
-            return _remove(item)
-        write_whole(item.path, [kept], self._folder / PARTIAL)
-        return "corrected"
+        """Keep what is sound of a note; nothing of one that leads to no file."""
+        lines = ServedNotes(self._disk.served)
+        is_of_use = any(map(self._is_here, lines.of(item.path.name)))
+        return lines.keep(item.path.name, lambda _: is_of_use) or "corrected"
 
 
 def bytes_to_read(disk: DiskCache) -> int:
@@ -230,5 +234,10 @@ def _open_to_owner(item: Item) -> str:
 
 
 def _close_to_others(item: Item) -> str:
+    item.path.chmod(stat.S_IMODE(item.stat.st_mode) & ~_OTHERS)
+    return "permissions corrected"
+
+
+def _write_protect(item: Item) -> str:
     item.path.chmod(stat.S_IMODE(item.stat.st_mode) & ~_OTHERS_WRITE)
     return "permissions corrected"

@@ -1,5 +1,6 @@
-"""`simple-repository-server cache info|clear|verify|prune`: looking after what is kept on disk."""
+"""`simple-repository-server cache …`: looking after what is kept on disk."""
 
+import difflib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import click
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.cache import projects
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.upkeep import (
     Amount,
@@ -26,12 +28,15 @@ from simple_repository_server.cache.upkeep import (
 from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
 from simple_repository_server.cli.commands import Group
 from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
-from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE
+from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
+from simple_repository_server.errors import InvalidName
+from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.progress import byte_bar
 from simple_repository_server.observe.sizes import shown_size
 
 _DAY_S = 24 * 3600.0
 _REFUSED, _INTERRUPTED = 2, 130
+_NOTHING = "there is nothing of it"
 
 
 class _Commands(Group):
@@ -42,7 +47,7 @@ class _Commands(Group):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted: what was not done yet is as it was.", err=True)
+            click.echo("Interrupted. Remaining entries were left unchanged.", err=True)
             sys.exit(_INTERRUPTED)
         except (NoCache, BadSetting) as error:
             _refuse(str(error))
@@ -50,13 +55,31 @@ class _Commands(Group):
             where = f"{_shown(error.filename)}: " if error.filename else ""
             _refuse(f"{where}{(error.strerror or str(error)).lower()}.")
 
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, names = args[0], self.list_commands(ctx)
+        if name.startswith("-") or name in names:
+            return super().resolve_command(ctx, args)
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f"Did you mean '{near[0]}'?" if near else f"The commands are {', '.join(names)}."
+        raise BadSetting(
+            f"'{name}' is no command of 'cache'. {meant} To serve a directory called 'cache', "
+            "give './cache'."
+        )
 
-@click.group(cls=_Commands)
-def cache() -> None:
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.pass_context
+def cache(ctx: click.Context) -> None:
     """Look after the cache on disk. All of it may be done while servers use it.
 
     To serve a directory called 'cache', give './cache'.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(_REFUSED)
 
 
 _folder_option = click.option(
@@ -65,7 +88,10 @@ _folder_option = click.option(
     metavar="DIR",
     help="Where the cache is.  [default: below the user's cache directory]",
 )
-_dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, only say what.")
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what would be done without changing anything."
+)
+_project_argument = click.argument("project", nargs=-1, required=True, metavar="PROJECT...")
 
 
 @cache.command("info")
@@ -80,7 +106,7 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, 
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
 def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> None:
     """How much there is of what, and when it was used."""
-    budget = parse_size(cache_size, option="--cache-size")
+    budget = parse_size(cache_size, option="--cache-size", least=MIN_CACHE_BYTES)
     disk = _disk(cache_dir)
     exists = check_is_cache(disk.folder)
     found, free = usage(disk), free_bytes(disk.folder)
@@ -113,7 +139,11 @@ def clear_command(cache_dir: Path | None, *, yes: bool) -> None:
         if not click.confirm(f"Remove {what}?", err=True):
             click.echo("Nothing was removed.")
             sys.exit(1)
-    click.echo(f"Removed {_amount(clear(disk))} from the cache at {_shown(disk.folder)}")
+    cleared = clear(disk)
+    click.echo(f"Removed {_amount(cleared)} from the cache at {_shown(disk.folder)}")
+    if cleared.failed:
+        click.echo(f"{_count(cleared.failed)} could not be removed.", err=True)
+        sys.exit(1)
 
 
 @cache.command("verify")
@@ -146,7 +176,11 @@ def verify_command(cache_dir: Path | None, *, dry_run: bool) -> None:
 
 @cache.command("prune")
 @_folder_option
-@click.option("--cache-size", metavar="SIZE", help="Remove what was used least recently, down to.")
+@click.option(
+    "--cache-size",
+    metavar="SIZE",
+    help="Evict least recently used entries until the cache is at most SIZE.",
+)
 @click.option(
     "--unused-for",
     type=click.FloatRange(0),
@@ -162,13 +196,61 @@ def prune_command(
     What was used within the last seconds stays. What crashed servers left behind, and notes of
     files that are gone, go in any case.
     """
-    max_bytes = None if cache_size is None else parse_size(cache_size, option="--cache-size")
+    max_bytes = None if cache_size is None else _wanted_size(cache_size)
     unused_s = None if unused_for is None else unused_for * _DAY_S
     disk = _existing(cache_dir)
     result = prune(disk, max_bytes=max_bytes, unused_s=unused_s, dry_run=dry_run)
     verb = "Would remove" if dry_run else "Removed"
     leftovers = f" and {_amount(result.leftovers)} of leftovers" if result.leftovers.files else ""
     click.echo(f"{verb} {_amount(result.unused)}{leftovers}; {_amount(result.left)} stay.")
+
+
+@cache.command("refresh")
+@_folder_option
+@_project_argument
+def refresh_command(cache_dir: Path | None, project: tuple[str, ...]) -> None:
+    """Have the pages of projects confirmed by their index before they are served again.
+
+    Also those that running servers have in memory. While an index cannot be asked, what is kept is
+    served as before.
+    """
+    names = _names(project)
+    disk = _existing(cache_dir)
+    for name in names:
+        pages = projects.refresh(disk, name)
+        found = f"{pages} page{'' if pages == 1 else 's'} will be confirmed" if pages else _NOTHING
+        click.echo(f"{name}: {found}")
+
+
+@cache.command("forget")
+@_folder_option
+@_project_argument
+def forget_command(cache_dir: Path | None, project: tuple[str, ...]) -> None:
+    """Remove the pages of projects, their metadata, and that they were not there.
+
+    Also from the memory of running servers. Their files stay until they are evicted: they are
+    found by their digests, if a page shows them again.
+    """
+    names = _names(project)
+    disk = _existing(cache_dir)
+    for name in names:
+        count = projects.forget(disk, name)
+        click.echo(f"{name}: {f'removed {_count(count)}' if count else _NOTHING}")
+
+
+def _names(texts: tuple[str, ...]) -> list[ProjectName]:
+    try:
+        return [ProjectName(text) for text in texts]
+    except InvalidName as error:
+        raise BadSetting(str(error)) from error
+
+
+def _wanted_size(text: str) -> int:
+    """A size, which may be small, but not for want of a unit."""
+    size = parse_size(text, option="--cache-size")
+    if size and text.strip().isdecimal():
+        return parse_size(text, option="--cache-size", least=MIN_CACHE_BYTES)
+    return size
 
 
 def _disk(cache_dir: Path | None) -> DiskCache:
@@ -205,6 +287,7 @@ def _description(folder: Path, found: Usage, budget: int, free: int) -> Iterator
     if found.oldest_use is not None and found.newest_use is not None:
         yield f"{'used least recently':<22}{_when(found.oldest_use)}"
         yield f"{'used most recently':<22}{_when(found.newest_use)}"
+    yield f"{'served projects':<22}{found.served.files} ({shown_size(found.served.bytes)})"
     yield f"{'partial files':<22}{found.partial.files} ({shown_size(found.partial.bytes)})"
     yield f"{'free on the disk':<22}{shown_size(free)}"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from simple_repository_server.cli.early_signals import as_before, stop_at_once
 from simple_repository_server.cli.streams import open_streams
 
-_ABOUT_CACHE = ("info", "clear", "verify", "prune", "--help", "-h")
+CACHE = "cache"
 
 
 def main() -> None:
@@ -30,5 +30,5 @@ def main() -> None:
 
 
 def is_about_cache(arguments: Sequence[str]) -> bool:
-    """Whether this is the sub-command; `cache` alone is a directory to serve."""
-    return len(arguments) > 1 and arguments[0] == "cache" and arguments[1] in _ABOUT_CACHE
+    """Whether this is the sub-command; a directory of that name is `./cache`."""
+    return arguments[:1] == [CACHE]

@@ -11,6 +11,7 @@ from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
 from simple_repository_server.cli.commands import Command, refuse
 from simple_repository_server.cli.listening import PortTaken
+from simple_repository_server.cli.main import CACHE
 from simple_repository_server.cli.server import serve
 from simple_repository_server.config.load import (
     BadSetting,
@@ -27,6 +28,7 @@ from simple_repository_server.config.settings import (
     DEFAULT_SMALL_FILE_BYTES,
     DEFAULT_STALE_WHILE_REVALIDATE_S,
     FILES,
+    MIN_CACHE_BYTES,
     MIN_MEMORY_BYTES,
     Settings,
 )
@@ -169,9 +171,14 @@ def command(source: tuple[str, ...], **options: Any) -> None:
     arguments they may stand in SRS_SOURCES, with blanks between them. ${NAME} in an address is
     replaced by that environment variable: a place for passwords.
 
-    To look after the cache: 'simple-repository-server cache info', 'clear', 'verify' or 'prune'
-    (see 'simple-repository-server cache --help').
+    To look after the cache: 'simple-repository-server cache', with 'info', 'clear', 'verify',
+    'prune', 'refresh' or 'forget' (see 'simple-repository-server cache --help').
     """
+    if source[:1] == (CACHE,):
+        refuse(
+            f"'{CACHE}' is a command, and comes before all options: simple-repository-server cache "
+            f"--help. To serve a directory of that name, give './{CACHE}'."
+        )
     try:
         settings = Settings(
             sources=load_sources(source, forbidden_means_absent=options["forbidden_means_absent"]),
@@ -185,7 +192,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             shutdown_timeout_s=options["shutdown_timeout"],
             small_file_bytes=parse_size(options["small_files"], option="--small-files"),
             cache=_cache(options),
-            cache_bytes=parse_size(options["cache_size"], option="--cache-size"),
+            cache_bytes=parse_size(
+                options["cache_size"], option="--cache-size", least=MIN_CACHE_BYTES
+            ),
             offline=options["offline"],
             stale_if_error_s=options["stale_if_error"],
             stale_while_revalidate_s=options["stale_while_revalidate"],

@@ -12,6 +12,8 @@ DEFAULT_MEMORY_BYTES = 256 * 1000**2
 MIN_MEMORY_BYTES = 16 * 1000**2
 #: How clients get remote files; the first one by default.
 FILES = ("redirect", "stream", "cache")
+#: Less than that keeps nothing worth it: a number whose unit was forgotten.
+MIN_CACHE_BYTES = 1000**2
 DEFAULT_CACHE_SIZE = f"{DEFAULT_MAX_BYTES // 1000**3}GB"
 DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
 DEFAULT_SHUTDOWN_TIMEOUT_S = 8.0

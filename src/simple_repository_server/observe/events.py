@@ -200,6 +200,18 @@ class CachePruned(Event, frozen=True, kw_only=True, tag="cache_pruned"):
         )
 
 
+class NotCached(Event, frozen=True, kw_only=True, tag="not_cached"):
+    """A file was sent without being kept, as the budget does not allow for it."""
+
+    file: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file and why."""
+        return f"{self.file} is not kept in the cache: {self.reason}"
+
+
 class CacheDamaged(Event, frozen=True, kw_only=True, tag="cache_damaged"):
     """A file in the cache was not what it should be; it was removed, and will be fetched again."""
 

@@ -5,9 +5,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 
+from simple_repository_server.storage.allowance import Allowance
+from simple_repository_server.storage.folder import check_tag
 from simple_repository_server.storage.partial import PartialFile
 
 #: How exact the time of the last use is.
@@ -24,14 +27,15 @@ class FoundBlob(msgspec.Struct, frozen=True):
 
 
 class BlobStore:
-    """Files below `folder`, written by way of `scratch`, on the same file system.
+    """Files below `folder`, written by way of `scratch` beside it, if `allowance` lets them.
 
     Its methods block. The time of a file's last use is its access time, set by hand.
     """
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
+    def __init__(self, folder: Path, scratch: Path, allowance: Allowance | None = None) -> None:
         self.folder = folder
         self._scratch = scratch
+        self._allowance = allowance
 
     def path(self, sha256: str) -> Path:
         """Where the file of that digest lies, if it is here."""
@@ -41,18 +45,27 @@ class BlobStore:
         """The file of that digest, which counts as used now, or None."""
         path = self.path(sha256)
         try:
-            stat = path.stat()
+            stat = path.lstat()
         except OSError:
+            return None
+        if not S_ISREG(stat.st_mode):
             return None
         if abs(now - stat.st_atime) > _TOUCH_S:
             # Of a cache that can be read only, or is another user's, the files are as good.
             with contextlib.suppress(OSError):
-                os.utime(path, ns=(int(now * 1e9), stat.st_mtime_ns))
+                os.utime(path, ns=(int(now * 1e9), stat.st_mtime_ns), follow_symlinks=False)
         return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
-    def create(self) -> PartialFile:
-        """A new file, to be kept once its digest is known."""
-        return PartialFile(self._scratch)
+    def create(self, size: int = 0, *, strict: bool = False) -> PartialFile:
+        """A new file, to be kept once its digest is known; it will have at least `size` bytes.
+
+        With `strict` only if that fits into the budget before anything else is evicted. Raises
+        `OverBudget` or another `OSError`.
+        """
+        file = PartialFile(self._scratch)
+        if self._allowance is not None:
+            file.reserve(self._allowance, size, strict=strict)
+        return file
 
     def keep(self, file: PartialFile, sha256: str) -> FoundBlob:
         """Make the complete file one of the store's. Raises `OSError`."""
@@ -69,8 +82,9 @@ class BlobStore:
             return False
 
     def discard(self, sha256: str) -> None:
-        """Remove the file, if it is here."""
+        """Remove the file, if it is here, and this is a cache of ours."""
         with contextlib.suppress(OSError):
+            check_tag(self.folder.parent)
             self.path(sha256).unlink()
 
     def digests(self) -> Iterator[str]:

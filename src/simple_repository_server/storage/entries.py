@@ -15,6 +15,8 @@ from zlib import crc32
 
 import msgspec
 
+from simple_repository_server.storage.allowance import Allowance
+from simple_repository_server.storage.folder import check_tag
 from simple_repository_server.storage.partial import write_whole
 
 H = TypeVar("H")
@@ -31,15 +33,18 @@ class BrokenEntry(Exception):
 
 
 class EntryStore(Generic[H]):
-    """Entries with heads of the type `head` below `folder`, written by way of `scratch`.
+    """Entries with heads of the type `head` below `folder`, written by way of `scratch` beside it.
 
-    A key is a path of one or more safe names. The methods block; reading never raises, writing
-    raises `OSError`.
+    They are written if `allowance` lets them. A key is a path of one or more safe names. The
+    methods block; reading never raises, writing raises `OSError`.
     """
 
-    def __init__(self, folder: Path, scratch: Path, head: type[H]) -> None:
+    def __init__(
+        self, folder: Path, scratch: Path, head: type[H], allowance: Allowance | None = None
+    ) -> None:
         self.folder = folder
         self._scratch = scratch
+        self._allowance = allowance
         self._decoder = msgspec.json.Decoder(_line_type(head))
 
     def load(self, *key: str) -> tuple[H, bytes] | None:
@@ -70,18 +75,22 @@ class EntryStore(Generic[H]):
         return line.head, line.sha256
 
     def save(self, head: H, body: bytes, *key: str) -> int:
-        """Keep it under the key, in the place of another. How many bytes that takes."""
+        """Keep it under the key, in the place of another. How many bytes that takes.
+
+        Raises `OverBudget` or another `OSError`.
+        """
         said = msgspec.json.encode(_Line(sha256=_sha256(body), size=len(body), head=head))
         parts = b"%08x " % crc32(said), said, b"\n", body
-        return write_whole(self.folder.joinpath(*key), parts, self._scratch)
+        return write_whole(self.folder.joinpath(*key), parts, self._scratch, self._allowance)
 
     def discard(self, *key: str) -> None:
-        """Remove what is under the key, if there is anything."""
-        with contextlib.suppress(OSError):
-            self.folder.joinpath(*key).unlink()
+        """Remove what is under the key, if there is anything, and this is a cache of ours."""
+        self._remove(self.folder.joinpath(*key))
 
     def keys(self, *prefix: str) -> Iterator[tuple[str, ...]]:
-        """The keys that begin with `prefix`, in no order."""
+        """The keys that begin with `prefix`, in no order; none by way of a link."""
+        if self.folder.is_symlink():
+            return
         folder = self.folder.joinpath(*prefix)
         for place, _, names in os.walk(folder):
             below = Path(place).relative_to(self.folder).parts
@@ -103,9 +112,13 @@ class EntryStore(Generic[H]):
         try:
             return self._parse(line, body)
         except BrokenEntry:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            self._remove(path)
             return None
+
+    def _remove(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            check_tag(self.folder.parent)
+            path.unlink()
 
     def _parse(self, line: bytes, body: bytes) -> tuple[H, bytes]:
         try:

@@ -8,10 +8,14 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+
+from simple_repository_server.storage.allowance import Allowance, Reservation
+from simple_repository_server.storage.folder import make_private
 
 _SUFFIX = ".partial"
 #: The system takes no more parts in one call.
@@ -29,9 +33,11 @@ class PartialFile:
     """
 
     _descriptor = -1
+    _reservation: Reservation | None = None
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        self._top = folder.parent
+        make_private(folder, self._top)
         self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -40,8 +46,26 @@ class PartialFile:
             self.close()
             raise
 
+    def reserve(self, allowance: Allowance, size: int, *, strict: bool = False) -> None:
+        """Write only what is allowed; it will be `size` bytes, or more.
+
+        Raises `OverBudget` or another `OSError`, and is closed then.
+        """
+        try:
+            self._reservation = allowance.reserve(size, strict=strict)
+        except OSError:
+            self.close()
+            raise
+
+    def expect(self, size: int) -> None:
+        """It will be `size` bytes in all. Raises as `reserve`, and stays as it is then."""
+        if self._reservation is not None:
+            self._reservation.grow(size)
+
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write the chunks at the end, all of them."""
+        if self._reservation is not None:
+            self._reservation.write(sum(map(len, chunks)))
         rest = deque(memoryview(chunk) for chunk in chunks)
         while rest:
             count = os.writev(self._descriptor, list(islice(rest, _MOST_AT_ONCE)))
@@ -60,17 +84,21 @@ class PartialFile:
             os.fdatasync(self._descriptor)
         for attempt in reversed(range(_ATTEMPTS)):
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(path.parent, self._top)
                 self.path.replace(path)
                 break
             except (FileNotFoundError, FileExistsError):
-                # Somebody may be removing empty folders at this moment.
-                if not attempt:
+                # Somebody may be removing empty folders at this moment, or all of the cache.
+                if not attempt or not self.path.exists():
                     raise
+        if self._reservation is not None:
+            self._reservation.end(kept=True)
         return os.fstat(self._descriptor)
 
     def close(self) -> None:
         """Close it; remove it if it was not kept."""
+        if self._reservation is not None:
+            self._reservation.end()
         if self._descriptor < 0:
             return
         with contextlib.suppress(OSError):
@@ -82,15 +110,19 @@ class PartialFile:
     __del__ = close
 
 
-def write_whole(path: Path, parts: Iterable[bytes], scratch: Path) -> int:
+def write_whole(
+    path: Path, parts: Sequence[bytes], scratch: Path, allowance: Allowance | None = None
+) -> int:
     """Write a small file at once: whoever reads it meanwhile finds the old one or the new one.
 
     Not for what could not be told from garbage after a power cut. Returns its size. Raises
-    `OSError`.
+    `OSError`, also where the allowance does not let it.
     """
     file = PartialFile(scratch)
     try:
-        file.append(list(parts))
+        if allowance is not None:
+            file.reserve(allowance, sum(map(len, parts)))
+        file.append(parts)
         return file.keep(path, synced=False).st_size
     finally:
         file.close()
@@ -107,17 +139,20 @@ def remove_abandoned(folder: Path, now: float) -> int:
 
 
 def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
-    """What crashed processes left in `folder`, with its size."""
+    """What crashed processes left in `folder`, with its size; nothing by way of a link."""
+    if folder.is_symlink():
+        return
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
-                stat = entry.stat()
-                if abs(now - stat.st_mtime) >= _YOUNG_S and not _is_locked(entry.path):
-                    yield Path(entry.path), stat.st_size
+                status = entry.stat(follow_symlinks=False)
+                old = abs(now - status.st_mtime) >= _YOUNG_S
+                if old and stat.S_ISREG(status.st_mode) and not _is_locked(entry.path):
+                    yield Path(entry.path), status.st_size
 
 
 def _is_locked(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDWR)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

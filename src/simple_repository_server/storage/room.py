@@ -29,11 +29,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 def walk(*folders: Path, now: float) -> Iterator[Kept]:
-    """All files below the folders, in no order. Slow on purpose, if there are many.
+    """All files below the folders, in no order, but none by way of a link. Slow on purpose.
 
     A time far in the future is none: it was set by a clock that has been set back since.
     """
-    waiting = [str(folder) for folder in folders]
+    waiting = [str(folder) for folder in folders if not folder.is_symlink()]
     seen = 0
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
@@ -65,17 +65,24 @@ def used_by_time(kept: Iterable[Kept]) -> Mapping[int, int]:
     return used
 
 
-def too_old(
-    used: Mapping[int, int], *, max_bytes: int, now: float, low: float = _LOW
-) -> tuple[int, int]:
-    """What to remove so that the rest fits.
+def goal(total: int, *, max_bytes: int, lacking: int = 0) -> int:
+    """To how many bytes to bring down what is kept.
+
+    If it is too much, to nine tenths of `max_bytes`, so that this is not needed all the time. Where
+    the disk is full, by so much as we are `lacking`; a tenth at a time, as it may be others who
+    filled it.
+    """
+    wanted = int(max_bytes * _LOW) if total > max_bytes else total
+    return min(wanted, total - min(max(0, lacking), total // 10))
+
+
+def too_old(used: Mapping[int, int], *, max_bytes: int, now: float) -> tuple[int, int]:
+    """What to remove so that the rest has no more than `max_bytes`.
 
     That is all of the slots before the first number, and of that slot itself as many bytes as the
-    second number says. It is brought down to nine tenths (`low`) of `max_bytes`, so that this is
-    not needed all the time. What was used just now stays: it may be on its way to a client.
+    second number says. What was used just now stays: it may be on its way to a client.
     """
-    total = sum(used.values())
-    surplus = total - int(max_bytes * low) if total > max_bytes else 0
+    surplus = sum(used.values()) - max_bytes
     newest = _slot(now - _IN_USE_S)
     for slot in sorted(used):
         if surplus <= 0 or slot >= newest:

@@ -1,0 +1,87 @@
+"""Names of projects are private: nobody but its owner sees what lies in a cache."""
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.metadata import MetadataStore
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.sources.http import HttpRepository
+from simple_repository_server.storage.folder import PARTS, claim
+from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.transforms.metadata import MetadataInjectorRepository
+
+pytestmark = pytest.mark.anyio
+
+FOO = ProjectName("foo")
+WHEEL = build_wheel("foo", "1.0", files={"data": os.urandom(100_000)})
+
+
+@pytest.fixture(autouse=True)
+def _generous_umask() -> object:
+    """Files would be readable by all, were it for the environment."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def _open_to_others(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+
+
+@pytest.mark.parametrize("made_before", [True, False])
+async def test_all_that_is_written_is_private(
+    upstream: Upstream, tmp_path: Path, made_before: bool
+) -> None:
+    """Of every kind, also in a folder that its operator has opened to all."""
+    publish_json(upstream, [WHEEL], metadata=False)
+    folder = tmp_path / "cache"
+    if made_before:
+        folder.mkdir(mode=0o755)
+    disk = DiskCache(folder)
+    source = FileCacheRepository(HttpRepository(upstream.simple, cache=disk), FileCache(disk))
+    async with MetadataInjectorRepository(source, store=MetadataStore(disk)) as repository:
+        for name in (WHEEL.filename, f"{WHEEL.filename}.metadata"):
+            async with (await repository.get_resource(FOO, FileName(name))).open() as body:
+                assert [chunk async for chunk in body.chunks]
+        async with asyncio.timeout(5):
+            while not (folder / "served").exists():  # noqa: ASYNC110 - it is on a disk
+                await asyncio.sleep(0.01)
+    made = {path.name for path in folder.iterdir()}
+    assert {"files", "pages", "metadata", "served", "partial"} <= made
+    assert _open_to_others(folder) == []
+    assert stat.S_IMODE(folder.stat().st_mode) == (0o755 if made_before else 0o700)
+
+
+async def test_a_cache_of_before_is_closed(tmp_path: Path) -> None:
+    """At the start of a server; its folder itself stays as its operator made it."""
+    folder = tmp_path / "cache"
+    claim(folder)
+    folder.chmod(0o755)
+    for name in PARTS:
+        (folder / name).mkdir(mode=0o755)
+    (folder / "pages" / "private").mkdir(mode=0o755)
+    async with DiskCache(folder):
+        pass
+    modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in PARTS}
+    assert modes == dict.fromkeys(PARTS, 0o700)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+async def test_a_folder_of_somebody_else_keeps_its_modes(tmp_path: Path) -> None:
+    """Without our tag nothing is closed, either."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "files").mkdir(mode=0o755)
+    with pytest.raises(Exception, match="no cache"):
+        async with DiskCache(folder):
+            pass
+    assert stat.S_IMODE((folder / "files").stat().st_mode) == 0o755

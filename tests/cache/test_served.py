@@ -1,0 +1,75 @@
+"""Notes of which projects have files: bounded by what is there, and by the budget."""
+
+import hashlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.served import ServedNotes
+from simple_repository_server.storage.folder import claim
+
+DIGESTS = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(2_000)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskCache:
+    """An empty cache of 1 MB."""
+    disk = DiskCache(tmp_path / "cache", max_bytes=1_000_000)
+    claim(disk.folder)
+    return disk
+
+
+def test_eviction_forgets_notes_of_files_that_are_gone(disk: DiskCache) -> None:
+    """A line without its file goes, a file without lines, too; what is there stays noted."""
+    notes = ServedNotes(disk.served)
+    path = disk.files.path(DIGESTS[0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    for digest in DIGESTS[:10]:
+        notes.add("some", digest)
+        notes.add(f"gone-{digest[:5]}", DIGESTS[11])
+    disk.prune()
+    assert notes.names() == ["some"]
+    assert notes.of("some") == {DIGESTS[0]}
+
+
+def test_notes_have_a_part_of_the_budget(disk: DiskCache) -> None:
+    """Any number of projects that claim one file take no more than a twentieth."""
+    notes = ServedNotes(disk.served)
+    path = disk.files.path(DIGESTS[0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    for number in range(100):
+        notes.add(f"p{number}", DIGESTS[0])
+        os.utime(disk.served / f"p{number}", (1000 + 100 * number,) * 2)
+    disk.prune()
+    assert 0 < len(notes.names()) <= 12
+    assert "p99" in notes.names()
+
+
+def test_what_is_added_meanwhile_is_not_lost(disk: DiskCache) -> None:
+    """Noted by one while another takes lines out, it is there in the end."""
+    notes = ServedNotes(disk.served)
+    stop = threading.Event()
+
+    def correct() -> None:
+        while not stop.is_set():
+            try:
+                notes.keep("foo", lambda digest: digest in wanted)
+            except FileNotFoundError:
+                time.sleep(0.001)
+
+    wanted = set(DIGESTS[::2])
+    thread = threading.Thread(target=correct)
+    thread.start()
+    try:
+        for digest in DIGESTS[:400]:
+            notes.add("foo", digest)
+    finally:
+        stop.set()
+        thread.join()
+    assert notes.of("foo") >= set(DIGESTS[:400:2])

@@ -1,0 +1,105 @@
+"""What a cache may still write: the decision as a table, and who has to give back what."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from simple_repository_server.storage.allowance import (
+    Allowance,
+    OverBudget,
+    Usage,
+    free_for_cache,
+    refusal,
+)
+from simple_repository_server.storage.partial import PartialFile
+
+MB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("kept", "in_flight", "free", "more", "strict", "said"),
+    [
+        (0, 0, sys.maxsize, 5 * MB, True, ""),
+        (0, 0, sys.maxsize, 5 * MB + 1, False, "more than half"),
+        (0, 3 * MB, sys.maxsize, 2 * MB, True, ""),
+        (0, 3 * MB, sys.maxsize, 2 * MB + 1, False, "too much at once"),
+        (9 * MB, 0, sys.maxsize, MB, True, ""),
+        (9 * MB, 0, sys.maxsize, MB + 1, True, "has its 10.0 MB"),
+        (9 * MB, 0, sys.maxsize, MB + 1, False, ""),
+        (13 * MB, 0, sys.maxsize, MB // 3, False, ""),
+        (13 * MB, 0, sys.maxsize, MB // 3 + 1, False, "has its 10.0 MB"),
+        (0, 0, MB, MB, True, ""),
+        (0, 0, MB, MB + 1, False, "No space left"),
+    ],
+)
+def test_what_may_be_written(
+    kept: int, in_flight: int, free: int, more: int, strict: bool, said: str
+) -> None:
+    """Up to half in flight, a third over the budget for a while, and what the disk has."""
+    usage = Usage(kept=kept, in_flight=in_flight, free=free)
+    found = refusal(usage, more, max_bytes=10 * MB, strict=strict)
+    assert (found is None) == (not said)
+    assert said in str(found)
+    assert isinstance(found, OverBudget) == bool(said and "space" not in said)
+
+
+@pytest.fixture
+def allowance(tmp_path: Path) -> Allowance:
+    """A budget of 1 MB, of which nothing is used."""
+    return Allowance(tmp_path, tmp_path / "partial", MB)
+
+
+def test_a_file_gives_back_what_it_reserved(allowance: Allowance, tmp_path: Path) -> None:
+    """However it ends: given up, kept, or refused at its beginning."""
+    for ending in ("given up", "kept"):
+        file = PartialFile(tmp_path / "partial")
+        file.reserve(allowance, 300_000)
+        file.append([bytes(1000)])
+        assert allowance.in_flight() == 300_000
+        if ending == "kept":
+            file.keep(tmp_path / "files" / "x")
+            assert allowance.in_flight() == 0, "before it is closed"
+        file.close()
+        assert allowance.in_flight() == 0
+    with pytest.raises(OverBudget):
+        PartialFile(tmp_path / "partial").reserve(allowance, 600_000)
+    assert allowance.in_flight() == 0
+    assert not list((tmp_path / "partial").iterdir())
+    allowance.reserve(500_000, strict=True).end()
+    allowance.measured(MB)
+    with pytest.raises(OverBudget):
+        allowance.reserve(1, strict=True)
+
+
+def test_what_others_write_counts(allowance: Allowance, tmp_path: Path) -> None:
+    """A file of another process takes of what may be in flight; our own is not counted twice."""
+    own = PartialFile(tmp_path / "partial")
+    own.reserve(allowance, 200_000)
+    own.append([bytes(100_000)])
+    other = tmp_path / "partial" / "other.partial"
+    other.write_bytes(bytes(100_000))
+    assert allowance.in_flight() == 300_000
+    with pytest.raises(OverBudget, match="too much at once"):
+        allowance.reserve(200_001)
+    allowance.reserve(200_000).end()
+    own.close()
+
+
+def test_what_grows_is_stopped(allowance: Allowance, tmp_path: Path) -> None:
+    """A file whose size nobody knew is refused before it is too large, not after."""
+    file = PartialFile(tmp_path / "partial")
+    file.reserve(allowance, 0)
+    with pytest.raises(OverBudget):
+        for _ in range(100):
+            file.append([bytes(30_000)])
+    assert file.path.stat().st_size == 480_000
+    file.close()
+
+
+def test_a_part_of_the_disk_stays_free(tmp_path: Path) -> None:
+    """Not all that is free may be taken."""
+    import shutil
+
+    free = shutil.disk_usage(tmp_path).free
+    assert free_for_cache(tmp_path) < free or free_for_cache(tmp_path) == 0
