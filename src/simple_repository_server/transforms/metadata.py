@@ -173,7 +173,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         return msgspec.structs.replace(page, files=files)
 
     def _announced(self, project: ProjectName, file: File) -> File:
-        if not file.is_wheel:
+        if not file.is_wheel or file.inspected:
             return file
         note = self._notes.get(_key(project, file))
         announcement: object = file.core_metadata or True
@@ -272,7 +272,7 @@ class MetadataInjectorRepository(RepositoryContainer):
 def _wheel_of(page: ProjectPage, filename: FileName) -> File | None:
     """The wheel whose metadata has that name; None if it is up to the source what that is."""
     file = page.find(filename.described)
-    if file is None or not file.is_wheel or page.find(filename) is not None:
+    if file is None or not file.is_wheel or file.inspected or page.find(filename) is not None:
         return None
     return file
 
