@@ -209,7 +209,7 @@ class LocalRepository(Repository):
         files = await asyncio.to_thread(identities, found, root)
         kept = self._pages.get(project)
         made_of = kept.made_of if kept is not None else None
-        if kept is None or not kept.is_settled or made_of is None or made_of.identities != files:
+        if kept is None or made_of is None or not kept.holds(found, files):
             inspected = await self._inspected(found, files, made_of, root)
             page = make_page(project, inspected)
             if kept is not None and kept.page.files == page.files:

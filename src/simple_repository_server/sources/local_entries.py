@@ -66,6 +66,15 @@ def read_entry(
     return distribution.project, Found(filename, entry.path, is_link, has_sidecar)
 
 
+def is_folder_link(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to a folder, or to one that is away: to nothing, by no file's name."""
+    if not entry.is_symlink() or entry.is_file():
+        return False
+    return entry.is_dir() or not (
+        entry.name.endswith(_PASSED_OVER) or parse_distribution(entry.name)
+    )
+
+
 def shown_path(path: str) -> str:
     """The path as text, also where it has bytes in it that are none."""
     return path.encode("utf-8", "backslashreplace").decode()

@@ -49,11 +49,14 @@ class LocalPage(msgspec.Struct):
     #: Those of the files that were asked for.
     resources: dict[FileName, PathResource] = msgspec.field(default_factory=dict)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether it holds as long as the files stay what they are."""
-        return not self.made_of.withheld and all(
-            one.path in self.made_of.facts for one in self.made_of.found
+    def holds(self, found: tuple[Found, ...], identities: Mapping[str, FileIdentity]) -> bool:
+        """Whether it would be the same if it were made now, of these files."""
+        made_of = self.made_of
+        return (
+            not made_of.withheld
+            and made_of.found == found
+            and made_of.identities == identities
+            and all(one.path in made_of.facts for one in found)
         )
 
     def resource(self, filename: FileName) -> PathResource:

@@ -6,6 +6,7 @@ is in the file. Everything here blocks.
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -51,14 +52,39 @@ def read_sidecars(
     """
     sidecars = {}
     for one in found:
+        if not one.has_sidecar:
+            continue
         identity, of = identities.get(one.sidecar), identities.get(one.path)
-        if identity is None or of is None:
+        if identity is None:
+            _tell_unusable(one.sidecar, root, reports)
+            continue
+        if of is None:
             continue
         known = before.get(one.path)
         if known is None or (known.identity, known.of) != (identity, of):
             known = _read(one, identity, of, root, reports)
         sidecars[one.path] = known
     return sidecars
+
+
+def _tell_unusable(path: str, root: str, reports: Reports) -> None:
+    """Say what is wrong with what is there by its name, but is no regular file."""
+    try:
+        read_content(path, root)
+    except FileNotFoundError:
+        if Path(path).is_symlink():
+            reports.skipped(path, "the symlink leads nowhere")
+    except OSError as error:
+        _tell_error(path, error, reports)
+    except Malformed:
+        return  # it has come to be a file meanwhile
+
+
+def _tell_error(path: str, error: OSError, reports: Reports) -> None:
+    reason = (error.strerror or "error").lower()
+    reports.skipped(
+        path, reason if isinstance(error, LeadsOut) else f"it cannot be read ({reason})"
+    )
 
 
 def read_content(path: str, root: str) -> bytes:
@@ -81,11 +107,8 @@ def _read(
     try:
         wait_for_tick(identity.mtime_ns)
         content = read_content(found.sidecar, root)
-    except LeadsOut:
-        reports.skipped(found.sidecar, "the symlink leads out of the directory")
-        return unused
     except OSError as error:
-        reports.skipped(found.sidecar, f"it cannot be read ({(error.strerror or 'error').lower()})")
+        _tell_error(found.sidecar, error, reports)
         return unused
     except Malformed as error:
         reports.skipped(found.sidecar, str(error))

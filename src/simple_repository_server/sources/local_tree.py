@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.distributions.filenames import parse_distribution
 from simple_repository_server.names import METADATA_SUFFIX, ProjectName, sorted_unique
 from simple_repository_server.sources.local_entries import (
     Found,
     Skipped,
     claimed_by_folder,
+    is_folder_link,
     read_entry,
     shown_path,
 )
@@ -221,7 +221,7 @@ def _sort(
             into.has_marker = True
         elif entry.name.startswith("."):
             continue
-        elif entry.is_dir(follow_symlinks=False) or (folder == root and _is_folder_link(entry)):
+        elif entry.is_dir(follow_symlinks=False) or (folder == root and is_folder_link(entry)):
             _sort_folder(entry, root, folder, known, into)
         else:
             read = read_entry(entry, root, has_sidecar=has_sidecar)
@@ -246,10 +246,3 @@ def _sort_folder(
         into.skipped.append(Skipped(shown_path(entry.path), reason))
     elif entry.name not in _SYSTEM_FOLDERS:
         into.subfolders.append(entry.path)
-
-
-def _is_folder_link(entry: os.DirEntry[str]) -> bool:
-    """A link to a folder, or to nothing where no distribution would be: to one that is away."""
-    if not entry.is_symlink() or entry.is_file():
-        return False
-    return entry.is_dir() or parse_distribution(entry.name) is None

@@ -31,7 +31,7 @@ def is_corrupt(error: Exception) -> bool:
 
 def is_busy(error: Exception) -> bool:
     """Whether what failed may work later, as another process uses the file just now."""
-    return _code(error) in _BUSY
+    return isinstance(error, BlockingIOError) or _code(error) in _BUSY
 
 
 def _code(error: Exception) -> int:
@@ -77,7 +77,8 @@ def open_file(path: Path, prepare: Prepare) -> DatabaseFile:
 def _open(path: Path, prepare: Prepare, lock: int) -> sqlite3.Connection:
     deadline = time.monotonic() + _REPLACED_S
     while True:
-        _acquire(lock, fcntl.LOCK_SH, deadline)
+        if not _share(lock, deadline):
+            return _connect_private(path, prepare)
         try:
             return _connect_private(path, prepare)
         except sqlite3.DatabaseError as error:
@@ -104,16 +105,22 @@ def _replace(path: Path, prepare: Prepare, lock: int) -> bool:
     return True
 
 
-def _acquire(lock: int, kind: int, deadline: float) -> None:
+def _share(lock: int, deadline: float) -> bool:
+    """Whether the lock is held now: False where the file system has none, and nothing is replaced.
+
+    Raises `BlockingIOError` when others take too long to replace the file.
+    """
     while True:
         try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_POLL_S)
+        except OSError:
+            return False
         else:
-            return
+            return True
 
 
 def _connect_private(path: Path, prepare: Prepare) -> sqlite3.Connection:
