@@ -18,8 +18,9 @@ from simple_repository_server import (
 )
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.observe.events import Event, SourceFailed, SourceRecovered
+from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_root import judge
-from simple_repository_server.sources.local_tree import Found, Listing
+from simple_repository_server.sources.local_tree import Listing
 from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.testing.distributions import build_wheel
 from tests.local_tree import FOO, put, skipped, soon
@@ -137,19 +138,20 @@ async def test_a_folder_that_is_being_replaced_claims_its_name(folder: Path) -> 
     done = threading.Event()
 
     def replace() -> None:
-        while not done.is_set():
+        while not done.wait(0.05):
             put(folder / ".new", WHEEL)
             (folder / "foo").rename(folder / ".old")
-            done.wait(0.1)
+            done.wait(0.05)
             (folder / ".new").rename(folder / "foo")
             shutil.rmtree(folder / ".old")
 
     replacing = threading.Thread(target=replace)
-    replacing.start()
+    seen: set[str] = set()
+    now = 1e9
     try:
-        seen = set()
-        now = 1e9
         async with _before_a_public_index(folder, clock=lambda: now) as repository:
+            await repository.get_project_list()
+            replacing.start()
             for _ in range(150):
                 now += 1  # each time it is looked at anew
                 seen.update(
@@ -211,7 +213,7 @@ def _emptied(folder: Path) -> None:
 
 
 async def test_a_directory_that_never_had_anything_is_empty(tmp_path: Path) -> None:
-    """Nothing is wrong with an empty directory, today or after a restart, until it had something."""
+    """Nothing is wrong with an empty directory, also after a restart, until it had something."""
     for _ in range(2):
         store = DigestStore(tmp_path / "digests.sqlite")
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -223,7 +225,7 @@ async def test_a_directory_that_never_had_anything_is_empty(tmp_path: Path) -> N
 async def test_a_directory_that_is_suddenly_empty_is_unavailable(
     folder: Path, tmp_path: Path
 ) -> None:
-    """It fails closed, says so once and what to do, also after a restart, until it has something."""
+    """It fails closed, says once what to do, also after a restart, until it has something."""
     put(folder / "foo", WHEEL)
     events: list[Event] = []
     for run in range(2):
@@ -272,7 +274,7 @@ async def test_a_directory_that_is_empty_on_purpose_is_empty(folder: Path, tmp_p
 
 
 async def test_another_disk_in_its_place_has_to_have_files(tmp_path: Path) -> None:
-    """What is mounted, or not, where the projects were is not believed for an empty folder in it."""
+    """What is mounted where the projects were is not believed for an empty folder in it."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system to try it on")
