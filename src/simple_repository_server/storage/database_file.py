@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_BUSY_S = 5.0
+_BUSY_S = 2.0
 #: How long others may take to replace, or let go of, a corrupt file.
 _REPLACED_S = 5.0
 _POLL_S = 0.02

@@ -198,6 +198,8 @@ def _text(path: str) -> str:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables, alone: of processes that start together one makes them for all."""
+    connection.execute("begin immediate")
     (version,) = connection.execute("pragma user_version").fetchone()
     if version != _SCHEMA_VERSION:
         connection.execute("drop table if exists files")
