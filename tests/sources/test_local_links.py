@@ -8,7 +8,7 @@ import pytest
 from simple_repository_server import FileName, LocalRepository
 from simple_repository_server.errors import ResourceNotFound, SourceUnavailable
 from simple_repository_server.observe.events import Event
-from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath
+from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.web.open_files import OpenFiles
 from tests.local_tree import FOO, content_of, put, skipped, soon
@@ -130,3 +130,14 @@ def test_opening_asks_where_the_descriptor_leads(folder: Path, tmp_path: Path) -
             stat_beneath(f"{root}/{path}", root)
     with pytest.raises(OSError, match="no regular file"):
         open_regular(root)
+
+
+def test_what_was_changed_just_now_is_read_a_tick_later(tmp_path: Path) -> None:
+    """So that a further change shows in its modification time, and is not taken for this one."""
+    path = tmp_path / "file"
+    for _ in range(5):
+        path.write_bytes(b"")
+        written_ns = path.stat().st_mtime_ns
+        wait_for_tick(written_ns)
+        path.write_bytes(b"")
+        assert path.stat().st_mtime_ns - written_ns >= 10_000_000
