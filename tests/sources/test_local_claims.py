@@ -1,6 +1,7 @@
 """A local directory does not give its private names away, whatever became of their files."""
 
 import asyncio
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -85,11 +86,13 @@ CLAIMS: dict[str, Callable[[Path], object]] = {
     "a wheel without a version": lambda folder: put(folder, WHEEL, "foo.whl"),
     "an sdist without a version": lambda folder: put(folder, WHEEL, "any/foo.tar.gz"),
     "a file being written": lambda folder: put(folder, WHEEL, f"{WHEEL.filename}.part"),
+    "a name that is no text": lambda folder: put(folder, WHEEL, "foo-1.0\udcff.tar.gz"),
+    "a pipe": lambda folder: os.mkfifo(folder / "foo-1.0.tar.gz"),
     "a name nobody can ask for": lambda folder: put(folder, WHEEL, "foo-1.0\n-py3-none-any.whl"),
 }
 
 
-@pytest.mark.parametrize("what", [name for name in CLAIMS if name != "a name nobody can ask for"])
+@pytest.mark.parametrize("what", CLAIMS)
 async def test_a_claimed_name_is_a_page_without_files(folder: Path, what: str) -> None:
     """Never somebody else's package, though there is nothing of it that can be served."""
     CLAIMS[what](folder)

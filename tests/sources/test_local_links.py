@@ -112,7 +112,7 @@ async def test_the_digest_of_what_is_outside_is_not_taken(folder: Path, tmp_path
     events: list[Event] = []
     async with LocalRepository(folder, emit=events.append) as repository:
         assert (await repository.get_project_page(FOO)).files == ()
-    assert [name for name, _ in skipped(events)] == ["hop", NAME] or skipped(events)
+    assert NAME in [name for name, _ in skipped(events)]
 
 
 def test_opening_asks_where_the_descriptor_leads(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -170,7 +170,7 @@ class LocalRepository(Repository):
         except SourceUnavailable:
             return
         found = [one for files in listing.files.values() for one in files]
-        files = await asyncio.to_thread(identities, found, listing.root)
+        files = await asyncio.to_thread(identities, found, listing.root, self._reports)
         await self._inspector.inspect_all(_of(found, files), listing.root)
 
     # --- a page ----------------------------------------------------------------------------------
@@ -206,15 +206,16 @@ class LocalRepository(Repository):
 
     async def _make(self, project: ProjectName, found: tuple[Found, ...], root: str) -> LocalPage:
         now = self._clock()
-        files = await asyncio.to_thread(identities, found, root)
+        files = await asyncio.to_thread(identities, found, root, self._reports)
         kept = self._pages.get(project)
-        made_of = kept.made_of if kept is not None else None
-        if kept is None or made_of is None or not kept.holds(found, files):
-            inspected = await self._inspected(found, files, made_of, root)
+        if kept is None or not kept.holds(found, files):
+            before = kept.sidecars if kept is not None else {}
+            inspected = await self._inspected(found, files, before, root)
             page = make_page(project, inspected)
             if kept is not None and kept.page.files == page.files:
                 page = kept.page
-            kept = LocalPage(page, inspected, root, now)
+            settled, sidecars = inspected.is_settled, inspected.sidecars
+            kept = LocalPage(page, found, files, sidecars, settled, root, now)
             self._tell_problems(project, inspected)
             self._pages.put(project, kept, page.weight + _RESOURCE_BYTES * len(files))
         kept.looked_at = now
@@ -224,15 +225,14 @@ class LocalRepository(Repository):
         self,
         found: tuple[Found, ...],
         files: dict[str, FileIdentity],
-        before: Inspected | None,
+        before: Mapping[str, Sidecar],
         root: str,
     ) -> Inspected:
         facts = await self._inspector.facts(_of(found, files), root)
         sidecars: dict[str, Sidecar] = {}
         if any(one.has_sidecar for one in found):
-            known = before.sidecars if before is not None else {}
             sidecars = await asyncio.to_thread(
-                read_sidecars, found, files, known, root, self._reports
+                read_sidecars, found, files, before, root, self._reports
             )
         held = frozenset[str]()
         if any(known.problem is not None for known in facts.values()):
@@ -245,7 +245,7 @@ class LocalRepository(Repository):
             if one.path in inspected.withheld:
                 self._reports.skipped(one.path, STILL_WRITTEN)
             elif facts is None:
-                continue  # the inspector says why
+                continue  # who looked at it says why
             elif facts.problem is None or inspected.has_sidecar(one.path):
                 self._reports.forget(one.path)
             else:

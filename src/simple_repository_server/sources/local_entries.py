@@ -80,8 +80,8 @@ def shown_path(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def claimed_by_folder(name: str) -> ProjectName | None:
-    """The project whose folder that would be, directly below the root; None if of none."""
+def named_project(name: str) -> ProjectName | None:
+    """The project of that name, however it is spelt; None if none can have it."""
     try:
         return ProjectName(name)
     except InvalidName:
@@ -101,10 +101,7 @@ def _claimed_by_odd_name(name: str) -> ProjectName | None:
     suffix = next(suffix for suffix in DISTRIBUTION_SUFFIXES if name.endswith(suffix))
     parts = name.removesuffix(suffix).split("-")
     count = next((n for n, part in enumerate(parts) if n and parse_version(part)), len(parts))
-    try:
-        return ProjectName("-".join(parts[:count]))
-    except InvalidName:
-        return None
+    return named_project("-".join(parts[:count])) or named_project(parts[0])
 
 
 def _leads_astray(path: str, root: str) -> str:

@@ -126,7 +126,7 @@ class Inspector:
         except FileNotFoundError:
             return None
         except LeadsOut:
-            self._reports.skipped(path, "it leads out of the directory")
+            self._reports.skipped(path, LEADS_OUT)
             return None
         except OSError as error:
             reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
@@ -141,6 +141,7 @@ class Inspector:
         return facts
 
 
+LEADS_OUT = "it leads out of the directory"
 #: Why a file is not shown that changes while it is read, or is not there to its end.
 STILL_WRITTEN = "it is still being written, as it seems; it is shown as soon as it is whole"
 
@@ -166,16 +167,25 @@ def inspect(file: BinaryIO, filename: str, stopping: threading.Event) -> Facts |
     return Facts(sha256=sha256, metadata_sha256=digest, requires_python=requires_python(metadata))
 
 
-def identities(files: Iterable[Found], root: str) -> dict[str, FileIdentity]:
+def identities(files: Iterable[Found], root: str, reports: Reports) -> dict[str, FileIdentity]:
     """The identities of those of the files, and of their metadata files, that are there; blocks.
 
-    A link counts only while it leads to a regular file below `root`.
+    What is there, but is no regular file below `root`, is reported.
     """
     found = {}
     for one in files:
-        identity = _beneath(one.path, root) if one.is_link else _identity_at(one.path)
-        if identity is not None:
-            found[one.path] = identity
+        try:
+            state = stat_beneath(one.path, root) if one.is_link else os.stat(one.path)  # noqa: PTH116 - called for each file, often
+        except LeadsOut:
+            reports.skipped(one.path, LEADS_OUT)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                reports.skipped(one.path, f"it cannot be read ({(error.strerror or '').lower()})")
+        else:
+            if stat.S_ISREG(state.st_mode):
+                found[one.path] = identity_of(one.path, state)
+            else:
+                reports.skipped(one.path, "it is no regular file")
         if one.has_sidecar and (identity := _identity_at(one.sidecar)):
             found[one.sidecar] = identity
     return found
@@ -187,10 +197,3 @@ def _identity_at(path: str) -> FileIdentity | None:
     except OSError:
         return None
     return identity_of(path, state) if stat.S_ISREG(state.st_mode) else None
-
-
-def _beneath(path: str, root: str) -> FileIdentity | None:
-    try:
-        return identity_of(path, stat_beneath(path, root))
-    except OSError:
-        return None

@@ -34,6 +34,11 @@ class Inspected(msgspec.Struct, frozen=True):
     #: Paths of files that are withheld, as they are still being written.
     withheld: frozenset[str]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is known, as long as the files stay what they are."""
+        return not self.withheld and all(one.path in self.facts for one in self.found)
+
     def has_sidecar(self, path: str) -> bool:
         """Whether a metadata file beside it is used."""
         return uses(self.sidecars, path)
@@ -43,7 +48,10 @@ class LocalPage(msgspec.Struct):
     """A page, what it is made of, and when that was looked at."""
 
     page: ProjectPage
-    made_of: Inspected
+    found: tuple[Found, ...]
+    identities: Mapping[str, FileIdentity]
+    sidecars: Mapping[str, Sidecar]
+    is_settled: bool
     root: str
     looked_at: float
     #: Those of the files that were asked for.
@@ -51,13 +59,7 @@ class LocalPage(msgspec.Struct):
 
     def holds(self, found: tuple[Found, ...], identities: Mapping[str, FileIdentity]) -> bool:
         """Whether it would be the same if it were made now, of these files."""
-        made_of = self.made_of
-        return (
-            not made_of.withheld
-            and made_of.found == found
-            and made_of.identities == identities
-            and all(one.path in made_of.facts for one in found)
-        )
+        return self.is_settled and self.found == found and self.identities == identities
 
     def resource(self, filename: FileName) -> PathResource:
         """The file of that name, the same object each time. Raises `ResourceNotFound`."""
@@ -66,7 +68,7 @@ class LocalPage(msgspec.Struct):
             file = self.page.find(filename)
             if file is None:
                 raise ResourceNotFound(self.page.name, filename)
-            identity = self.made_of.identities[file.url]
+            identity = self.identities[file.url]
             known = self.resources[filename] = PathResource(
                 Path(file.url),
                 size=identity.size,
@@ -86,8 +88,7 @@ class LocalPage(msgspec.Struct):
 
     def sidecar_of(self, file: File) -> str | None:
         """The path of the metadata file that is used for the file, or None."""
-        used = self.made_of.has_sidecar(file.url)
-        return file.url + METADATA_SUFFIX if used else None
+        return file.url + METADATA_SUFFIX if uses(self.sidecars, file.url) else None
 
 
 def uses(sidecars: Mapping[str, Sidecar], path: str) -> bool:

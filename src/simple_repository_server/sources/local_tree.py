@@ -16,8 +16,8 @@ from simple_repository_server.names import METADATA_SUFFIX, ProjectName, sorted_
 from simple_repository_server.sources.local_entries import (
     Found,
     Skipped,
-    claimed_by_folder,
     is_folder_link,
+    named_project,
     read_entry,
     shown_path,
 )
@@ -51,16 +51,11 @@ class Listing(msgspec.Struct, frozen=True):
         return sorted_unique(name for name, found in self.files.items() if found)
 
 
-class _State(msgspec.Struct, frozen=True):
-    """Which folder it is, and when it was changed last."""
-
+class _Folder(msgspec.Struct):
+    #: Which folder it is, when it was changed last, and when it was listed.
     device: int
     inode: int
     mtime_ns: int
-
-
-class _Folder(msgspec.Struct):
-    state: _State
     listed_at_ns: int
     found: list[tuple[ProjectName, Found]] = []
     subfolders: list[str] = []
@@ -69,8 +64,25 @@ class _Folder(msgspec.Struct):
     claims: dict[str, ProjectName] = {}
     has_marker: bool = False
 
+    def is_current(self, state: os.stat_result) -> bool:
+        """Whether it need not be listed again."""
+        return (
+            self.mtime_ns == state.st_mtime_ns
+            and self.inode == state.st_ino
+            and self.device == state.st_dev
+            and self.listed_at_ns - self.mtime_ns > _RACY_NS
+        )
+
     def says_the_same(self, other: "_Folder") -> bool:
-        return (self.found, self.subfolders, self.skipped, self.claims, self.has_marker) == (
+        return (
+            self.device,
+            self.found,
+            self.subfolders,
+            self.skipped,
+            self.claims,
+            self.has_marker,
+        ) == (
+            other.device,
             other.found,
             other.subfolders,
             other.skipped,
@@ -135,7 +147,7 @@ class LocalTree:
         if before is not None and before is not current:
             for name in set(before.claims.values()) - set(current.claims.values()):
                 leaving.setdefault(name, now)
-        root_is_new = now - current.state.mtime_ns < _REPLACING_NS
+        root_is_new = now - current.mtime_ns < _REPLACING_NS
         claimed = set(current.claims.values())
         leaving = {
             name: since
@@ -167,7 +179,7 @@ class LocalTree:
             unreadable,
             tuple(skipped),
             root=root,
-            device=current.state.device,
+            device=current.device,
             is_meant_empty=current.has_marker,
         )
 
@@ -177,23 +189,18 @@ def _by_name(found: Found) -> str:
 
 
 def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
-    found = os.lstat(folder)
-    if stat.S_ISLNK(found.st_mode):
-        raise FileNotFoundError(folder)  # it has just become one: its folder will be listed again
-    state = _State(found.st_dev, found.st_ino, found.st_mtime_ns)
-    if (
-        known is not None
-        and known.state == state
-        and known.listed_at_ns - state.mtime_ns > _RACY_NS
-    ):
+    state = os.lstat(folder)
+    if known is not None and known.is_current(state):
         return known
-    listed_at_ns = time.time_ns()
-    current = _Folder(state, listed_at_ns)
+    if stat.S_ISLNK(state.st_mode):
+        raise FileNotFoundError(folder)  # it has just become one: its folder will be listed again
+    current = _Folder(state.st_dev, state.st_ino, state.st_mtime_ns, time.time_ns())
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
     _sort(entries, folder, root, known, current)
-    if known is not None and known.says_the_same(current) and known.state.device == state.device:
-        known.state, known.listed_at_ns = state, listed_at_ns
+    if known is not None and known.says_the_same(current):
+        known.inode, known.mtime_ns = current.inode, current.mtime_ns
+        known.listed_at_ns = current.listed_at_ns
         return known
     return current
 
@@ -236,7 +243,7 @@ def _sort_folder(
 ) -> None:
     if folder == root:
         claim = known.claims.get(entry.name) if known else None
-        claim = claim or claimed_by_folder(entry.name)
+        claim = claim or named_project(entry.name)
         if claim is not None:
             into.claims[entry.name] = claim
     if entry.is_symlink():

@@ -71,7 +71,8 @@ class LocalDirectory:
 
     def look_later(self) -> None:
         """Have `state` be up to date soon, without waiting for it."""
-        if not self.is_recent(self._looked_at):
+        is_looking = self._in_background is not None and not self._in_background.done()
+        if not (is_looking or self.is_recent(self._looked_at)):
             with contextlib.suppress(RuntimeError):  # no event loop, as in a script
                 asyncio.get_running_loop()
                 self._in_background = asyncio.ensure_future(self._looking.run("", self._look_now))
