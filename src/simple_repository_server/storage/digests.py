@@ -96,9 +96,9 @@ class DigestStore:
             self._let_go()
 
     def is_busy(self) -> bool:
-        """Whether the file is there, but cannot be read now, as another process has it locked."""
+        """Whether the file cannot be asked now: it is closed here, or locked by others."""
         self._run(lambda db: db.execute("select 1 from roots").fetchone())
-        return self._again_at is not None
+        return self._closed or self._again_at is not None
 
     def get(self, identity: FileIdentity) -> Facts | None:
         """The facts about just that file, or None."""
