@@ -49,6 +49,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     requires_python: str | None = None
     #: Whether `<file>.metadata` answers; the digests of those bytes where known (PEP 658, 714).
     core_metadata: bool | Mapping[str, str] = False
+    #: Its source has read the file: where it announces no metadata, there is none to be read.
+    inspected: bool = False
     #: A non-empty string is the reason (PEP 592).
     yanked: bool | str = False
     gpg_sig: bool | None = None

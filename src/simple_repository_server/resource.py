@@ -8,7 +8,6 @@ The web layer asks for the ability and never for the class.
 import asyncio
 import hashlib
 import os
-import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
+from simple_repository_server.opening import open_regular
 
 CHUNK_BYTES = 256 * 1024
 #: No client gets the last bytes of a file before it has proved right.
@@ -172,7 +172,8 @@ class PathResource(Resource):
     """A file on this machine, which must still be the one that was looked at.
 
     `size`, `mtime_ns` and `inode` (None: not known) say which one that is: a file replaced in the
-    meantime cannot be opened, so two files are never mixed.
+    meantime cannot be opened, so two files are never mixed. With `root` (a real path) it is only
+    opened where it lies below that, whatever became of the symlinks on the way.
     """
 
     path: Path
@@ -186,34 +187,33 @@ class PathResource(Resource):
         mtime_ns: int,
         inode: int | None = None,
         sha256: str | None = None,
+        root: str | None = None,
     ) -> None:
         self.path = path
         self.size = size
         self.mtime_ns = mtime_ns
         self.inode = inode
         self.sha256 = sha256
+        self.root = root
         self.file_key = FileKey(str(path), inode, size, mtime_ns)
 
     @override
     def open_checked(self) -> BinaryIO:
         try:
-            # Unbuffered, as it is read and sent by its descriptor. Path.open takes no opener.
-            file = open(self.path, "rb", buffering=0, opener=_opener)  # noqa: SIM115 - its caller closes it
+            file = open_regular(str(self.path), root=self.root)
         except OSError as error:
             reason = f"{self.path.name} cannot be read ({error.strerror})"
             raise SourceUnavailable("file system", reason) from error
-        if not self._is(os.fstat(file.fileno())):
+        if not self._is(file):
             file.close()
             raise SourceUnavailable("file system", f"{self.path.name} was just replaced")
         return file
 
-    def _is(self, found: os.stat_result) -> bool:
+    def _is(self, file: BinaryIO) -> bool:
         """Whether that is the file that was looked at."""
-        return (
-            stat.S_ISREG(found.st_mode)
-            and (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
-            and self.inode in (None, found.st_ino)
-        )
+        found = os.fstat(file.fileno())
+        unchanged = (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+        return unchanged and self.inode in (None, found.st_ino)
 
     @override
     @asynccontextmanager
@@ -221,25 +221,22 @@ class PathResource(Resource):
         wanted = byte_range or ByteRange(0, self.size)
         file = await asyncio.to_thread(self.open_checked)
         try:
-            yield Body(chunks=_read(file, wanted), length=wanted.length, total=self.size)
+            yield Body(chunks=self._chunks(file, wanted), length=wanted.length, total=self.size)
         finally:
             file.close()
 
-
-def _opener(path: str, flags: int) -> int:
-    """A descriptor at once: a FIFO in the place of the file would be waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-async def _read(file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
-    position = wanted.start
-    while position < wanted.stop:
-        length = min(CHUNK_BYTES, wanted.stop - position)
-        chunk = await asyncio.to_thread(os.pread, file.fileno(), length, position)
-        if not chunk:
-            raise TransferAborted(f"{file.name} became shorter while it was sent.")
-        position += len(chunk)
-        yield chunk
+    async def _chunks(self, file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
+        """The bytes, the last ones only if all of them are of the file that was looked at."""
+        position = wanted.start
+        while position < wanted.stop:
+            length = min(CHUNK_BYTES, wanted.stop - position)
+            chunk = await asyncio.to_thread(os.pread, file.fileno(), length, position)
+            if not chunk:
+                raise TransferAborted(f"{self.path.name} became shorter while it was sent.")
+            position += len(chunk)
+            if position == wanted.stop and not self._is(file):
+                raise TransferAborted(f"{self.path.name} was changed while it was sent.")
+            yield chunk
 
 
 async def verified(

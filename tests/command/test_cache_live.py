@@ -180,7 +180,7 @@ def test_under_other_servers(upstream: Upstream, tmp_path: Path, server: str) ->
 @contextlib.contextmanager
 def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("mounting a disk needs more rights")
     try:

@@ -137,6 +137,8 @@ async def _gone(repository: Repository) -> None:
 
 async def test_a_local_file_that_is_removed_is_peeked_no_more(folder: Path) -> None:
     """Within a second nothing is said of it, and once looked again that it is not there."""
+    other = build_wheel("other")
+    (folder / other.filename).write_bytes(other.content)
     clock = Clock()
     async with LocalRepository(folder, clock=clock) as repository:
         assert repository.peek_project_page(FOO) is None

@@ -57,9 +57,16 @@ def _parse_sdist(stem: str, folder: str) -> Distribution | None:
 
 def _distribution(name: str, version: str) -> Distribution | None:
     try:
-        Version(version.replace("_", "-"))
-        return Distribution(ProjectName(name), version)
-    except (InvalidName, InvalidVersion):
+        return Distribution(ProjectName(name), version) if parse_version(version) else None
+    except InvalidName:
+        return None
+
+
+def parse_version(text: str) -> Version | None:
+    """The version as a file name spells it, with `_` for `-`; None if it is none."""
+    try:
+        return Version(text.replace("_", "-"))
+    except InvalidVersion:
         return None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import bz2
+import contextlib
 import email
 import gzip
 import io
@@ -129,20 +130,41 @@ def _header(metadata: bytes) -> Message:
 
 
 def read_local_metadata(path: Path) -> bytes | None:
-    """The core metadata of a local wheel, sdist or egg; None for an sdist or egg without any.
-
-    Raises `Malformed` for a wheel it cannot be read from, `OSError` as opening a file does.
-    """
+    """The core metadata of the distribution at `path`; see `read_metadata`."""
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if path.name.endswith(".whl"):
-            return run_on_file(wheel_metadata(path.name, size), file)
-        try:
-            if path.name.endswith((".egg", ".zip")):
-                return run_on_file(read_member(size, _choose_pkg_info), file)
-            return _pkg_info_in_tar(file)
-        except _UNREADABLE:
-            return None
+        return read_metadata(file, path.name)
+
+
+def read_metadata(file: BinaryIO, filename: str) -> bytes | None:
+    """The core metadata of a wheel, sdist or egg; None for an sdist or egg without any.
+
+    Raises `Malformed` for a wheel it cannot be read from, `OSError` as reading a wheel does.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if filename.endswith(".whl"):
+        return run_on_file(wheel_metadata(filename, size), file)
+    try:
+        if filename.endswith((".egg", ".zip")):
+            return run_on_file(read_member(size, _choose_pkg_info), file)
+        file.seek(0)
+        return _pkg_info_in_tar(file)
+    except _UNREADABLE:
+        return None
+
+
+def is_whole_archive(file: BinaryIO) -> bool:
+    """Whether a zip archive is there to its end, as far as its directory tells.
+
+    One that is still being copied is not: the directory comes last. Raises `OSError`.
+    """
+    directories: list[Sequence[str]] = []
+
+    def choose(names: Sequence[str]) -> None:
+        directories.append(names)
+
+    with contextlib.suppress(Malformed):
+        run_on_file(read_member(os.fstat(file.fileno()).st_size, choose), file)
+    return bool(directories)
 
 
 def _choose_pkg_info(names: Sequence[str]) -> str | None:

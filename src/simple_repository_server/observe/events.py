@@ -161,6 +161,24 @@ class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreada
         return f"no metadata for {self.file}: {self.reason}"
 
 
+class MetadataDiffers(Event, frozen=True, kw_only=True, tag="metadata_differs"):
+    """A metadata file in a local directory is used, and says something else than its wheel."""
+
+    level: ClassVar[str] = "warning"
+    source: str
+    file: str
+    #: The fields that differ, in words.
+    fields: str
+
+    @override
+    def text(self) -> str:
+        """The file, and what may come of it."""
+        return (
+            f"{self.file} in {self.source} differs from its wheel in {self.fields}: it is used, "
+            "but installers may refuse the wheel"
+        )
+
+
 class CacheFailed(Event, frozen=True, kw_only=True, tag="cache_failed"):
     """The cache on disk cannot be written; told once, until it can be again."""
 

@@ -8,12 +8,16 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
+from typing import BinaryIO
 
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.distributions.metadata import read_local_metadata, requires_python
+from simple_repository_server.distributions.metadata import read_metadata, requires_python
 from simple_repository_server.errors import Malformed
-from simple_repository_server.observe.events import Emit, FileSkipped, Inspected, Inspecting
+from simple_repository_server.observe.events import Emit, Inspected, Inspecting
+from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
+from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_reports import Reports
 from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
 
 _THREADS = 2
@@ -31,13 +35,13 @@ def identity_of(path: str, state: os.stat_result) -> FileIdentity:
 class Inspector:
     """Finds out the facts about files, keeps them in `digests`, and reports on long work."""
 
-    def __init__(self, digests: DigestStore, *, label: str, emit: Emit) -> None:
+    def __init__(self, digests: DigestStore, *, reports: Reports, emit: Emit) -> None:
         self._digests = digests
-        self._label = label
+        self._reports = reports
+        self._label = reports.label
         self._emit = emit
         self._flight: SingleFlight[FileIdentity, Facts | None] = SingleFlight()
         self._threads: ThreadPoolExecutor | None = None
-        self._unreadable: set[str] = set()
         self._stopping = threading.Event()
 
     async def open(self) -> None:
@@ -53,17 +57,20 @@ class Inspector:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
-        self._digests.close()
+        await asyncio.to_thread(self._digests.close)
 
-    async def facts(self, files: dict[str, FileIdentity]) -> dict[str, Facts]:
-        """The facts about the files at these paths, without those that changed meanwhile."""
+    async def facts(self, files: dict[str, FileIdentity], root: str) -> dict[str, Facts]:
+        """The facts about the files at these paths, without those that changed meanwhile.
+
+        They are only read where they lie below `root`, a real path.
+        """
         known = await asyncio.to_thread(self._known, files)
         unknown = {path: files[path] for path in files if path not in known}
-        found = await asyncio.gather(*(self._inspect(p, i) for p, i in unknown.items()))
+        found = await asyncio.gather(*(self._inspect(p, i, root) for p, i in unknown.items()))
         fresh = {p: facts for p, facts in zip(unknown, found, strict=True) if facts is not None}
         return known | fresh
 
-    async def inspect_all(self, files: dict[str, FileIdentity]) -> None:
+    async def inspect_all(self, files: dict[str, FileIdentity], root: str) -> None:
         """Find out the facts about all the files beforehand, telling how far it is."""
         known = await asyncio.to_thread(self._known, files)
         unknown = {path: files[path] for path in files if path not in known}
@@ -75,7 +82,7 @@ class Inspector:
         async def work() -> None:
             nonlocal done_files, done_bytes
             for path, identity in waiting:
-                await self._inspect(path, identity)
+                await self._inspect(path, identity, root)
                 done_files, done_bytes = done_files + 1, done_bytes + identity.size
                 self._emit(
                     Inspecting(
@@ -103,63 +110,90 @@ class Inspector:
         found = ((path, self._digests.get(identity)) for path, identity in files.items())
         return {path: facts for path, facts in found if facts is not None}
 
-    async def _inspect(self, path: str, identity: FileIdentity) -> Facts | None:
+    async def _inspect(self, path: str, identity: FileIdentity, root: str) -> Facts | None:
         async def work() -> Facts | None:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._read, path, identity)
+            return await loop.run_in_executor(self._threads, self._read, path, identity, root)
 
         return await self._flight.run(identity, work)
 
-    def _read(self, path: str, identity: FileIdentity) -> Facts | None:
+    def _read(self, path: str, identity: FileIdentity, root: str) -> Facts | None:
+        wait_for_tick(identity.mtime_ns)
         try:
-            facts = inspect(Path(path), self._stopping)
-            if facts is None:
-                return None
-            unchanged = identity_of(path, Path(path).stat()) == identity
+            with open_regular(path, root=root) as file:
+                facts = inspect(file, PurePath(path).name, self._stopping)
+                unchanged = identity_of(path, os.fstat(file.fileno())) == identity
         except FileNotFoundError:
             return None
+        except LeadsOut:
+            self._reports.skipped(path, LEADS_OUT)
+            return None
         except OSError as error:
-            if path not in self._unreadable:
-                self._unreadable.add(path)
-                reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
-                self._emit(FileSkipped(source=self._label, file=path, reason=reason))
+            reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
+            self._reports.skipped(path, reason)
+            return None
+        if facts is None:
             return None
         if not unchanged:
+            self._reports.skipped(path, STILL_WRITTEN)
             return None
         self._digests.put(identity, facts)
         return facts
 
 
-def inspect(path: Path, stopping: threading.Event) -> Facts | None:
+LEADS_OUT = "it leads out of the directory"
+#: Why a file is not shown that changes while it is read, or is not there to its end.
+STILL_WRITTEN = "it is still being written, as it seems; it is shown as soon as it is whole"
+
+
+def inspect(file: BinaryIO, filename: str, stopping: threading.Event) -> Facts | None:
     """What reading the whole file brings out; None if it is to stop before the end.
 
-    Raises `OSError` as opening and reading do.
+    Raises `OSError` as reading does.
     """
     hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            hasher.update(chunk)
-            if stopping.is_set():
-                return None
+    while chunk := file.read(_READ_BYTES):
+        hasher.update(chunk)
+        if stopping.is_set():
+            return None
     sha256 = hasher.hexdigest()
     try:
-        metadata = read_local_metadata(path)
+        metadata = read_metadata(file, filename)
     except Malformed as error:
         return Facts(sha256=sha256, problem=str(error))
     if metadata is None:
         return Facts(sha256=sha256)
-    digest = hashlib.sha256(metadata).hexdigest() if path.name.endswith(".whl") else None
+    digest = hashlib.sha256(metadata).hexdigest() if filename.endswith(".whl") else None
     return Facts(sha256=sha256, metadata_sha256=digest, requires_python=requires_python(metadata))
 
 
-def identities(paths: Iterable[str]) -> dict[str, FileIdentity]:
-    """The identities of those of the files that are there and regular now; blocks."""
+def identities(files: Iterable[Found], root: str, reports: Reports) -> dict[str, FileIdentity]:
+    """The identities of those of the files, and of their metadata files, that are there; blocks.
+
+    What is there, but is no regular file below `root`, is reported.
+    """
     found = {}
-    for path in paths:
+    for one in files:
         try:
-            state = os.stat(path)  # noqa: PTH116 - called for each file, often
-        except OSError:
-            continue
-        if stat.S_ISREG(state.st_mode):
-            found[path] = identity_of(path, state)
+            state = stat_beneath(one.path, root) if one.is_link else os.stat(one.path)  # noqa: PTH116 - called for each file, often
+        except LeadsOut:
+            reports.skipped(one.path, LEADS_OUT)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                reports.skipped(one.path, f"it cannot be read ({(error.strerror or '').lower()})")
+        else:
+            if stat.S_ISREG(state.st_mode):
+                found[one.path] = identity_of(one.path, state)
+            else:
+                reports.skipped(one.path, "it is no regular file")
+        if one.has_sidecar and (identity := _identity_at(one.sidecar)):
+            found[one.sidecar] = identity
     return found
+
+
+def _identity_at(path: str) -> FileIdentity | None:
+    try:
+        state = os.stat(path)  # noqa: PTH116 - called for each file, often
+    except OSError:
+        return None
+    return identity_of(path, state) if stat.S_ISREG(state.st_mode) else None

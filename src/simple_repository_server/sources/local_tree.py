@@ -1,50 +1,94 @@
 """Which distribution files lie below a directory, found again cheaply when asked again.
 
-A folder is only listed again when its modification time changed, as that is what adding, removing
-and renaming do. Everything here blocks and belongs into a worker thread.
+A folder is only listed again when it is another one or its modification time changed, as that is
+what adding, removing and renaming do. Everything here blocks and belongs into a worker thread.
 """
 
 import os
+import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.distributions.filenames import parse_distribution
-from simple_repository_server.errors import InvalidName
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import METADATA_SUFFIX, ProjectName, sorted_unique
+from simple_repository_server.sources.local_entries import (
+    Found,
+    Skipped,
+    is_folder_link,
+    named_project,
+    read_entry,
+    shown_path,
+)
 
 #: A folder changed so shortly before it was listed may have changed again without showing it.
 _RACY_NS = 2_000_000_000
-# What is being written, and what describes another file.
-_PASSED_OVER = (".part", ".partial", ".tmp", ".crdownload", ".metadata", ".asc", ".provenance")
+#: A project's folder that was just there is being replaced, as far as can be known so soon.
+_REPLACING_NS = 1_000_000_000
+#: Who puts a file of this name into a directory says that it is empty on purpose.
+EMPTY_MARKER = ".empty"
 #: Belongs to the file system and to root: nobody's packages are in it.
 _SYSTEM_FOLDERS = frozenset({"lost+found"})
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A distribution file: its name, and where it lies."""
-
-    filename: FileName
-    path: str
 
 
 class Listing(msgspec.Struct, frozen=True):
     """All that lies below a directory at one moment."""
 
+    #: Also names that are only claimed: a folder or a file says that the project is ours, but
+    #: there is nothing of it that can be served.
     files: Mapping[ProjectName, tuple[Found, ...]]
     #: Folders that could not be read, and files that are not served, with the reasons.
     unreadable: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    #: The real path of the directory, the device it is on, and whether it may be empty.
+    root: str = ""
+    device: int = 0
+    is_meant_empty: bool = False
+
+    def names(self) -> Sequence[ProjectName]:
+        """The projects that have files, sorted."""
+        return sorted_unique(name for name, found in self.files.items() if found)
 
 
 class _Folder(msgspec.Struct):
+    #: Which folder it is, when it was changed last, and when it was listed.
+    device: int
+    inode: int
     mtime_ns: int
     listed_at_ns: int
-    found: list[tuple[ProjectName, Found]]
-    subfolders: list[str]
-    skipped: list[tuple[str, str]]
+    found: list[tuple[ProjectName, Found]] = []
+    subfolders: list[str] = []
+    skipped: list[Skipped] = []
+    #: Directly below the root: the names that its folders claim, by the name of the folder.
+    claims: dict[str, ProjectName] = {}
+    has_marker: bool = False
+
+    def is_current(self, state: os.stat_result) -> bool:
+        """Whether it need not be listed again."""
+        return (
+            self.mtime_ns == state.st_mtime_ns
+            and self.inode == state.st_ino
+            and self.device == state.st_dev
+            and self.listed_at_ns - self.mtime_ns > _RACY_NS
+        )
+
+    def says_the_same(self, other: "_Folder") -> bool:
+        return (
+            self.device,
+            self.found,
+            self.subfolders,
+            self.skipped,
+            self.claims,
+            self.has_marker,
+        ) == (
+            other.device,
+            other.found,
+            other.subfolders,
+            other.skipped,
+            other.claims,
+            other.has_marker,
+        )
 
 
 class LocalTree:
@@ -54,6 +98,8 @@ class LocalTree:
         self._root = root
         self._folders: dict[str, _Folder] = {}
         self._listing = Listing({})
+        #: Names that a folder claimed until just now, and since when it does not.
+        self._leaving: dict[ProjectName, int] = {}
 
     def look(self) -> Listing:
         """What lies there now: the same object as before if nothing changed.
@@ -83,23 +129,58 @@ class LocalTree:
             self._folders[folder] = current
             pending.extend(current.subfolders)
         changed = changed or len(before) != len(self._folders)
-        if changed or tuple(unreadable) != self._listing.unreadable:
-            self._listing = self._combined(tuple(sorted(unreadable)))
+        changed = self._note_leaving(before.get(root), self._folders[root]) or changed
+        if changed or tuple(sorted(unreadable)) != self._listing.unreadable:
+            self._listing = self._combined(root, tuple(sorted(unreadable)))
         return self._listing
 
-    def _combined(self, unreadable: tuple[str, ...]) -> Listing:
+    def _note_leaving(self, before: _Folder | None, current: _Folder) -> bool:
+        """Whether other names are leaving now: those whose folder vanished a moment ago.
+
+        A folder is often replaced by moving one away and another one in. A name that is gone for
+        longer is released, by our clock or by that of the file system.
+        """
+        if before is current and not self._leaving:
+            return False
+        now = time.time_ns()
+        leaving = dict(self._leaving)
+        if before is not None and before is not current:
+            for name in set(before.claims.values()) - set(current.claims.values()):
+                leaving.setdefault(name, now)
+        root_is_new = now - current.mtime_ns < _REPLACING_NS
+        claimed = set(current.claims.values())
+        leaving = {
+            name: since
+            for name, since in leaving.items()
+            if name not in claimed and root_is_new and now - since < _REPLACING_NS
+        }
+        changed = leaving.keys() != self._leaving.keys()
+        self._leaving = leaving
+        return changed
+
+    def _combined(self, root: str, unreadable: tuple[str, ...]) -> Listing:
         files: dict[ProjectName, dict[str, Found]] = {}
         skipped: list[tuple[str, str]] = []
         for _, folder in sorted(self._folders.items()):
-            skipped.extend(folder.skipped)
             for project, found in folder.found:
                 first = files.setdefault(project, {}).setdefault(found.filename, found)
                 if first is not found:
                     skipped.append((found.path, f"{first.path} has the same name"))
+            for one in folder.skipped:
+                if one.reason:
+                    skipped.append((one.path, one.reason))
+                if one.claim is not None:
+                    files.setdefault(one.claim, {})
+        current = self._folders[root]
+        for name in (*current.claims.values(), *self._leaving):
+            files.setdefault(name, {})
         return Listing(
             {name: tuple(sorted(named.values(), key=_by_name)) for name, named in files.items()},
             unreadable,
             tuple(skipped),
+            root=root,
+            device=current.device,
+            is_meant_empty=current.has_marker,
         )
 
 
@@ -108,80 +189,67 @@ def _by_name(found: Found) -> str:
 
 
 def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
-    mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 - called for each folder, often
-    if (
-        known is not None
-        and known.mtime_ns == mtime_ns
-        and known.listed_at_ns - mtime_ns > _RACY_NS
-    ):
+    state = os.lstat(folder)
+    if known is not None and known.is_current(state):
         return known
-    listed_at_ns = time.time_ns()
-    current = _Folder(mtime_ns, listed_at_ns, [], [], [])
-    parsed = {found.path: (project, found) for project, found in known.found} if known else {}
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.path in parsed and entry.is_file(follow_symlinks=False):
-                current.found.append(parsed[entry.path])
-            else:
-                _sort_in(entry, root, current)
-    if known is not None and _same(known, current):
-        known.mtime_ns, known.listed_at_ns = mtime_ns, listed_at_ns
+    if stat.S_ISLNK(state.st_mode):
+        raise FileNotFoundError(folder)  # it has just become one: its folder will be listed again
+    current = _Folder(state.st_dev, state.st_ino, state.st_mtime_ns, time.time_ns())
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
+    _sort(entries, folder, root, known, current)
+    if known is not None and known.says_the_same(current):
+        known.inode, known.mtime_ns = current.inode, current.mtime_ns
+        known.listed_at_ns = current.listed_at_ns
         return known
     return current
 
 
-def _same(one: _Folder, other: _Folder) -> bool:
-    return (one.found, one.subfolders, one.skipped) == (
-        other.found,
-        other.subfolders,
-        other.skipped,
-    )
+def _sort(
+    entries: list[os.DirEntry[str]], folder: str, root: str, known: _Folder | None, into: _Folder
+) -> None:
+    """Sort what lies in a folder into what is known of it."""
+    parsed = {found.path: (project, found) for project, found in known.found} if known else {}
+    sidecars = {
+        entry.name.removesuffix(METADATA_SUFFIX)
+        for entry in entries
+        if entry.name.endswith(METADATA_SUFFIX)
+    }
+    for entry in entries:
+        has_sidecar = entry.name in sidecars
+        before = parsed.get(entry.path)
+        if (
+            before is not None
+            and before[1].has_sidecar == has_sidecar
+            and entry.is_file(follow_symlinks=False)
+        ):
+            into.found.append(before)
+        elif folder == root and entry.name == EMPTY_MARKER:
+            into.has_marker = True
+        elif entry.name.startswith("."):
+            continue
+        elif entry.is_dir(follow_symlinks=False) or (folder == root and is_folder_link(entry)):
+            _sort_folder(entry, root, folder, known, into)
+        else:
+            read = read_entry(entry, root, has_sidecar=has_sidecar)
+            if isinstance(read, Skipped):
+                into.skipped.append(read)
+            elif read is not None:
+                into.found.append(read)
 
 
-#: Whoever puts such a file here expects to find it in the index.
-_MEANT_TO_BE = (".whl", ".tar.gz", ".egg")
-
-
-def _sort_in(entry: os.DirEntry[str], root: str, folder: _Folder) -> None:
-    name = entry.name
-    if name.startswith(".") or name.endswith(_PASSED_OVER):
-        return
-    if entry.is_dir(follow_symlinks=False):
-        if not _is_text(name):
-            folder.skipped.append((ascii(entry.path), "the name of the folder is not in UTF-8"))
-        elif name not in _SYSTEM_FOLDERS:
-            folder.subfolders.append(entry.path)
-        return
-    is_link = entry.is_symlink()
-    if is_link and entry.is_dir():
-        folder.skipped.append((entry.path, "a link to a folder is not followed"))
-        return
-    distribution = parse_distribution(name, folder=os.path.basename(os.path.dirname(entry.path)))  # noqa: PTH119, PTH120
-    if distribution is None:
-        if name.endswith(_MEANT_TO_BE):
-            folder.skipped.append((entry.path, "its name does not tell a project and a version"))
-        return
-    try:
-        filename = FileName(name)
-    except InvalidName as error:
-        folder.skipped.append((entry.path, str(error)))
-        return
-    if is_link and (reason := _leads_astray(entry.path, root)):
-        folder.skipped.append((entry.path, reason))
-        return
-    folder.found.append((distribution.project, Found(filename, entry.path)))
-
-
-def _is_text(name: str) -> bool:
-    """Whether the name is text, and no bytes that could not be decoded."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _leads_astray(path: str, root: str) -> str:
-    """What is wrong with the target of a symlink; "" if it lies below the root."""
-    try:
-        target = os.path.realpath(path, strict=True)
-    except OSError:
-        return "the symlink leads nowhere"
-    inside = target.startswith(root.rstrip("/") + "/")
-    return "" if inside else "the symlink leads out of the directory"
+def _sort_folder(
+    entry: os.DirEntry[str], root: str, folder: str, known: _Folder | None, into: _Folder
+) -> None:
+    if folder == root:
+        claim = known.claims.get(entry.name) if known else None
+        claim = claim or named_project(entry.name)
+        if claim is not None:
+            into.claims[entry.name] = claim
+    if entry.is_symlink():
+        into.skipped.append(Skipped(shown_path(entry.path), "a link to a folder is not followed"))
+    elif shown_path(entry.name) != entry.name:
+        reason = "the name of the folder is not in UTF-8"
+        into.skipped.append(Skipped(shown_path(entry.path), reason))
+    elif entry.name not in _SYSTEM_FOLDERS:
+        into.subfolders.append(entry.path)

@@ -1,11 +1,13 @@
 """What was once found out about local files, kept across restarts in a small SQLite file.
 
 It is a cache: without a file, or with a broken one, it works in memory and everything is found out
-again after a restart. Several processes may share the file, several threads a store.
+again after a restart. Several processes may share the file, several threads a store. One thing
+cannot be found out again: that a directory which is empty now had something once.
 """
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ from typing import Any
 import msgspec
 
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
+from simple_repository_server.storage.database_file import (
+    DatabaseFile,
+    is_busy,
+    is_corrupt,
+    open_file,
+    open_in_memory,
+)
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -27,10 +36,15 @@ create table files (
     problem text
 ) without rowid, strict
 """
+#: Apart from the version: it must outlive a new schema of the other table.
+_ROOTS_SCHEMA = """
+create table if not exists roots (path text primary key, device text not null)
+without rowid, strict
+"""
 #: About 250 bytes each.
 _MAX_ROWS = 2_000_000
-_BUSY_S = 5.0
-_IN_MEMORY = ":memory:"
+#: A file that another process keeps locked is tried again after so long.
+_AGAIN_S = 10.0
 
 
 class FileIdentity(msgspec.Struct, frozen=True):
@@ -54,35 +68,43 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DigestStore:
-    """Facts about files by their identity. `path` None: nothing outlives the process."""
+    """Facts about files by their identity. `path` None: nothing outlives the process.
+
+    Every method blocks as the disk does, for up to some seconds while others lock the file.
+    """
 
     def __init__(self, path: Path | None = None, *, emit: Emit = ignore) -> None:
         self._path = path
         self._emit = emit
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._database: DatabaseFile | None = None
         self._closed = False
+        #: While the file is busy, a database in memory stands in for it, until this time.
+        self._again_at: float | None = None
 
     def open(self) -> None:
-        """Open the file, making a new one where it is broken or of another version."""
+        """Open the file, making a new one where it is corrupt or of another version."""
         with self._lock:
             self._closed = False
-            if self._connection is None:
-                self._connection = self._connected()
+            if self._database is None:
+                self._database = self._opened()
 
     def close(self) -> None:
         """Close the file; threads that come late find and leave nothing."""
         with self._lock:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._let_go()
+
+    def is_busy(self) -> bool:
+        """Whether the file cannot be asked now: it is closed here, or locked by others."""
+        self._run(lambda db: db.execute("select 1 from roots").fetchone())
+        return self._closed or self._again_at is not None
 
     def get(self, identity: FileIdentity) -> Facts | None:
         """The facts about just that file, or None."""
         query = "select * from files where path = ?"
         row = self._run(lambda db: db.execute(query, (identity.path,)).fetchone())
-        if row is None or FileIdentity(*row[:4]) != identity:
+        if row is None or row[:4] != _key(identity):
             return None
         sha256, metadata_sha256, requires_python, problem = row[4:]
         return Facts(
@@ -94,60 +116,96 @@ class DigestStore:
 
     def put(self, identity: FileIdentity, facts: Facts) -> None:
         """Keep the facts about the file, in the place of those about an earlier one at its path."""
-        row = (*msgspec.structs.astuple(identity), *msgspec.structs.astuple(facts))
+        row = (*_key(identity), *msgspec.structs.astuple(facts))
         marks = ",".join("?" * len(row))
         self._run(lambda db: db.execute(f"insert or replace into files values ({marks})", row))  # noqa: S608
+
+    def get_root(self, path: str) -> int | None:
+        """The device on which the directory at the path had something last; None: it never had."""
+        query = "select device from roots where path = ?"
+        row = self._run(lambda db: db.execute(query, (_text(path),)).fetchone())
+        return None if row is None else int(row[0])
+
+    def put_root(self, path: str, device: int | None) -> bool:
+        """Remember that the directory had something; None: forget it. Whether that is kept."""
+        name = _text(path)
+        if device is None:
+            done = self._run(lambda db: db.execute("delete from roots where path = ?", (name,)))
+        else:
+            row = (name, str(device))
+            done = self._run(
+                lambda db: db.execute("insert or replace into roots values (?, ?)", row)
+            )
+        return done is not None and self._again_at is None
 
     def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         with self._lock:
             if self._closed:
                 return None
-            if self._connection is None:
-                self._connection = self._connected()
+            if self._again_at is not None and time.monotonic() >= self._again_at:
+                self._let_go()
+            if self._database is None:
+                self._database = self._opened()
             try:
-                with self._connection as connection:
+                with self._database.connection as connection:
                     return work(connection)
             except sqlite3.Error as error:
-                self._connection.close()
-                self._give_up(error)
-                self._connection = _connect(_IN_MEMORY)
+                self._let_go()
+                # A corrupt one is replaced when it is opened.
+                self._database = self._opened() if is_corrupt(error) else self._without(error)
                 return None
 
-    def _connected(self) -> sqlite3.Connection:
+    def _opened(self) -> DatabaseFile:
         if self._path is None:
-            return _connect(_IN_MEMORY)
+            return open_in_memory(_prepare)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return _connect(str(self._path))
-            except sqlite3.DatabaseError:
-                self._path.unlink(missing_ok=True)
-                return _connect(str(self._path))
+            database = open_file(self._path, _prepare)
         except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return _connect(_IN_MEMORY)
+            return self._without(error)
+        self._again_at = None
+        return database
 
-    def _give_up(self, error: Exception) -> None:
-        what = f"digests are not kept across restarts: {self._path} cannot be used ({error})"
-        self._emit(InternalFailure(what=what))
-        self._path = None
+    def _without(self, error: Exception) -> DatabaseFile:
+        """A database in memory: until the file is no longer busy, or else for good."""
+        if is_busy(error):
+            if self._again_at is None:
+                what = f"digests are not kept while {self._path} is locked by another process"
+                self._emit(InternalFailure(what=what))
+            self._again_at = time.monotonic() + _AGAIN_S
+        else:
+            what = f"digests are not kept across restarts: {self._path} cannot be used ({error})"
+            self._emit(InternalFailure(what=what))
+            self._path = self._again_at = None
+        return open_in_memory(_prepare)
+
+    def _let_go(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
 
-def _connect(place: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(place, timeout=_BUSY_S, check_same_thread=False)
-    try:
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        with connection:
-            (version,) = connection.execute("pragma user_version").fetchone()
-            if version != _SCHEMA_VERSION:
-                connection.execute("drop table if exists files")
-                connection.execute(_SCHEMA)
-                connection.execute(f"pragma user_version = {_SCHEMA_VERSION}")
-            (rows,) = connection.execute("select count(*) from files").fetchone()
-            if rows > _MAX_ROWS:
-                connection.execute("delete from files")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _key(identity: FileIdentity) -> tuple[str, int, int, int]:
+    """How the identity stands in the database, whose integers have 64 bits and a sign."""
+    return identity.path, identity.size, _signed(identity.mtime_ns), _signed(identity.inode)
+
+
+def _signed(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _text(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables, alone: of processes that start together one makes them for all."""
+    connection.execute("begin immediate")
+    (version,) = connection.execute("pragma user_version").fetchone()
+    if version != _SCHEMA_VERSION:
+        connection.execute("drop table if exists files")
+        connection.execute(_SCHEMA)
+        connection.execute(f"pragma user_version = {_SCHEMA_VERSION}")
+    connection.execute(_ROOTS_SCHEMA)
+    (rows,) = connection.execute("select count(*) from files").fetchone()
+    if rows > _MAX_ROWS:
+        connection.execute("delete from files")

@@ -248,6 +248,6 @@ class MetadataInjectorRepository(RepositoryContainer):
 def _wheel_of(page: ProjectPage, filename: FileName) -> File | None:
     """The wheel whose metadata has that name; None if it is up to the source what that is."""
     file = page.find(filename.described)
-    if file is None or not file.is_wheel or page.find(filename) is not None:
+    if file is None or not file.is_wheel or file.inspected or page.find(filename) is not None:
         return None
     return file

@@ -113,7 +113,7 @@ def announced_files(
     files: list[File] = []
     ends: list[float] = []
     for file in page.files:
-        if not file.is_wheel:
+        if not file.is_wheel or file.inspected:
             files.append(file)
             continue
         verdict = known.by_key.get(key_of(page.name, file)) if known is not None else None

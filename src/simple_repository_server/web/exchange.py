@@ -40,6 +40,8 @@ WATCHED = "simple_repository_server.watched"
 
 #: Where the server notes in a message how many bytes of a file it has sent, if that fails.
 SENT = "simple_repository_server.sent"
+#: A function that says whether the file is still what it was when it was opened.
+UNCHANGED = "simple_repository_server.unchanged"
 
 
 #: The reason phrase of an answer's status line, for a server that can send one.
@@ -203,6 +205,7 @@ class Exchange(Request):
             "offset": part.offset,
             "count": part.count,
             SENT: 0,
+            UNCHANGED: part.file.is_unchanged,
         }
         try:
             await self._send(message)

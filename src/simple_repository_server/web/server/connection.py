@@ -10,6 +10,7 @@ what `tests/web/test_uvicorn.py` names, which holds a newer Uvicorn against it.
 import asyncio
 import socket
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -270,7 +271,14 @@ class HttpConnection(Lifetime):
         self.go_on()
 
     def send_file(
-        self, descriptor: int, offset: int, count: int, done: Done, *, head: bytes = b""
+        self,
+        descriptor: int,
+        offset: int,
+        count: int,
+        done: Done,
+        *,
+        head: bytes = b"",
+        unchanged: Callable[[], bool] | None = None,
     ) -> FileSender:
         """Send a part of an open file behind `head`; `done` is told of the end of it."""
 
@@ -282,7 +290,7 @@ class HttpConnection(Lifetime):
 
         if self._carrier is None:
             self._carrier = carrier_of(self.transport)
-        sender = FileSender(self._carrier, descriptor, offset, count, finished)
+        sender = FileSender(self._carrier, descriptor, offset, count, finished, unchanged=unchanged)
         assert self.watch.writable is not None
         if not sender.start(self.watch.writable, head):
             self._sender = sender

@@ -1,13 +1,14 @@
 """One request in the ordinary way: ASGI messages to bytes, with files sent from descriptors."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from simple_repository_server.errors import TransferAborted
-from simple_repository_server.web.exchange import REASON, SENT, ClientGone
+from simple_repository_server.web.exchange import REASON, SENT, UNCHANGED, ClientGone
 from simple_repository_server.web.reply import Head
 from simple_repository_server.web.server.heads import Heads
 from simple_repository_server.web.server.sendfile import Done, FileSender
@@ -22,7 +23,15 @@ class Connection(Protocol):
     ending: bool
     heads: Heads
 
-    def send_file(self, descriptor: int, offset: int, count: int, done: Done) -> FileSender:
+    def send_file(
+        self,
+        descriptor: int,
+        offset: int,
+        count: int,
+        done: Done,
+        *,
+        unchanged: Callable[[], bool] | None,
+    ) -> FileSender:
         """Send a part of an open file; `done` is told of the end of it."""
 
     def cut(self, reason: str) -> None:
@@ -121,7 +130,9 @@ class Cycle(RequestResponseCycle):
             if not finished.done():
                 finished.set_result(error)
 
-        sender = self._connection.send_file(message["file"], message["offset"], count, done)
+        sender = self._connection.send_file(
+            message["file"], message["offset"], count, done, unchanged=message.get(UNCHANGED)
+        )
         try:
             error = await finished
         finally:

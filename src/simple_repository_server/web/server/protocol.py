@@ -125,5 +125,8 @@ class IndexProtocol(HttpConnection):
             if self.phase is Phase.BUSY:
                 self.go_on()
 
-        self.send_file(part.file.fd, part.offset, part.count, done, head=lines)
+        file = part.file
+        self.send_file(
+            file.fd, part.offset, part.count, done, head=lines, unchanged=file.is_unchanged
+        )
         return True

@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 #: After so many bytes the other connections have their turn.
 _STEP_BYTES = 2 * 1024 * 1024
+#: Sent only when all before it proves to have been of the file that was looked at.
+_LAST_BYTES = 64 * 1024
 #: `struct linger`: on, and for no time at all.
 _RESET = struct.pack("ii", 1, 0)
 _GONE = "the client went away"
@@ -78,20 +80,29 @@ class FileSender:
     """`count` bytes of an open file, from `offset` on, on their way behind a head.
 
     `done` is called once, with the error if it failed and the bytes that were sent. Whoever
-    starts it keeps the file open, and cancels it before the socket `carrier` is closed.
+    starts it keeps the file open, and cancels it before the socket `carrier` is closed. A file of
+    which `unchanged` does not hold any more before the last of it is sent is not sent to its end.
     """
 
-    __slots__ = ("_carrier", "_done", "_file", "_head", "_offset", "_start", "_stop", "_waiting",
-                 "_writable")  # fmt: skip
+    __slots__ = ("_carrier", "_done", "_file", "_head", "_offset", "_start", "_stop", "_unchanged",
+                 "_waiting", "_writable")  # fmt: skip
 
     def __init__(
-        self, carrier: socket.socket, descriptor: int, offset: int, count: int, done: Done
+        self,
+        carrier: socket.socket,
+        descriptor: int,
+        offset: int,
+        count: int,
+        done: Done,
+        *,
+        unchanged: Callable[[], bool] | None = None,
     ) -> None:
         self._carrier = carrier
         self._file = descriptor
         self._start = self._offset = offset
         self._stop = offset + count
         self._done: Done | None = done
+        self._unchanged = unchanged
         self._head = b""
         #: There once there is something to wait for: by what, and for which descriptor.
         self._writable: Writable | None = None
@@ -138,16 +149,25 @@ class FileSender:
                 more = socket.MSG_MORE if limit > self._offset else 0
                 self._head = self._head[carrier.send(self._head, more) :]
             while not self._head and self._offset < limit:
-                sent = os.sendfile(carrier.fileno(), self._file, self._offset, limit - self._offset)
-                if not sent:
-                    raise OSError("the file became shorter")
-                self._offset += sent
+                self._offset += self._send_up_to(limit)
         except BlockingIOError:
             return False
         if self._head or self._offset < self._stop:
             return False
         self._finish(None)
         return True
+
+    def _send_up_to(self, limit: int) -> int:
+        """Send some of the file before `limit`, the last of all only if it is what it was."""
+        if limit == self._stop and self._unchanged is not None:
+            if limit - self._offset > _LAST_BYTES:
+                limit -= _LAST_BYTES
+            elif not self._unchanged():
+                raise OSError("the file was changed")
+        sent = os.sendfile(self._carrier.fileno(), self._file, self._offset, limit - self._offset)
+        if not sent:
+            raise OSError("the file became shorter")
+        return sent
 
     def _finish(self, error: OSError | None) -> None:
         if self._writable is not None:

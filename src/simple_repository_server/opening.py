@@ -1,0 +1,80 @@
+"""Opening a local file: at once, whatever it is, and never outside of the tree it belongs to.
+
+A path says nothing lasting: any part of it may be a symlink by the time it is opened. So the file
+is opened first, and the kernel asked where the descriptor leads.
+"""
+
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+#: At once: a FIFO in the place of the file would be waited for, a terminal would become ours.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: What the kernel writes down as modification times goes in steps of up to 10 ms.
+_TICK_NS = 20_000_000
+
+
+class LeadsOut(OSError):
+    """The path leads out of the tree it has to stay in."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EXDEV, "it leads out of the directory", path)
+
+
+def open_regular(path: str, *, root: str | None = None) -> BinaryIO:
+    """The regular file at `path`, unbuffered, as it is read and sent by its descriptor.
+
+    It lies below `root` (a real path), if that is given. Raises `OSError` as opening does, also
+    for what is no regular file, and `LeadsOut`.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        _check(descriptor, path, root)
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def stat_beneath(path: str, root: str) -> os.stat_result:
+    """What `os.stat` says of the regular file at `path`, which lies below `root`; raises as above.
+
+    It is not opened for reading, so its permissions do not matter.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return _check(descriptor, path, root)
+    finally:
+        os.close(descriptor)
+
+
+def wait_for_tick(mtime_ns: int) -> None:
+    """Wait until a file changed once more would show another modification time than this.
+
+    What is read after that and found to have this time still is what will be known by it.
+    """
+    age_ns = time.time_ns() - mtime_ns
+    if 0 <= age_ns < _TICK_NS:
+        time.sleep((_TICK_NS - age_ns) / 1e9)
+
+
+def _check(descriptor: int, path: str, root: str | None) -> os.stat_result:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    if root is not None and not _is_beneath(descriptor, found, path, root):
+        raise LeadsOut(path)
+    return found
+
+
+def _is_beneath(descriptor: int, found: os.stat_result, path: str, root: str) -> bool:
+    try:
+        real = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except OSError:  # no /proc: by name, which leaves an instant in which it may be switched
+        real = os.path.realpath(path)
+        if not os.path.samestat(found, os.lstat(real)):
+            return False
+    return real.startswith(root.rstrip("/") + "/")

@@ -1,0 +1,164 @@
+"""A local project's page, made of what lies there and of the facts about it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.distributions.filenames import versions_of
+from simple_repository_server.distributions.metadata import is_whole_archive
+from simple_repository_server.errors import ResourceNotFound
+from simple_repository_server.model import File, ProjectPage
+from simple_repository_server.names import MAX_NAME, METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.opening import open_regular
+from simple_repository_server.resource import PathResource
+from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_sidecars import Sidecar
+from simple_repository_server.storage.digests import Facts, FileIdentity
+
+#: A wheel that is not there to its end and is this young is still being written: it is withheld.
+_SETTLED_S = 10.0
+#: The same where its metadata file is there, which comes with a file or after it.
+_SETTLED_WITH_SIDECAR_S = 1.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """What is known of a project's files at one moment, each by its path."""
+
+    found: tuple[Found, ...]
+    identities: Mapping[str, FileIdentity]
+    facts: Mapping[str, Facts]
+    sidecars: Mapping[str, Sidecar]
+    #: Paths of files that are withheld, as they are still being written.
+    withheld: frozenset[str]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is known, as long as the files stay what they are."""
+        return not self.withheld and all(one.path in self.facts for one in self.found)
+
+    def has_sidecar(self, path: str) -> bool:
+        """Whether a metadata file beside it is used."""
+        return uses(self.sidecars, path)
+
+
+class LocalPage(msgspec.Struct):
+    """A page, what it is made of, and when that was looked at."""
+
+    page: ProjectPage
+    found: tuple[Found, ...]
+    identities: Mapping[str, FileIdentity]
+    sidecars: Mapping[str, Sidecar]
+    is_settled: bool
+    root: str
+    looked_at: float
+    #: Those of the files that were asked for.
+    resources: dict[FileName, PathResource] = msgspec.field(default_factory=dict)
+
+    def holds(self, found: tuple[Found, ...], identities: Mapping[str, FileIdentity]) -> bool:
+        """Whether it would be the same if it were made now, of these files."""
+        return self.is_settled and self.found == found and self.identities == identities
+
+    def resource(self, filename: FileName) -> PathResource:
+        """The file of that name, the same object each time. Raises `ResourceNotFound`."""
+        known = self.resources.get(filename)
+        if known is None:
+            file = self.page.find(filename)
+            if file is None:
+                raise ResourceNotFound(self.page.name, filename)
+            identity = self.identities[file.url]
+            known = self.resources[filename] = PathResource(
+                Path(file.url),
+                size=identity.size,
+                mtime_ns=identity.mtime_ns,
+                inode=identity.inode,
+                sha256=file.hashes["sha256"],
+                root=self.root,
+            )
+        return known
+
+    def metadata_of(self, filename: FileName) -> tuple[File, str]:
+        """The file whose metadata is called that, and the sha256 of it, or `ResourceNotFound`."""
+        file = self.page.find(filename.described)
+        if file is None or isinstance(file.core_metadata, bool):
+            raise ResourceNotFound(self.page.name, filename)
+        return file, file.core_metadata["sha256"]
+
+    def sidecar_of(self, file: File) -> str | None:
+        """The path of the metadata file that is used for the file, or None."""
+        return file.url + METADATA_SUFFIX if uses(self.sidecars, file.url) else None
+
+
+def uses(sidecars: Mapping[str, Sidecar], path: str) -> bool:
+    """Whether the metadata file of the distribution at that path is used."""
+    sidecar = sidecars.get(path)
+    return sidecar is not None and sidecar.sha256 is not None
+
+
+def make_page(project: ProjectName, inspected: Inspected) -> ProjectPage:
+    """The page of the files that can be shown."""
+    files = []
+    for one in inspected.found:
+        identity, facts = inspected.identities.get(one.path), inspected.facts.get(one.path)
+        if identity is not None and facts is not None and one.path not in inspected.withheld:
+            files.append(_file(one, identity, facts, inspected.sidecars.get(one.path)))
+    return ProjectPage(
+        name=project,
+        files=tuple(files),
+        versions=versions_of((file.filename for file in files), project),
+    )
+
+
+def withheld(
+    facts: Mapping[str, Facts],
+    identities: Mapping[str, FileIdentity],
+    sidecars: Mapping[str, Sidecar],
+    root: str,
+    now: float,
+) -> frozenset[str]:
+    """Those of the files that are still being written, as it seems; blocks."""
+    found = []
+    for path, known in facts.items():
+        if known.problem is not None:
+            settled_s = _SETTLED_WITH_SIDECAR_S if uses(sidecars, path) else _SETTLED_S
+            # A time in the future does not say that it was written just now.
+            young = abs(now - identities[path].mtime_ns / 1e9) < settled_s
+            if young and not _is_whole(path, root):
+                found.append(path)
+    return frozenset(found)
+
+
+def _is_whole(path: str, root: str) -> bool:
+    try:
+        with open_regular(path, root=root) as file:
+            return is_whole_archive(file)
+    except OSError:
+        return False
+
+
+def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar | None) -> File:
+    metadata_sha256, requires_python = facts.metadata_sha256, facts.requires_python
+    if sidecar is not None and sidecar.sha256 is not None:
+        metadata_sha256, requires_python = sidecar.sha256, sidecar.requires_python
+    # The name of the metadata has to be a possible one, too.
+    can_be_asked_for = len(found.filename) + len(METADATA_SUFFIX) <= MAX_NAME
+    announced = metadata_sha256 is not None and can_be_asked_for
+    return File(
+        filename=found.filename,
+        url=found.path,
+        hashes={"sha256": facts.sha256},
+        size=identity.size,
+        upload_time=_time(identity.mtime_ns),
+        requires_python=requires_python,
+        core_metadata={"sha256": metadata_sha256} if announced and metadata_sha256 else False,
+        inspected=True,
+    )
+
+
+def _time(mtime_ns: int) -> datetime | None:
+    try:
+        return _EPOCH + timedelta(microseconds=mtime_ns // 1000)
+    except OverflowError:  # no year a calendar has
+        return None

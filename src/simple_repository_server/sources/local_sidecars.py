@@ -1,0 +1,146 @@
+"""Metadata files beside distributions (`<file>.metadata`): which are used, and what they say.
+
+One that can be that of its file is served as the file's metadata, byte for byte, instead of what
+is in the file. Everything here blocks.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.distributions.core_metadata import (
+    contradiction,
+    differences,
+    fields_in_words,
+    parse_core_metadata,
+)
+from simple_repository_server.distributions.filenames import parse_distribution
+from simple_repository_server.distributions.metadata import read_metadata
+from simple_repository_server.distributions.zip_member import MAX_MEMBER_BYTES
+from simple_repository_server.errors import Malformed
+from simple_repository_server.observe.events import MetadataDiffers
+from simple_repository_server.opening import LeadsOut, open_regular, wait_for_tick
+from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_reports import Reports
+from simple_repository_server.storage.digests import FileIdentity
+
+#: As large as metadata within a wheel may be.
+MAX_SIDECAR_BYTES = MAX_MEMBER_BYTES
+
+
+class Sidecar(msgspec.Struct, frozen=True):
+    """A metadata file, as it was with its distribution; `sha256` None: it is not used."""
+
+    identity: FileIdentity
+    of: FileIdentity
+    sha256: str | None = None
+    requires_python: str | None = None
+
+
+def read_sidecars(
+    found: tuple[Found, ...],
+    identities: Mapping[str, FileIdentity],
+    before: Mapping[str, Sidecar],
+    root: str,
+    reports: Reports,
+) -> dict[str, Sidecar]:
+    """The metadata files there are, by the path of their distribution.
+
+    Those `before` that did not change, nor their distribution, are not read again.
+    """
+    sidecars = {}
+    for one in found:
+        if not one.has_sidecar:
+            continue
+        identity, of = identities.get(one.sidecar), identities.get(one.path)
+        if identity is None:
+            _tell_unusable(one.sidecar, root, reports)
+            continue
+        if of is None:
+            continue
+        known = before.get(one.path)
+        if known is None or (known.identity, known.of) != (identity, of):
+            known = _read(one, identity, of, root, reports)
+        sidecars[one.path] = known
+    return sidecars
+
+
+def _tell_unusable(path: str, root: str, reports: Reports) -> None:
+    """Say what is wrong with what is there by its name, but is no regular file."""
+    try:
+        read_content(path, root)
+    except FileNotFoundError:
+        if Path(path).is_symlink():
+            reports.skipped(path, "the symlink leads nowhere")
+    except OSError as error:
+        _tell_error(path, error, reports)
+    except Malformed:
+        return  # it has come to be a file meanwhile
+
+
+def _tell_error(path: str, error: OSError, reports: Reports) -> None:
+    reason = (error.strerror or "error").lower()
+    reports.skipped(
+        path, reason if isinstance(error, LeadsOut) else f"it cannot be read ({reason})"
+    )
+
+
+def read_content(path: str, root: str) -> bytes:
+    """The bytes of a metadata file. Raises `OSError`, and `Malformed` if there are too many."""
+    with open_regular(path, root=root) as file:
+        # Of a raw file, one read may be short.
+        parts, size = [], 0
+        while part := file.read(MAX_SIDECAR_BYTES + 1 - size):
+            parts.append(part)
+            size += len(part)
+    if size > MAX_SIDECAR_BYTES:
+        raise Malformed(f"it is larger than {MAX_SIDECAR_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _read(
+    found: Found, identity: FileIdentity, of: FileIdentity, root: str, reports: Reports
+) -> Sidecar:
+    unused = Sidecar(identity, of)
+    try:
+        wait_for_tick(identity.mtime_ns)
+        content = read_content(found.sidecar, root)
+    except OSError as error:
+        _tell_error(found.sidecar, error, reports)
+        return unused
+    except Malformed as error:
+        reports.skipped(found.sidecar, str(error))
+        return unused
+    distribution = parse_distribution(found.filename, folder=_folder_of(found.path))
+    metadata = parse_core_metadata(content)
+    wrong = contradiction(metadata, distribution) if distribution else "its file has no name"
+    if wrong:
+        reports.skipped(found.sidecar, wrong)
+        return unused
+    own = _own_metadata(found, root)
+    different = differences(metadata, parse_core_metadata(own)) if own is not None else ()
+    if different:
+        fields = fields_in_words(different)
+        event = MetadataDiffers(source=reports.label, file=found.sidecar, fields=fields)
+        reports.say(found.sidecar, fields, event)
+    else:
+        reports.forget(found.sidecar)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Sidecar(identity, of, sha256, metadata.first("Requires-Python"))
+
+
+def _own_metadata(found: Found, root: str) -> bytes | None:
+    """What is in the wheel itself; None where nothing can be read, or nobody compares."""
+    if not found.filename.endswith(".whl"):
+        return None
+    try:
+        with open_regular(found.path, root=root) as file:
+            return read_metadata(file, found.filename)
+    except (OSError, Malformed):
+        return None
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]
