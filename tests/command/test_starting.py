@@ -55,7 +55,7 @@ def test_it_ends_cleanly_whenever_it_is_told_to(
 def test_a_hangup_while_it_starts_is_not_its_end(
     tmp_path: Path, delay_s: float, workers: str
 ) -> None:
-    """Without a terminal SIGHUP only has the log reopened, also where it comes too early for that."""
+    """Without a terminal SIGHUP only has the log reopened, also where it comes too early."""
     if not Path("/proc/self/status").exists():
         pytest.skip("what signals a process handles is read from /proc")
     options = ["--port", "0", "--workers", workers, str(tmp_path)]
