@@ -14,6 +14,7 @@ from simple_repository_server.config.load import (
     BadSetting,
     cache_folder,
     digests_file,
+    load_egress,
     load_sources,
     parse_size,
 )
@@ -67,6 +68,18 @@ _MB = 1024 * 1024
     help="How much is kept.",
 )
 @click.option("--offline", is_flag=True, help="Ask no index: serve what is in the cache.")
+@click.option(
+    "--proxy",
+    metavar="URL",
+    help="HTTP proxy to reach indexes through; 'none' for none.  [default: as HTTP_PROXY, "
+    "HTTPS_PROXY, ALL_PROXY say] NO_PROXY goes for it, too.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Certificates (PEM) of authorities to trust besides those of the system.",
+)
 @click.option(
     "--stale-if-error",
     type=click.IntRange(0),
@@ -152,8 +165,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
     (see 'simple-repository-server cache --help').
     """
     try:
+        sources = load_sources(source, forbidden_means_absent=options["forbidden_means_absent"])
         settings = Settings(
-            sources=load_sources(source, forbidden_means_absent=options["forbidden_means_absent"]),
+            sources=sources,
             host=options["host"],
             port=options["port"],
             files=_files(options),
@@ -164,6 +178,12 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             cache=_cache(options),
             cache_bytes=parse_size(options["cache_size"], option="--cache-size"),
             offline=options["offline"],
+            egress=load_egress(
+                sources,
+                proxy=options["proxy"],
+                ca_file=options["ca_file"],
+                offline=options["offline"],
+            ),
             stale_if_error_s=options["stale_if_error"],
             stale_while_revalidate_s=options["stale_while_revalidate"],
             memory_bytes=options["memory"] * _MB,

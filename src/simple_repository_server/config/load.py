@@ -16,6 +16,7 @@ from simple_repository_server.upstream.credentials import (
     netrc_credentials,
     split_credentials,
 )
+from simple_repository_server.upstream.egress import Egress, egress_from
 
 PYPI = "pypi"
 APP = "simple-repository-server"
@@ -84,9 +85,10 @@ def load_source(text: str) -> Source:
 
 def _index(text: str) -> IndexSource:
     try:
+        _check_password(text)
         url, credentials = split_credentials(text)
         parts = urlsplit(url)
-        _check_host(text, parts.netloc)
+        _check_host(parts.netloc)
     except ValueError as error:
         shown = text.rpartition("@")[2]
         raise BadSetting(f"{shown} is no http(s) address of a simple index ({error}).") from error
@@ -95,17 +97,41 @@ def _index(text: str) -> IndexSource:
     return _with(IndexSource(url=url), credentials)
 
 
-def _check_host(text: str, netloc: str) -> None:
+def _check_password(text: str) -> None:
+    before, at, _ = text.partition("@")
+    if at and ("#" in before or "?" in before):
+        raise ValueError("'#' and '?' in a password must be written as %23 and %3F")
+
+
+def _check_host(netloc: str) -> None:
     if _NO_HOST.search(netloc):
         raise ValueError("there are characters in its host that no host has")
-    if urlsplit(text).netloc.rpartition("@")[2] != netloc:
-        raise ValueError("'#' and '?' in a password must be written as %23 and %3F")
 
 
 def _with(source: IndexSource, credentials: Credentials | None) -> IndexSource:
     if credentials is None:
         return source
     return msgspec.structs.replace(source, user=credentials.user, password=credentials.password)
+
+
+def load_egress(
+    sources: Sequence[Source],
+    *,
+    proxy: str | None = None,
+    ca_file: Path | None = None,
+    offline: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Egress:
+    """How the indexes among the sources are reached. Raises `BadSetting`.
+
+    Where there is none to be reached, the environment is no matter.
+    """
+    if offline or not any(isinstance(source, IndexSource) for source in sources):
+        environment = {}
+    try:
+        return egress_from(environment, proxy=proxy, ca_file=ca_file)
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
 
 
 def netrc_file(environment: Mapping[str, str]) -> Path | None:

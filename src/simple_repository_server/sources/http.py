@@ -37,6 +37,7 @@ from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http_documents import Documents, Rules
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
+from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.resource import RemoteResource
 from simple_repository_server.wire import pages
 
@@ -46,7 +47,7 @@ _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
 _LIST_GRACE_S = 7 * 24 * 3600.0
 
-
+#: Those that were asked for, by their page: no more than it has files.
 _Resources = WeakKeyDictionary[ProjectPage, dict[FileName, RemoteResource]]
 
 
@@ -56,7 +57,8 @@ class HttpRepository(Repository):
     `user:password@` in the address and `credentials` are sent to its origin only; with either, its
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `memory_bytes` bounds the pages kept in memory; with `cache`
-    they outlive the process. `rules` say how long what was said counts.
+    they outlive the process. `rules` say how long what was said counts, `egress` which proxies and
+    which certificates are used.
     """
 
     def __init__(
@@ -69,13 +71,13 @@ class HttpRepository(Repository):
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         cache: DiskCache | None = None,
         rules: Rules | None = None,
+        egress: Egress | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
         bare, in_url = split_credentials(url)
-        self._base = bare.rstrip("/") + "/"
+        self.label = self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
-        self.label = self._base
         self._rules = rules or Rules()
         self._client = UpstreamClient(
             bare,
@@ -84,6 +86,7 @@ class HttpRepository(Repository):
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
             offline=self._rules.offline,
+            egress=egress,
             on_change=self._note_origin,
         )
         self._emit = emit
@@ -92,7 +95,6 @@ class HttpRepository(Repository):
         # Another user may be shown other pages.
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
-        #: Those that were asked for, by their page: no more than it has files.
         self._resources: _Resources = WeakKeyDictionary()
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(
