@@ -133,10 +133,10 @@ def test_no_proxy_goes_around_it(
 @pytest.mark.parametrize(
     ("status", "source", "says"),
     [
-        (407, SOURCE, "asks for other credentials"),
-        (407, "http://plain.example/simple/", "asks for other credentials"),
-        (502, SOURCE, "makes no connection"),
-        (503, SOURCE, "makes no connection"),
+        (407, SOURCE, "requires authentication"),
+        (407, "http://plain.example/simple/", "requires authentication"),
+        (502, SOURCE, "did not connect"),
+        (503, SOURCE, "did not connect"),
         (None, SOURCE, "no connection to the proxy"),
         (None, "http://plain.example/simple/", "no connection to the proxy"),
     ],

@@ -118,7 +118,7 @@ async def test_a_proxy_may_be_reached_by_tls(company: Company) -> None:
         assert await _read("http://plain.example/simple/", egress) == WHEEL.content
         for url in ("https://index.example/simple/", "http://plain.example/simple/"):
             error = await _error(url, egress_from({}, proxy=proxy.url))
-            assert error.reason.startswith(f"the TLS certificate of the proxy {proxy.url} is no")
+            assert error.reason.startswith(f"the TLS certificate of the proxy {proxy.url} was")
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
@@ -231,7 +231,7 @@ async def test_an_unknown_authority_is_told_with_the_remedy(company: Company) ->
     with TlsFront(_port(company.upstream.url), company.tls_for("127.0.0.1")) as front:
         error = await _error(f"{front.url}/simple/", Egress())
         assert type(error) is SourceUnavailable
-        assert "no authority that is trusted here" in error.reason
+        assert "not signed by an authority this machine trusts" in error.reason
         assert "--ca-file" in error.reason
         egress = egress_from({}, ca_file=company.ca_file)
         assert await _read(f"{front.url}/simple/", egress) == WHEEL.content

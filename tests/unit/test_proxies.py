@@ -81,6 +81,7 @@ def test_the_option_wins(option: str) -> None:
         (".", "http://index.example/", False),
         ("[", "http://index.example/", False),
         ("0.0.1", "http://10.0.0.1/", False),
+        ("index.example:" + "9" * 5000, "http://index.example/", False),
     ],
 )
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])

@@ -71,14 +71,14 @@ _MB = 1024 * 1024
 @click.option(
     "--proxy",
     metavar="URL",
-    help="HTTP proxy to reach indexes through; 'none' for none.  [default: as HTTP_PROXY, "
-    "HTTPS_PROXY, ALL_PROXY say] NO_PROXY goes for it, too.",
+    help="HTTP proxy for requests to indexes, but not to hosts in NO_PROXY; 'none' connects "
+    "directly.  [default: from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY]",
 )
 @click.option(
     "--ca-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Certificates (PEM) of authorities to trust besides those of the system.",
+    help="Certificate authorities (PEM) to trust in addition to the system's.",
 )
 @click.option(
     "--stale-if-error",

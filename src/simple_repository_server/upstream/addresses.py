@@ -118,10 +118,10 @@ def zone_of_name(host: str) -> Zone | None:
 def check_zone(zone: Zone, own: Zone) -> None:
     """Nothing, if a source in the zone `own` may send us to `zone`. Raises `PrivateAddress`."""
     if zone is Zone.NEVER:
-        raise PrivateAddress("an address where no index has any business")
+        raise PrivateAddress("an address that no index may lead to")
     if zone > own:
         raise PrivateAddress(
-            "a private address, where a public index has no business"
+            "a private address, which a public index may not lead to"
             if own is Zone.PUBLIC
-            else "an address of this machine, where another one's index has no business"
+            else "a loopback address, which only an index on this machine may lead to"
         )

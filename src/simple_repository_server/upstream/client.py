@@ -50,7 +50,7 @@ _DOUBLINGS = 10
 
 
 class UpstreamClient:
-    """A client for one index at `url`, called `label` in errors; an asynchronous context manager.
+    """A client for one index at `url`, called `label` in errors.
 
     `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
     `offline` one sends nothing. `egress` is the way out. `on_change` is told when an origin is not

@@ -16,17 +16,17 @@ from simple_repository_server.wire.urls import origin_of
 
 _TOO_MANY, _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERRORS = 429, 401, 403, 500
 _PROXY_UNAUTHORIZED = 407
-_TLS_FAILED = "there is no TLS connection to {} that both sides accept; check its port and scheme"
+_TLS_FAILED = "no TLS connection could be negotiated with {}; check its scheme and port"
 _UNKNOWN_AUTHORITY = (
-    "no authority that is trusted here has signed it. If it is your company's, or of a proxy that "
-    "looks into connections, give the certificate of its authority with --ca-file"
+    "it is not signed by an authority this machine trusts. If your company has its own authority, "
+    "or a proxy that inspects TLS, give that authority's certificate with --ca-file"
 )
-_OTHER_HOST = "it is for another host name. Use the name it is for"
+_OTHER_HOST = "it is for another host name"
 #: By the codes of OpenSSL (`X509_V_ERR_…`).
 _CERTIFICATE_ERRORS = {
     2: _UNKNOWN_AUTHORITY,
-    9: "it is not valid yet. Check the clock of this machine",
-    10: "it has expired. It has to be renewed there, unless the clock of this machine is wrong",
+    9: "it is not valid yet; check this machine's clock",
+    10: "it has expired; it must be renewed there, unless this machine's clock is wrong",
     18: _UNKNOWN_AUTHORITY,
     19: _UNKNOWN_AUTHORITY,
     20: _UNKNOWN_AUTHORITY,
@@ -96,10 +96,10 @@ def _through(proxy: str | None) -> str:
 
 def _refused_by_proxy(label: str, status: int, proxy: str | None) -> SourceUnavailable:
     if status == _PROXY_UNAUTHORIZED:
-        reason = "asks for other credentials (status 407); check those in its address"
+        reason = "requires authentication (status 407); check the user and password in its address"
         return SourceUnavailable(label, f"the proxy {proxy} {reason}")
     transient = status >= _SERVER_ERRORS
-    reason = f"the proxy {proxy} makes no connection to it (status {status})"
+    reason = f"the proxy {proxy} did not connect to it (status {status})"
     return SourceUnavailable(label, reason, transient=transient)
 
 
@@ -129,7 +129,7 @@ def _bad_tls(error: aiohttp.ClientSSLError, proxy: str | None) -> str:
     code = getattr(error.certificate_error, "verify_code", 0)
     wrong = _CERTIFICATE_ERRORS.get(code, f"it is not accepted (OpenSSL's code {code})")
     whose = f"the TLS certificate of the proxy {proxy}" if of_proxy else "its TLS certificate"
-    return f"{whose} is no good: {wrong}"
+    return f"{whose} was rejected: {wrong}"
 
 
 def _private(label: str, error: PrivateAddress) -> SourceInvalid:

@@ -12,7 +12,7 @@ from simple_repository_server.upstream.credentials import basic
 from simple_repository_server.wire.urls import HttpAddress, parse_http
 
 NO_PROXY = "none"
-_HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?", re.ASCII)
+_HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?", re.ASCII)
 _SEPARATORS = re.compile(r"[\s,]+")
 
 
@@ -50,6 +50,8 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
 
     def for_url(self, url: str) -> Proxy | None:
         """The proxy for a request to an http(s) address; None to connect directly."""
+        if self.http is None and self.https is None:
+            return None
         address = parse_http(url)
         proxy = self.https if address.scheme == "https" else self.http
         return None if proxy is None or self._is_exempt(address) else proxy
