@@ -106,6 +106,7 @@ def _index(
             grace_s=settings.stale_while_revalidate_s,
             offline=settings.offline,
         ),
+        egress=settings.egress,
         emit=emit,
     )
 

@@ -75,6 +75,17 @@ async def test_the_end_of_a_wrong_file_is_held_back(upstream: Upstream, folder: 
     assert len(got) <= len(WHEEL.content) - HELD_BACK
 
 
+async def test_an_origin_that_refuses_to_go_on_cuts_the_body(
+    upstream: Upstream, folder: Path
+) -> None:
+    """What has begun breaks off, whatever the origin answers when it is asked for the rest."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, [Reply(body=WHEEL.content, stop_after=300_000), Reply(status=403)])
+    async with _cached(upstream, folder) as repository:
+        got = await _until_it_fails(repository)
+    assert 0 < len(got) <= 300_000
+
+
 async def test_no_reader_gets_more_than_was_announced(upstream: Upstream, folder: Path) -> None:
     """A file that is larger when its transfer goes on does not fill up what was begun."""
     publish_html(upstream, [WHEEL])

@@ -5,18 +5,22 @@ from urllib.parse import unquote, urljoin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from simple_repository_server.wire.urls import (
+    joined,
     last_segment,
     legal_reference,
     origin_of,
+    parse_http,
     resolver,
     segment,
     without_credentials,
 )
 
 BASE = "https://host.example:8443/a/b/simple/foo/"
-_path = st.text("ab./%+~_-2B", max_size=24)
+# With a host of its own it is another matter: not all that the standard allows can be connected to.
+_path = st.text("ab./%+~_-2B", max_size=24).filter(lambda text: not text.startswith("//"))
 
 
 @given(_path)
@@ -49,6 +53,24 @@ def test_resolving_never_raises_and_never_leaves_http(reference: str) -> None:
         ("javascript:alert(1)", None),
         ("file:///etc/passwd", None),
         ("https://[::1/x", None),
+        ("https://[::1]/x", "https://[::1]/x"),
+        # The host ends where it ends for everybody, or there is none.
+        ("https://own#@evil/", "https://own#@evil/"),
+        ("https://own?@evil/", "https://own?@evil/"),
+        ("https://own\\@evil/", None),
+        ("https://own%5C@evil/", None),
+        ("https://evil\\.own/", None),
+        ("https://own:80@evil/", "https://evil/"),
+        ("https://a@b@evil/", "https://evil/"),
+        ("https://own%2eexample/", None),
+        ("https://ö.example/", None),
+        ("https://host.example:0/x", None),
+        ("https://host.example:99999/x", None),
+        ("https://host.example:port/x", None),
+        ("https://host.example:/x", "https://host.example:/x"),
+        ("https:/path", "https://host.example:8443/path"),
+        ("/\\evil/", "https://host.example:8443/%5Cevil/"),
+        ("//\\evil/", None),
         ("a\r\nHost: other", None),
     ],
 )
@@ -78,3 +100,20 @@ def test_legal_references_are_legal(text: str) -> None:
 def test_credentials_are_taken_out_of_addresses() -> None:
     """`user:password@` does not show."""
     assert without_credentials("https://u:p@host.example/x@y") == "https://host.example/x@y"
+    assert without_credentials("https://u:p?x@host.example/") == "https://u:p?x@host.example/"
+
+
+_TRICKY = st.text("aB1.:@/\\?#[]%5c -\x00\n", max_size=24)
+
+
+@given(st.sampled_from(["https://", "http://", "//", "https:", ""]), _TRICKY)
+def test_two_parsers_agree_on_where_an_address_leads(scheme: str, text: str) -> None:
+    """The origin that is checked is the one that the HTTP library connects to, or there is none."""
+    try:
+        address = joined(BASE, scheme + text)
+    except ValueError:
+        return
+    library = URL(address.bare, encoded=True)
+    assert (library.scheme, (library.raw_host or "").lower(), library.port) == address.origin
+    assert library.raw_user is None
+    assert parse_http(address.bare).origin == address.origin

@@ -1,7 +1,6 @@
 """A source that is down: it costs next to nothing, and comes back by itself."""
 
 import asyncio
-import gc
 import socket
 import statistics
 import time
@@ -22,23 +21,7 @@ from simple_repository_server.upstream.client import Limits, UpstreamClient
 from tests.asgi import JSON, ask, running
 from tests.waiting import until_asked_again
 
-pytestmark = [
-    pytest.mark.anyio,
-    # Connections that reach the scripted upstream in the moment of its end are left to the
-    # collector, which tells of them in whichever test it runs.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <(socket.socket|function _SelectorTransport)"
-        ":pytest.PytestUnraisableExceptionWarning"
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """What is left of a test is collected here, and not in the middle of another one."""
-    yield
-    gc.collect()
-
+pytestmark = pytest.mark.anyio
 
 FOO = ProjectName("foo")
 WHEEL = build_wheel("foo", "1.0")

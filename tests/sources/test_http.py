@@ -597,14 +597,17 @@ async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("user", ["", "alice:secret@"])
-async def test_an_address_without_a_possible_port_is_refused(upstream: Upstream, user: str) -> None:
-    """A file at a port that does not exist is nonsense, with and without credentials."""
+async def test_an_address_without_a_possible_port_is_left_out(
+    upstream: Upstream, user: str
+) -> None:
+    """A file at a port that does not exist cannot be had, so it is not shown; others are."""
     url = "http://127.0.0.1:99999/foo-1.0.tar.gz"
-    upstream.on(PAGE, _json([{"filename": "foo-1.0.tar.gz", "url": url}]))
+    other = {"filename": "foo-2.0.tar.gz", "url": "http://127.0.0.1:9999/foo-2.0.tar.gz"}
+    upstream.on(PAGE, _json([{"filename": "foo-1.0.tar.gz", "url": url}, other]))
     source = upstream.simple.replace("//", f"//{user}")
     async with HttpRepository(source, limits=QUICK) as repository:
-        with pytest.raises(SourceInvalid):
-            await _download(repository)
+        page = await repository.get_project_page(FOO)
+    assert [file.filename for file in page.files] == ["foo-2.0.tar.gz"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])

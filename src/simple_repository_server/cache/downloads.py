@@ -140,7 +140,8 @@ class Download:
     async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop` (None: the end), as they arrive.
 
-        Raises what `run` raises, and `DiskTrouble` if they cannot be read back.
+        Raises what `run` raises (`TransferAborted`, once some have come), and `DiskTrouble` if they
+        cannot be read back.
         """
         position = start
         while stop is None or position < stop:
@@ -153,6 +154,8 @@ class Download:
             elif self.complete:
                 return
             elif self.error is not None:
+                if position > start and isinstance(self.error, SourceUnavailable):
+                    raise TransferAborted(str(self.error)) from self.error
                 raise self.error
             else:
                 await self._changed.wait()

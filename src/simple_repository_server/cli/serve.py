@@ -17,6 +17,7 @@ from simple_repository_server.config.load import (
     BadSetting,
     cache_folder,
     digests_file,
+    load_egress,
     load_sources,
     parse_size,
 )
@@ -89,6 +90,18 @@ _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
     help="How much is kept, in bytes or with a unit.",
 )
 @click.option("--offline", is_flag=True, help="Ask no index: serve what is in the cache.")
+@click.option(
+    "--proxy",
+    metavar="URL",
+    help="HTTP proxy for requests to indexes, but not to hosts in NO_PROXY; 'none' connects "
+    "directly.  [default: from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY]",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Certificate authorities (PEM) to trust in addition to the system's.",
+)
 @click.option(
     "--stale-if-error",
     type=click.IntRange(0),
@@ -180,8 +193,9 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             f"--help. To serve a directory of that name, give './{CACHE}'."
         )
     try:
+        sources = load_sources(source, forbidden_means_absent=options["forbidden_means_absent"])
         settings = Settings(
-            sources=load_sources(source, forbidden_means_absent=options["forbidden_means_absent"]),
+            sources=sources,
             host=options["host"],
             port=options["port"],
             allowed_hosts=_allowed_hosts(options),
@@ -196,6 +210,12 @@ def command(source: tuple[str, ...], **options: Any) -> None:
                 options["cache_size"], option="--cache-size", least=MIN_CACHE_BYTES
             ),
             offline=options["offline"],
+            egress=load_egress(
+                sources,
+                proxy=options["proxy"],
+                ca_file=options["ca_file"],
+                offline=options["offline"],
+            ),
             stale_if_error_s=options["stale_if_error"],
             stale_while_revalidate_s=options["stale_while_revalidate"],
             memory_bytes=parse_size(options["memory"], option="--memory", least=MIN_MEMORY_BYTES),

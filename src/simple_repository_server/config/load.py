@@ -19,6 +19,7 @@ from simple_repository_server.config.addresses import (
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
 from simple_repository_server.observe import sizes
 from simple_repository_server.upstream.credentials import netrc_credentials
+from simple_repository_server.upstream.egress import Egress, egress_from
 from simple_repository_server.wire.urls import origin_of
 
 PYPI = "pypi"
@@ -117,6 +118,26 @@ def _identity(source: Source) -> object:
     path = urlsplit(source.url).path
     spelling = quote(unquote(posixpath.normpath(f"/{path}")), safe="/")
     return origin_of(source.url), spelling, source.user, source.password
+
+
+def load_egress(
+    sources: Sequence[Source],
+    *,
+    proxy: str | None = None,
+    ca_file: Path | None = None,
+    offline: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Egress:
+    """How the indexes among the sources are reached. Raises `BadSetting`.
+
+    Where there is none to be reached, the environment is no matter.
+    """
+    if offline or not any(isinstance(source, IndexSource) for source in sources):
+        environment = {}
+    try:
+        return egress_from(environment, proxy=proxy, ca_file=ca_file)
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
 
 
 def netrc_file(environment: Mapping[str, str]) -> Path | None:

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.storage.folder import DEFAULT_MAX_BYTES
+from simple_repository_server.upstream.egress import Egress
 
 DEFAULT_MEMORY_BYTES = 256 * 1000**2
 MIN_MEMORY_BYTES = 16 * 1000**2
@@ -86,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = DEFAULT_MAX_BYTES
     #: Serve what is in the cache, and ask no index.
     offline: bool = False
+    #: How indexes are reached: proxies and certificates.
+    egress: Egress = Egress()
     #: How old a page may get while its index cannot be asked.
     stale_if_error_s: float = STALE_IF_ERROR_S
     #: For how long a stale page is served once more while it is confirmed.

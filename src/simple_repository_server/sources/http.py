@@ -40,6 +40,7 @@ from simple_repository_server.sources.http_cache import IndexCache
 from simple_repository_server.sources.http_documents import Documents
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
+from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.resource import RemoteResource
 from simple_repository_server.wire import pages
 
@@ -65,7 +66,7 @@ class HttpRepository(Repository):
     the budget for the list of projects, for any number of indexes together (else a part of
     `memory_bytes`); with `cache` pages outlive the process. `rules` say how long what was said
     counts. `label` is shown in the place of an address that has a secret in it; then, too, clients
-    get all files from this server.
+    get all files from this server. `egress` says which proxies and certificates are used.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class HttpRepository(Repository):
         lists: MemoryCache[Any, Any] | None = None,
         cache: DiskCache | None = None,
         rules: Rules | None = None,
+        egress: Egress | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
@@ -95,6 +97,7 @@ class HttpRepository(Repository):
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
             offline=self._rules.offline,
+            egress=egress,
             on_change=self._note_origin,
         )
         self._emit = emit

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakSet
 
 import msgspec
 from typing_extensions import override
@@ -74,7 +73,8 @@ class Upstream:
         self._turns: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="upstream")
-        self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         #: All connections, so that each of them is closed in the end, wherever it got to.
         self._accepted: list[socket.socket] = []
         self._ready = threading.Event()
@@ -127,7 +127,7 @@ class Upstream:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, sock=_Listener(self._accepted), backlog=1024)
+            asyncio.start_server(self._begin, sock=_Listener(self._accepted), backlog=1024)
         )
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -150,8 +150,14 @@ class Upstream:
             writer.transport.abort()
         await asyncio.sleep(0.001)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Note the connection before anything can cancel its task: that may never come to run."""
         self._writers.add(writer)
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._exchange(reader, writer):
                 pass

@@ -6,17 +6,13 @@ asked any more until a probe found it back (`origins.py`).
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import TypeVar
-from urllib.parse import urljoin
 
 import aiohttp
-import msgspec
 import stamina
-from yarl import URL
 
 from simple_repository_server.errors import (
     Malformed,
@@ -24,23 +20,26 @@ from simple_repository_server.errors import (
     SourceInvalid,
     SourceTimeout,
     SourceUnavailable,
-    TransferAborted,
 )
-from simple_repository_server.upstream.addresses import GuardedResolver
+from simple_repository_server.upstream.answers import MISSING, Answer, Incoming
 from simple_repository_server.upstream.breaker import Breaker
-from simple_repository_server.upstream.credentials import Credentials, split_credentials
+from simple_repository_server.upstream.credentials import Credentials, credentials_in
 from simple_repository_server.upstream.decoding import ACCEPT_ENCODING, decode_body
+from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.failures import failure, refusal
+from simple_repository_server.upstream.headers import clean_headers
+from simple_repository_server.upstream.limits import Limits
 from simple_repository_server.upstream.origins import OnChange, Origins
-from simple_repository_server.version import __version__
-from simple_repository_server.wire.urls import legal_reference, origin_of
+from simple_repository_server.upstream.pool import Lease, Pool
+from simple_repository_server.upstream.transport import Transport
+from simple_repository_server.wire.urls import joined
+
+__all__ = ["Answer", "Incoming", "Limits", "UpstreamClient", "decoded"]
 
 T = TypeVar("T")
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OK, _NOT_MODIFIED, _NOT_ACCEPTABLE = 200, 304, 406
-_MISSING = frozenset((404, 410))
-_READ_BYTES = 256 * 1024
 #: An upstream that wants to be left alone for longer is: the client is told when to come back.
 _MAX_WAIT_S = 10
 #: Larger bodies are decoded in a thread.
@@ -48,63 +47,14 @@ _DECODE_HERE_BYTES = 16 * 1024
 #: A probe wants an answer, but nothing of it.
 _PROBE = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": "bytes=0-0"}
 _DOUBLINGS = 10
-_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upstream may cost: in seconds, bytes and numbers."""
-
-    connect_s: float = 5.0
-    #: The longest silence while an answer arrives.
-    idle_s: float = 30.0
-    #: A whole page, retries included.
-    page_s: float = 60.0
-    #: A whole file.
-    file_s: float = 3600.0
-    #: A page, and the list of all projects, after decoding. A public index's list has about 40 MB.
-    page_bytes: int = 64 * 1024 * 1024
-    list_bytes: int = 256 * 1024 * 1024
-    redirects: int = 10
-    connections: int = 100
-    attempts: int = 3
-    backoff_s: float = 0.2
-    #: An origin is not asked any more after so many requests in a row without any answer, or
-    #: different addresses with a status of 5xx.
-    failures: int = 3
-    #: How long until it is probed then: doubled each time that fails, up to the longest.
-    probe_first_s: float = 1.0
-    probe_longest_s: float = 30.0
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete answer: of success, "not modified" (304) or "not there" (404, 410)."""
-
-    status: int
-    headers: Mapping[str, str]
-    #: Where it came from in the end.
-    url: str
-    body: bytes
-    #: The body as it came, in its content coding.
-    raw: bytes = b""
-    coding: str = ""
-
-    @property
-    def missing(self) -> bool:
-        """Whether it says that there is no such thing."""
-        return self.status in _MISSING
-
-    @property
-    def not_modified(self) -> bool:
-        """Whether it says that what we have is still right."""
-        return self.status == _NOT_MODIFIED
 
 
 class UpstreamClient:
-    """A client for one index at `url`, called `label` in errors; an asynchronous context manager.
+    """A client for one index at `url`, called `label` in errors.
 
     `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
-    `offline` one sends nothing. `on_change` is told when an origin is not asked any more, and when
-    it is again.
+    `offline` one sends nothing. `egress` is the way out. `on_change` is told when an origin is not
+    asked any more, and when it is again.
     """
 
     def __init__(
@@ -116,53 +66,44 @@ class UpstreamClient:
         limits: Limits | None = None,
         absent: frozenset[int] = frozenset(),
         offline: bool = False,
+        egress: Egress | None = None,
         on_change: OnChange = lambda _place, _reason: None,
     ) -> None:
         self.label = label
         #: Tells apart what is fetched by another client, whose credentials may show something else.
         self.identity = label
-        self.limits = limits or Limits()
+        self.limits = limits = limits or Limits()
         self._origins = Origins(
             url,
             label=label,
             pristine=Breaker(
-                open_after=self.limits.failures,
-                first_s=self.limits.probe_first_s,
-                longest_s=self.limits.probe_longest_s,
+                open_after=limits.failures,
+                first_s=limits.probe_first_s,
+                longest_s=limits.probe_longest_s,
             ),
             probe=self._probe,
             on_change=on_change,
         )
-        self._absent = _MISSING | absent
+        self._absent = MISSING | absent
         self._offline = offline
         self._credentials = credentials
-        self._host = origin_of(url)[1]
-        self._session: aiohttp.ClientSession | None = None
-        self._resolver: GuardedResolver | None = None
+        self._transport = Transport(url, label=label, limits=limits, egress=egress or Egress())
+        self._for_pages = Pool(
+            limits.connections, wait_s=limits.pool_wait_s, label=label, what="pages"
+        )
+        self._for_files = Pool(
+            limits.file_connections, wait_s=limits.pool_wait_s, label=label, what="files"
+        )
 
     async def open(self) -> None:
-        """Make ready to send requests."""
+        """Make ready to send requests. Raises `ValueError` if certificates cannot be read."""
+        await self._transport.open()
         self._origins.open()
-        self._resolver = GuardedResolver(self._host)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self.limits.connections, resolver=self._resolver, keepalive_timeout=30
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self.limits.connect_s, sock_read=self.limits.idle_s
-            ),
-            headers={"User-Agent": f"simple-repository-server/{__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=_READ_BYTES,
-        )
 
     async def close(self) -> None:
         """Stop probing and close all connections."""
         await self._origins.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     @property
     def not_asked(self) -> str:
@@ -177,32 +118,36 @@ class UpstreamClient:
         Raises `SourceUnavailable` or one of its kinds.
         """
         wanted = {"Accept": accept, "Accept-Encoding": ACCEPT_ENCODING, **headers}
+
+        async def get() -> Answer:
+            with await self._for_pages.lease():
+                return await self._get_once(url, wanted, max_bytes)
+
         try:
             async with asyncio.timeout(self.limits.page_s):
-                return await self._retrying(lambda: self._get_once(url, wanted, max_bytes))
+                return await self._retrying(get)
         except TimeoutError as error:
             raise SourceTimeout(self.label, f"longer than {self.limits.page_s:.0f} s") from error
 
     async def _get_once(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Answer:
         response, final = await self._send("GET", url, headers)
         async with response:
+            told = clean_headers(response.raw_headers)
             missing = response.status in self._absent
             if missing or response.status == _NOT_MODIFIED:
                 status = 404 if missing else _NOT_MODIFIED
-                return Answer(status=status, headers=response.headers, url=final, body=b"")
+                return Answer(status=status, headers=told, url=final, body=b"")
             if response.status == _NOT_ACCEPTABLE and headers["Accept"] != "*/*":
                 return await self._get_once(url, {**headers, "Accept": "*/*"}, max_bytes)
             if response.status != _OK:
-                raise refusal(self.label, response.status, response.headers)
+                raise refusal(self.label, response.status, told)
             raw = await self._read(response, max_bytes)
-        coding = response.headers.get("Content-Encoding", "")
+        coding = told.get("Content-Encoding", "")
         try:
             body = await decoded(raw, coding, max_bytes)
         except Malformed as error:
             raise SourceInvalid(self.label, str(error)) from error
-        return Answer(
-            status=_OK, headers=response.headers, url=final, body=body, raw=raw, coding=coding
-        )
+        return Answer(status=_OK, headers=told, url=final, body=body, raw=raw, coding=coding)
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         body = BytesIO()  # what was written to it is taken out without a copy
@@ -212,44 +157,57 @@ class UpstreamClient:
                 body.write(part)
                 room -= len(part)
                 if room < 0:
-                    raise SourceInvalid(self.label, f"a page of more than {max_bytes} bytes")
-        except _ERRORS as error:
+                    break
+        except Exception as error:
             raise failure(self.label, error) from error
+        if room < 0:
+            raise SourceInvalid(self.label, f"a page of more than {max_bytes} bytes")
         return body.getvalue()
 
     @asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        short: bool = False,
+    ) -> AsyncIterator[Incoming]:
         """The answer of a request for a file: any status but redirects, its body not yet read.
 
-        Raises `SourceUnavailable` or one of its kinds on entering.
+        What is `short` (`SHORT_BYTES`) needs no connection of those for files. Raises
+        `SourceUnavailable` or one of its kinds on entering.
         """
         wanted = {"Accept": "*/*", "Accept-Encoding": "identity", **(headers or {})}
 
-        async def send() -> aiohttp.ClientResponse:
-            response, _ = await self._send(method, url, wanted)
+        pool = self._for_pages if short else self._for_files
+
+        async def send() -> tuple[aiohttp.ClientResponse, Lease]:
+            lease = await pool.lease()
+            try:
+                response, _ = await self._send(method, url, wanted)
+            except BaseException:
+                lease.release()
+                raise
             if response.status in (429, *range(500, 600)):
                 response.release()
-                raise refusal(self.label, response.status, response.headers)
-            return response
+                lease.release()
+                told = clean_headers(response.raw_headers)
+                raise refusal(self.label, response.status, told)
+            return response, lease
 
-        response = await self._retrying(send)
-        try:
-            yield response
-        finally:
-            response.release()
+        response, lease = await self._retrying(send)
+        with lease:
+            # What has come in full holds no connection any more, however slowly it is read.
+            response.content.on_eof(lease.release)
+            try:
+                yield Incoming(response, label=self.label)
+            finally:
+                response.release()
 
-    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    def chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         """The body of a streamed answer. Raises `TransferAborted` if it breaks off."""
-        deadline = time.monotonic() + self.limits.file_s
-        try:
-            async for chunk in response.content.iter_any():
-                yield chunk
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-        except _ERRORS as error:
-            raise TransferAborted(str(failure(self.label, error))) from error
+        return incoming.chunks(within_s=self.limits.file_s)
 
     async def _retrying(self, work: Callable[[], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(
@@ -273,15 +231,18 @@ class UpstreamClient:
         credentials = self._credentials
         for _ in range(self.limits.redirects + 1):
             response = await self._exchange(method, url, headers, credentials)
-            location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not location:
+            if response.status not in _REDIRECTS:
+                return response, url
+            location = clean_headers(response.raw_headers).get("Location")
+            if not location:
                 return response, url
             response.release()
             try:
-                url, in_location = split_credentials(urljoin(url, legal_reference(location) or ":"))
+                address = joined(url, location)
             except ValueError as error:
                 raise SourceInvalid(self.label, "it redirects to no http(s) address") from error
-            credentials = in_location or self._credentials
+            url = address.bare
+            credentials = credentials_in(address) or self._credentials
         raise SourceInvalid(self.label, f"more than {self.limits.redirects} redirects")
 
     async def _exchange(
@@ -291,8 +252,10 @@ class UpstreamClient:
         try:
             self._origins.check(url)
             response = await self._request(method, url, headers, credentials)
-        except _ERRORS as error:
-            told = failure(self.label, error)
+        except RepositoryError:
+            raise
+        except Exception as error:
+            told = self._failure(url, error)
             self._origins.failed(url, told)
             raise told from error
         self._origins.answered(url, response.status)
@@ -311,24 +274,26 @@ class UpstreamClient:
                 response = await self._request("GET", url, _PROBE, self._credentials)
         except TimeoutError as error:
             raise SourceTimeout(self.label, f"no answer within {wait_s:g} s") from error
-        except _ERRORS as error:
-            raise failure(self.label, error) from error
+        except RepositoryError:
+            raise
+        except Exception as error:
+            raise self._failure(url, error) from error
         response.close()
         return response.status
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], credentials: Credentials | None
     ) -> aiohttp.ClientResponse:
-        """The answer of one request, whatever it is. Raises one of `_ERRORS` without any."""
-        if self._session is None or self._resolver is None:
-            raise RepositoryError(
-                f"The repository {self.label} is not open: use it in `async with`, or serve it."
-            )
+        """The answer of one request, whatever it is."""
         own = credentials.header_for(url) if credentials else {}
-        await self._resolver.check_literal(origin_of(url)[1])
-        return await self._session.request(
-            method, URL(url, encoded=True), headers={**headers, **own}, allow_redirects=False
-        )
+        return await self._transport.request(method, url, {**headers, **own})
+
+    def _failure(self, url: str, error: Exception) -> SourceUnavailable:
+        try:
+            proxy = self._transport.proxy_for(url)
+        except ValueError:  # no address at all
+            proxy = None
+        return failure(self.label, error, proxy=str(proxy) if proxy else None)
 
 
 def _worth_retrying(error: Exception) -> bool | float:

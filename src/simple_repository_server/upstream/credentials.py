@@ -3,12 +3,12 @@
 import netrc
 from base64 import b64encode
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.wire.urls import origin_of, without_credentials
+from simple_repository_server.wire.urls import HttpAddress, origin_of, parse_http
 
 Origin = tuple[str, str, int]
 
@@ -33,8 +33,12 @@ class Credentials(msgspec.Struct, frozen=True):
         """The `Authorization` header for a request to that address: none for another origin."""
         if origin_of(url) != self.origin:
             return {}
-        pair = f"{self.user}:{self.password}".encode()
-        return {"Authorization": f"Basic {b64encode(pair).decode()}"}
+        return {"Authorization": basic(self.user, self.password)}
+
+
+def basic(user: str, password: str) -> str:
+    """The value of a header with these credentials (RFC 7617)."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def split_credentials(url: str) -> tuple[str, Credentials | None]:
@@ -42,12 +46,16 @@ def split_credentials(url: str) -> tuple[str, Credentials | None]:
 
     Raises `ValueError` for what is no http(s) address.
     """
-    parts = urlsplit(url)
-    bare = without_credentials(url)
-    origin = origin_of(bare)
-    if parts.username is None and parts.password is None:
-        return bare, None
-    return bare, Credentials(origin, unquote(parts.username or ""), unquote(parts.password or ""))
+    address = parse_http(url)
+    return address.bare, credentials_in(address)
+
+
+def credentials_in(address: HttpAddress) -> Credentials | None:
+    """The credentials an address was written with, for its origin."""
+    if not address.userinfo:
+        return None
+    user, _, password = address.userinfo.partition(":")
+    return Credentials(address.origin, unquote(user), unquote(password))
 
 
 def netrc_credentials(path: Path, url: str) -> Credentials | None:

@@ -1,10 +1,8 @@
 """A file that another index has: opened by a request, whole or in part."""
 
-import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import aiohttp
 from typing_extensions import override
 
 from simple_repository_server.errors import (
@@ -14,13 +12,18 @@ from simple_repository_server.errors import (
     TransferAborted,
 )
 from simple_repository_server.resource import Body, ByteRange, Resource, Transfer, verified
+from simple_repository_server.upstream.answers import Incoming
 from simple_repository_server.upstream.client import UpstreamClient
 from simple_repository_server.upstream.failures import refusal
+from simple_repository_server.upstream.headers import (
+    content_range_in,
+    strong_tag_in,
+    version_in,
+)
+from simple_repository_server.upstream.transport import SHORT_BYTES
 
 _OK, _PARTIAL, _MISSING = 200, 206, (404, 410)
-_FIRST_BYTE = {"Range": "bytes=0-0"}
-# Longer numbers are no position in any file.
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_METADATA = ".metadata"
 
 
 class RemoteResource(Resource):
@@ -58,11 +61,13 @@ class RemoteResource(Resource):
     @override
     @asynccontextmanager
     async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
-        headers = {}
-        if byte_range is not None:
-            headers["Range"] = f"bytes={byte_range.start}-{byte_range.stop - 1}"
-        async with self._client.stream("GET", self._url, headers=headers) as response:
+        headers = {} if byte_range is None else _range(byte_range.start, byte_range.stop)
+        if byte_range is not None and self.version is not None:
+            headers["If-Range"] = self.version
+        wanted_bytes = self.size if byte_range is None else byte_range.length
+        async with self._stream("GET", headers, wanted_bytes) as response:
             self._check_status(response)
+            self._check_version(response, self.version)
             if byte_range is None:
                 yield self._whole(response)
             elif response.status == _PARTIAL:
@@ -75,19 +80,18 @@ class RemoteResource(Resource):
     async def transfer(
         self, start: int = 0, *, version: str | None = None
     ) -> AsyncIterator[Transfer]:
-        headers = {}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-            if version is not None:
-                headers["If-Range"] = version
-        async with self._client.stream("GET", self._url, headers=headers) as response:
+        headers = _range(start) if start else {}
+        if start and version is not None:
+            headers["If-Range"] = version
+        async with self._stream("GET", headers, self.size) as response:
             self._check_status(response)
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            found = content_range_in(response.headers)
             if response.status != _PARTIAL:
-                begins, total = 0, response.content_length
+                begins, total = 0, response.length
                 self._check_coding(response)
-            elif start and found is not None and int(found[1]) == start:
-                begins, total = start, None if found[3] == "*" else int(found[3])
+            elif start and found is not None and found.start == start:
+                begins, total = start, found.total
+                self._check_version(response, version)
             else:
                 raise SourceInvalid(self._client.label, "it sent another part than was asked for")
             self._check_size(total)
@@ -95,7 +99,7 @@ class RemoteResource(Resource):
                 chunks=self._client.chunks(response),
                 start=begins,
                 total=total,
-                version=_version(response),
+                version=version_in(response.headers),
             )
 
     @override
@@ -103,21 +107,29 @@ class RemoteResource(Resource):
         if self.size is not None and (self.hashes or self.version is not None):
             return self
         try:
-            async with self._client.stream("HEAD", self._url) as response:
+            async with self._stream("HEAD", {}, 0) as response:
                 # Some say 0 to every HEAD, as they have no body for it.
-                if response.status == _OK and response.content_length:
-                    return self._with_size(response.content_length, response)
+                if response.status == _OK and response.length:
+                    return self._with_size(response.length, response)
         except SourceUnavailable:
             pass  # some indexes fail at HEAD alone
-        async with self._client.stream("GET", self._url, headers=_FIRST_BYTE) as response:
+        async with self._stream("GET", _range(0, 1), 1) as response:
             self._check_status(response)
             if response.status == _OK:
-                return self._with_size(response.content_length, response)
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            total = int(found[3]) if found and found[3] != "*" else None
-            return self._with_size(total, response)
+                return self._with_size(response.length, response)
+            found = content_range_in(response.headers)
+            return self._with_size(found.total if found else None, response)
 
-    def _with_size(self, size: int | None, response: aiohttp.ClientResponse) -> Resource:
+    def _stream(
+        self, method: str, headers: Mapping[str, str], expected: int | None
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """The answer, of which so many bytes are expected, if that is known."""
+        of_unknown_size = self._filename.endswith(_METADATA)
+        short = of_unknown_size if expected is None else expected <= SHORT_BYTES
+        return self._client.stream(method, self._url, headers=headers, short=short)
+
+    def _with_size(self, size: int | None, response: Incoming) -> Resource:
+        self._check_size(size)
         return RemoteResource(
             self._client,
             self._url,
@@ -126,11 +138,11 @@ class RemoteResource(Resource):
             size=size,
             hashes=self.hashes,
             direct=self.location is not None,
-            validator=_validator(response),
-            version=_version(response),
+            validator=strong_tag_in(response.headers),
+            version=version_in(response.headers),
         )
 
-    def _check_status(self, response: aiohttp.ClientResponse) -> None:
+    def _check_status(self, response: Incoming) -> None:
         if response.status in _MISSING:
             raise ResourceNotFound(self._project, self._filename)
         if response.status not in (_OK, _PARTIAL):
@@ -141,13 +153,29 @@ class RemoteResource(Resource):
             reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
             raise SourceInvalid(self._client.label, reason)
 
-    def _check_coding(self, response: aiohttp.ClientResponse) -> None:
+    def _check_version(self, response: Incoming, expected: str | None) -> None:
+        """A part, or a whole without a digest, may not be of another version than expected.
+
+        `If-Range` is a wish that not every server heeds. A part may leave the date out (RFC 9110
+        §15.3.7), but not the tag: without it, only a digest tells what has come.
+        """
+        partial = response.status == _PARTIAL
+        if expected is None or (self.hashes and not partial):
+            return
+        found = version_in(response.headers)
+        if found is None and partial and (self.hashes or not expected.startswith('"')):
+            return
+        if found != expected:
+            reason = f"it has another {self._filename} now than a moment ago"
+            raise SourceInvalid(self._client.label, reason)
+
+    def _check_coding(self, response: Incoming) -> None:
         """A body that was coded all the same is only of use where a digest tells what it is."""
         if not self.hashes and response.headers.get("Content-Encoding", "identity") != "identity":
             raise SourceInvalid(self._client.label, f"it sent {self._filename} coded, without need")
 
-    def _whole(self, response: aiohttp.ClientResponse) -> Body:
-        length = response.content_length
+    def _whole(self, response: Incoming) -> Body:
+        length = response.length
         if response.status != _OK:
             raise SourceInvalid(self._client.label, "it sent a part where all was asked for")
         self._check_size(length)
@@ -157,23 +185,23 @@ class RemoteResource(Resource):
         chunks = verified(
             self._client.chunks(response), what=self._filename, size=size, digest=digest
         )
-        return Body(chunks=chunks, length=size, total=size, etag=_validator(response))
+        return Body(chunks=chunks, length=size, total=size, etag=strong_tag_in(response.headers))
 
-    def _part(self, response: aiohttp.ClientResponse, wanted: ByteRange) -> Body:
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != wanted.start or int(found[2]) >= wanted.stop:
+    def _part(self, response: Incoming, wanted: ByteRange) -> Body:
+        found = content_range_in(response.headers)
+        if found is None or found.start != wanted.start or found.stop > wanted.stop:
             raise SourceInvalid(self._client.label, "it sent another part than was asked for")
-        total = None if found[3] == "*" else int(found[3])
-        stop = int(found[2]) + 1
-        if stop not in (wanted.stop, total):
+        self._check_size(found.total)
+        if found.stop not in (wanted.stop, found.total):
             raise SourceInvalid(self._client.label, "it sent less than was asked for")
-        length = stop - wanted.start
+        length = found.stop - wanted.start
         chunks = verified(
             self._client.chunks(response), what=self._filename, size=length, digest=None
         )
-        return Body(chunks=chunks, length=length, total=total, etag=_validator(response))
+        etag = strong_tag_in(response.headers)
+        return Body(chunks=chunks, length=length, total=found.total, etag=etag)
 
-    def _cut(self, response: aiohttp.ClientResponse, wanted: ByteRange) -> Body:
+    def _cut(self, response: Incoming, wanted: ByteRange) -> Body:
         """A part of a whole body, from an index that does not do ranges."""
         body = self._whole(response)
         chunks = _cut(body.chunks, wanted, self._filename)
@@ -182,19 +210,9 @@ class RemoteResource(Resource):
         return Body(chunks=chunks, length=length, total=body.total, etag=body.etag, cut=True)
 
 
-def _validator(response: aiohttp.ClientResponse) -> str | None:
-    etag = response.headers.get("ETag", "")
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
-
-
-def _version(response: aiohttp.ClientResponse) -> str | None:
-    """A validator for `If-Range`: a strong entity tag, or a date where there is none at all.
-
-    Beside a weak tag the date may not be used: it is no stronger (RFC 9110 §13.1.5).
-    """
-    if "ETag" in response.headers:
-        return _validator(response)
-    return response.headers.get("Last-Modified")
+def _range(start: int, stop: int | None = None) -> dict[str, str]:
+    """The header that asks for the bytes from `start` up to `stop`, or to the end."""
+    return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
 
 
 async def _cut(chunks: AsyncIterator[bytes], wanted: ByteRange, what: str) -> AsyncIterator[bytes]:

@@ -7,13 +7,68 @@ encode it too, encoded.
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin
+
+import msgspec
 
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 # Characters that may not stand in a URL, but do in sloppy pages; `%` stays as it is.
 _ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|[^\x00-\x7f]')
-_ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/")
+_ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The authority ends where it ends for every reader: no backslash and no encoding in a host.
+_HTTP = re.compile(
+    r"(https?)://(?:([^/?#\\]*)@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{0,5}))?([/?#].*)?",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
+_AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*://)[^/?#\\]*@", re.ASCII | re.IGNORECASE)
+_MAX_PORT = 65_535
+
+
+class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """An http(s) address in its parts: what is checked and what is connected to is read here."""
+
+    scheme: str
+    #: In lower case, an IPv6 address without brackets.
+    host: str
+    port: int
+    #: `user:password` as written, or None if there is no `@`.
+    userinfo: str | None
+    #: The address without them.
+    bare: str
+    #: All behind the port.
+    rest: str
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: what credentials belong to."""
+        return self.scheme, self.host, self.port
+
+
+def parse_http(url: str) -> HttpAddress:
+    """The parts of an http(s) address (RFC 3986 §3.2), read in one way.
+
+    Raises `ValueError` for any other text, and where readers differ in what its host is.
+    """
+    found = _HTTP.fullmatch(url)
+    if found is None:
+        scheme = url.partition(":")[0].lower()
+        if scheme not in ("http", "https"):
+            raise ValueError("not an http(s) address")
+        raise ValueError("its host or port is none that can be connected to")
+    scheme, userinfo, host, port, rest = found.groups()
+    number = int(port) if port else 443 if scheme.lower() == "https" else 80
+    if not 0 < number <= _MAX_PORT:
+        raise ValueError("there is no such port")
+    bare = url if userinfo is None else url[: found.start(2)] + url[found.end(2) + 1 :]
+    return HttpAddress(
+        scheme=scheme.lower(),
+        host=host.lower().strip("[]"),
+        port=number,
+        userinfo=userinfo,
+        bare=bare,
+        rest=rest or "",
+    )
 
 
 def segment(text: str) -> str:
@@ -32,17 +87,12 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
     Raises `ValueError` for any other address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{parts.scheme or 'no scheme'}: not an http(s) address")
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    return parse_http(url).origin
 
 
 def without_credentials(url: str) -> str:
     """The address without `user:password@`, for people and logs."""
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+    return _AUTHORITY.sub(r"\1", url, count=1)
 
 
 def legal_reference(text: str) -> str | None:
@@ -87,8 +137,20 @@ def resolver(base: str) -> Callable[[str], str | None]:
 
 def _checked(base: str, reference: str) -> str | None:
     try:
-        url = without_credentials(urljoin(base, reference))
-        origin_of(url)
+        return joined(base, reference).bare
     except ValueError:
         return None
-    return url
+
+
+def joined(base: str, reference: str) -> HttpAddress:
+    """The http(s) address that a reference means at `base` (RFC 3986 §5).
+
+    Raises `ValueError` where it means none, or one host to us and another one to a browser.
+    """
+    legal = legal_reference(reference)
+    if legal is None:
+        raise ValueError("there are control characters in it")
+    address = parse_http(urljoin(base, legal))
+    if address.userinfo is not None and "%5c" in address.userinfo.lower():
+        raise ValueError("there is a backslash before its host")
+    return address

@@ -1,0 +1,66 @@
+"""How requests leave this machine: through which proxies, and whose certificates are trusted."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from simple_repository_server.upstream.proxies import Proxies, proxies_from
+
+
+class Egress(msgspec.Struct, frozen=True, kw_only=True):
+    """The way out; by default the direct one, with the certificates the system trusts."""
+
+    proxies: Proxies = Proxies()
+    #: Files (or folders, as OpenSSL has them) of authorities that are trusted besides the system's.
+    authorities: tuple[Path, ...] = ()
+
+    def tls_context(self) -> ssl.SSLContext:
+        """What TLS connections are verified with. Blocks as the disk does.
+
+        Raises `ValueError` with a text for people for certificates that cannot be read.
+        """
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        for path in self.authorities:
+            _load(context, path, name=str(path))
+        return context
+
+
+def egress_from(
+    environment: Mapping[str, str], *, proxy: str | None = None, ca_file: Path | None = None
+) -> Egress:
+    """What the environment and the options `--proxy` and `--ca-file` say.
+
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's certificates, as OpenSSL has
+    it; those of `REQUESTS_CA_BUNDLE` and `ca_file` are added. Raises `ValueError` with a text for
+    people if anything of it is no use; none of it is left out silently.
+    """
+    proxies = proxies_from(environment, option=proxy)
+    given = [("SSL_CERT_FILE", Path(environment.get("SSL_CERT_FILE", "")))]
+    given.append(("REQUESTS_CA_BUNDLE", Path(environment.get("REQUESTS_CA_BUNDLE", ""))))
+    if ca_file is not None:
+        given.append(("--ca-file", ca_file))
+    used = [(name, path) for name, path in given if path != Path()]
+    for name, path in used:
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path, name=f"{name} {path}")
+    folders = environment.get("SSL_CERT_DIR", "")
+    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise ValueError(f"SSL_CERT_DIR {folders}: no such directory. Correct it, or unset it.")
+    added = tuple(path.absolute() for name, path in used if name != "SSL_CERT_FILE")
+    return Egress(proxies=proxies, authorities=added)
+
+
+def _load(context: ssl.SSLContext, path: Path, *, name: str) -> None:
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except ssl.SSLError as error:  # an OSError, too
+        raise ValueError(f"{name} has no certificate in PEM form.") from error
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise ValueError(f"{name} cannot be read: {reason}.") from error

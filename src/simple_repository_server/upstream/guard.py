@@ -1,0 +1,92 @@
+"""Resolving and checking in one step, so that the address that was checked is connected to."""
+
+import socket
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from typing_extensions import override
+
+from simple_repository_server.upstream.addresses import (
+    PrivateAddress,
+    Zone,
+    check_zone,
+    literal,
+    zone_of,
+    zone_of_name,
+    zone_of_source,
+)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves host names to those of their addresses that the source may send us to.
+
+    `own_host` is the host of the source, which may be anywhere but for the addresses that only a
+    source that is written so has; `inner` asks for addresses. With `own_by_proxy` the source is
+    reached through a proxy: what its name means is not known here.
+    """
+
+    def __init__(
+        self, own_host: str, *, inner: AbstractResolver | None = None, own_by_proxy: bool = False
+    ) -> None:
+        self._own_host = own_host
+        self._own_by_proxy = own_by_proxy
+        self._inner = inner or DefaultResolver()
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of the host. Raises `OSError`, of which `PrivateAddress` is one."""
+        results = await self._inner.resolve(host, port, family)
+        own = await self._zone_for(host, [zone_of(result["host"]) for result in results])
+        allowed, refused = [], None
+        for result in results:
+            try:
+                check_zone(zone_of(result["host"]), own)
+            except PrivateAddress as error:
+                refused = error
+            else:
+                allowed.append(result)
+        if refused is not None and not allowed:
+            raise refused
+        return allowed
+
+    async def check_literal(self, host: str) -> None:
+        """The same check for a host that is an address already. Raises `PrivateAddress`."""
+        address = None if host == self._own_host else literal(host)
+        if address is not None:
+            zone = zone_of(address)
+            check_zone(zone, await self._zone_for(host, [zone]))
+
+    async def _zone_for(self, host: str, zones: list[Zone]) -> Zone:
+        """The zone that counts as that of the source, if it sends us to a host in such zones."""
+        if host == self._own_host:
+            return Zone.LOOPBACK
+        if all(zone in (Zone.PUBLIC, Zone.NEVER) for zone in zones):
+            return Zone.PUBLIC  # whatever it is
+        if self._own_by_proxy or literal(self._own_host):
+            return own_zone_by_name(self._own_host)
+        results = await self._inner.resolve(self._own_host, 0, socket.AF_UNSPEC)
+        return zone_of_source([result["host"] for result in results])
+
+    @override
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def check_for_proxy(host: str, own_host: str) -> None:
+    """The check for a host that a proxy resolves. Raises `PrivateAddress`.
+
+    It is on addresses and a few names, as that is all that is known here.
+    """
+    zone = None if host == own_host else zone_of_name(host)
+    if zone is not None:
+        check_zone(zone, own_zone_by_name(own_host))
+
+
+def own_zone_by_name(own_host: str) -> Zone:
+    """Where a source lies whose name is not resolved here: public, where that cannot be seen."""
+    address = literal(own_host)
+    if address is not None:
+        return zone_of_source([address])
+    return min(zone_of_name(own_host) or Zone.PUBLIC, Zone.LOOPBACK)
