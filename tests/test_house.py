@@ -10,7 +10,7 @@ import pytest
 
 import simple_repository_server
 from simple_repository_server.cli.serve import command
-from simple_repository_server.observe import events
+from simple_repository_server.observe import events, server_events
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -142,7 +142,8 @@ def test_every_option_is_in_the_docs(option: str) -> None:
     "event",
     [
         kind
-        for _, kind in inspect.getmembers(events, inspect.isclass)
+        for module in (events, server_events)
+        for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, events.Event) and kind is not events.Event
     ],
     ids=lambda kind: kind.__name__,

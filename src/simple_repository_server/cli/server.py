@@ -15,9 +15,13 @@ from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
-from simple_repository_server.observe.events import ServerReady, ServerStarting, ServerStopped
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.logs import LogWriter, StandardLogging, ThreadlessLog
+from simple_repository_server.observe.server_events import (
+    ServerReady,
+    ServerStarting,
+    ServerStopped,
+)
 from simple_repository_server.version import __version__
 from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.server.connections import Limits

@@ -308,58 +308,6 @@ class AcceptingResumed(Event, frozen=True, kw_only=True, tag="accepting_resumed"
         return "new connections are accepted again"
 
 
-class _Server(msgspec.Struct, frozen=True, kw_only=True):
-    """The server as a whole: what is told of it is told once, however many workers it has."""
-
-    version: str
-    #: The process that was started.
-    pid: int
-    workers: int
-    #: The address of the index.
-    address: str
-    #: Where the sources are, in the order of their priority.
-    sources: tuple[str, ...]
-
-    def _what(self) -> str:
-        workers = f", {self.workers} workers" if self.workers > 1 else ""
-        return (
-            f"simple-repository-server {self.version} (pid {self.pid}{workers}) "
-            f"at {self.address} with {', '.join(self.sources)}"
-        )
-
-
-class ServerStarting(_Server, Event, frozen=True, kw_only=True, tag="server_starting"):
-    """The options are fine and the port is ours; requests wait until it is ready."""
-
-    @override
-    def text(self) -> str:
-        """What is to be served, and where."""
-        return f"starting {self._what()}"
-
-
-class ServerReady(_Server, Event, frozen=True, kw_only=True, tag="server_ready"):
-    """Requests are answered."""
-
-    @override
-    def text(self) -> str:
-        """What is served, and where."""
-        return f"ready: {self._what()}"
-
-
-class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopped"):
-    """The last request was answered or cut off: the process ends."""
-
-    #: The exit status.
-    status: int
-    uptime_s: float
-
-    @override
-    def text(self) -> str:
-        """What is served no longer, and how it ended."""
-        ended = f"with status {self.status} after {self.uptime_s:.0f} s"
-        return f"stopped {ended}: {self._what()}"
-
-
 class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
     """A process that answered requests ended without being told to by us; there is a new one."""
 

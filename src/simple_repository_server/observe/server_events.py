@@ -1,0 +1,58 @@
+"""The events of the server as a whole: told once, however many workers it has."""
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.observe.events import Event
+
+
+class _Server(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of them say of the server."""
+
+    version: str
+    #: The process that was started.
+    pid: int
+    workers: int
+    #: The address of the index.
+    address: str
+    #: Where the sources are, in the order of their priority.
+    sources: tuple[str, ...]
+
+    def _what(self) -> str:
+        workers = f", {self.workers} workers" if self.workers > 1 else ""
+        return (
+            f"simple-repository-server {self.version} (pid {self.pid}{workers}) "
+            f"at {self.address} with {', '.join(self.sources)}"
+        )
+
+
+class ServerStarting(_Server, Event, frozen=True, kw_only=True, tag="server_starting"):
+    """The options are fine and the port is ours; requests wait until it is ready."""
+
+    @override
+    def text(self) -> str:
+        """What is to be served, and where."""
+        return f"starting {self._what()}"
+
+
+class ServerReady(_Server, Event, frozen=True, kw_only=True, tag="server_ready"):
+    """Requests are answered."""
+
+    @override
+    def text(self) -> str:
+        """What is served, and where."""
+        return f"ready: {self._what()}"
+
+
+class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopped"):
+    """The last request was answered or cut off: the process ends."""
+
+    #: The exit status.
+    status: int
+    uptime_s: float
+
+    @override
+    def text(self) -> str:
+        """What is served no longer, and how it ended."""
+        ended = f"with status {self.status} after {self.uptime_s:.0f} s"
+        return f"stopped {ended}: {self._what()}"
