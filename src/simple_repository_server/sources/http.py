@@ -47,6 +47,8 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
 _LIST_GRACE_S = 7 * 24 * 3600.0
+#: The files that were asked for last, and what they were made of.
+_Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
 #: Of the memory, the parts for the files that were asked for last, and for lists.
 _FOR_RESOURCES, _FOR_LISTS = 16, 4
 #: What a resource takes beside its address, which is there three times.
@@ -98,24 +100,20 @@ class HttpRepository(Repository):
         # Another user may be shown other pages.
         who = self._credentials.user if self._credentials else ""
         self._store = PageStore(cache, f"{who} {self._base}") if cache else None
-        for_resources = memory_bytes // _FOR_RESOURCES
-        for_lists = memory_bytes // _FOR_LISTS if lists is None else 0
-        #: Those that were asked for last, and what they were made of.
-        self._resources: MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
-        self._resources = MemoryCache(for_resources)
+        for_pages, self._resources, for_lists = _memory(memory_bytes, lists)
         common = partial(Documents, self._client, store=self._store, clock=clock, note=self._note)
         self._pages: Documents[ProjectPage] = common(
             url_of=lambda project: f"{self._base}{project}/",
             max_bytes=self._client.limits.page_bytes,
             read=self._read_page,
-            memory=MemoryCache(memory_bytes - for_resources - for_lists),
+            memory=for_pages,
             rules=self._rules,
         )
         self._lists: Documents[ProjectList] = common(
             url_of=lambda _: self._base,
             max_bytes=self._client.limits.list_bytes,
             read=_read_list,
-            memory=MemoryPart(MemoryCache(for_lists) if lists is None else lists),
+            memory=for_lists,
             rules=self._rules,
             min_grace_s=_LIST_GRACE_S,
         )
@@ -260,6 +258,18 @@ class HttpRepository(Repository):
             self._emit(SourceRecovered(source=place))
         if place == self.label or (failed_because is None and not self._client.not_asked):
             self._note(failed_because)
+
+
+def _memory(
+    memory_bytes: int, lists: MemoryCache[Any, Any] | None
+) -> tuple[MemoryCache[str, Any], _Resources, MemoryPart[str, Any]]:
+    """The memory for pages, files, and the list, which may share it with those of others."""
+    if lists is None:
+        lists = MemoryCache(memory_bytes // _FOR_LISTS)
+        memory_bytes -= lists.max_bytes
+    for_resources = memory_bytes // _FOR_RESOURCES
+    pages_memory: MemoryCache[str, Any] = MemoryCache(memory_bytes - for_resources)
+    return pages_memory, MemoryCache(for_resources), MemoryPart(lists)
 
 
 def _project_names(names: Iterable[str]) -> Iterator[ProjectName]:
