@@ -49,6 +49,8 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
 _LIST_GRACE_S = 7 * 24 * 3600.0
+#: The files that were asked for last, and what they were made of.
+_Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
 #: Of the memory, the parts for the files that were asked for last, and for lists.
 _FOR_RESOURCES, _FOR_LISTS = 16, 4
 #: What a resource takes beside its address, which is there three times.
