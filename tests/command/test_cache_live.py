@@ -49,7 +49,7 @@ def _path(folder: Path, built: Built) -> Path:
 
 def _is_kept(folder: Path, built: Built) -> bool:
     path = _path(folder, built)
-    return path.exists() and path.read_bytes() == built.content
+    return path.is_file() and path.read_bytes() == built.content
 
 
 def _requests(server: Server) -> list[tuple[int, int]]:
