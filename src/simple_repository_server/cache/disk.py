@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -163,6 +164,9 @@ class DiskCache:
             return await self.run(self._prepared, strict, size or 0)
         except OverBudget as refused:
             if not refused.by_eviction:
+                raise
+        except OSError as error:
+            if error.errno != ENOSPC:
                 raise
         await self._wait_for_room(size or 0)
         return await self.run(self._prepared, self.files.create, size or 0)

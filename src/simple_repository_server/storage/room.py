@@ -69,11 +69,10 @@ def goal(total: int, *, max_bytes: int, lacking: int = 0) -> int:
     """To how many bytes to bring down what is kept.
 
     If it is too much, to nine tenths of `max_bytes`, so that this is not needed all the time. Where
-    the disk is full, by so much as we are `lacking`; a tenth at a time, as it may be others who
-    filled it.
+    the disk is full, by so much as we are `lacking`, unless that is more than half of it all.
     """
     wanted = int(max_bytes * _LOW) if total > max_bytes else total
-    return min(wanted, total - min(max(0, lacking), total // 10))
+    return min(wanted, total - lacking) if lacking <= total // 2 else wanted
 
 
 def too_old(used: Mapping[int, int], *, max_bytes: int, now: float) -> tuple[int, int]:
