@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.names import ProjectName
@@ -59,7 +59,7 @@ def _distribution(name: str, version: str) -> Distribution | None:
     try:
         Version(version.replace("_", "-"))
         return Distribution(ProjectName(name), version)
-    except (InvalidName, InvalidVersion):
+    except (InvalidName, ValueError):  # a number may be too long for Python, also below
         return None
 
 
@@ -109,6 +109,6 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     for text in sorted(set(versions)):
         try:
             numbers[text] = Version(text)
-        except InvalidVersion:
+        except ValueError:
             odd.append(text)
     return (*odd, *sorted(numbers, key=numbers.__getitem__))

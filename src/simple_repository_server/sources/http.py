@@ -163,6 +163,8 @@ class HttpRepository(Repository):
         detail = self._client.not_asked or self._failed_because or ""
         if self._rules.offline:
             available, detail = None, "offline: what is in the cache is served"
+        elif not detail and self._lists.is_awaited(_LIST):
+            detail = "its list of projects is still being fetched"
         return (
             SourceState(label=self.label, kind="remote index", available=available, detail=detail),
         )
@@ -223,9 +225,13 @@ class HttpRepository(Repository):
         project = ProjectName(name)
         found = pages.read_page(answer.body, content_type, project=project, base=answer.url)
         if found.dropped:
-            count, example = len(found.dropped), found.dropped[0]
             self._emit(
-                EntriesDropped(source=self.label, project=project, count=count, example=example)
+                EntriesDropped(
+                    source=self.label,
+                    project=project,
+                    count=found.dropped,
+                    example=found.example,
+                )
             )
         return _without_signatures(found.page)
 

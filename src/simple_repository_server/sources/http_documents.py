@@ -34,7 +34,7 @@ _STALE_RETRY_S = 5.0
 #: How often a client can make us ask upstream with `no-cache`.
 _REVALIDATE_AFTER_S = 1.0
 #: Larger pages are read in a thread.
-_READ_HERE_BYTES = 50_000
+_READ_HERE_BYTES = 8_000
 _MISSING_WEIGHT = 500
 _CLOSE_S = 5.0
 
@@ -126,6 +126,10 @@ class Documents(Generic[S]):
             return None
         kept = self._kept.get(name)
         return kept if kept is not None and self._usable(kept, context) else None
+
+    def is_awaited(self, name: str) -> bool:
+        """Whether it is being fetched, and there is nothing to serve until then."""
+        return self._kept.get(name) is None and self._flight.is_running(name)
 
     async def close(self) -> None:
         """Stop asking; what is being written is written, within a bounded time."""
