@@ -47,7 +47,9 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
             sources.append(index)
         else:
             sources.append(_directory(source, settings, of_source, emit))
-    combined = sources[0] if len(sources) == 1 else PrioritySelectedProjectsRepository(sources)
+    combined = (
+        sources[0] if len(sources) == 1 else PrioritySelectedProjectsRepository(sources, emit=emit)
+    )
     return MetadataInjectorRepository(
         combined,
         memory_bytes=settings.memory_bytes // 12,

@@ -19,6 +19,7 @@ from simple_repository_server.model import (
     WeakestFreshness,
 )
 from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
@@ -50,9 +51,9 @@ class MergedRepository(RepositoryGroup):
     none does, as a page without its files would be another page.
     """
 
-    def __init__(self, sources: Sequence[Repository]) -> None:
+    def __init__(self, sources: Sequence[Repository], *, emit: Emit = ignore) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources)
+        self._lists = UnionOfLists(self.sources, emit=emit)
         self._merges: WeakKeyDictionary[ProjectPage, _Merge] = WeakKeyDictionary()
 
     @override

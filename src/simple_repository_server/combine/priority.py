@@ -8,6 +8,7 @@ from simple_repository_server.combine.lists import UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
@@ -20,9 +21,9 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
     one: its error is the answer (fail closed). The list is the union.
     """
 
-    def __init__(self, sources: Sequence[Repository]) -> None:
+    def __init__(self, sources: Sequence[Repository], *, emit: Emit = ignore) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources)
+        self._lists = UnionOfLists(self.sources, emit=emit)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
