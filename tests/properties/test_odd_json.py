@@ -120,7 +120,7 @@ _scrap = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_scrap, max_size=25).map(b"".join), st.integers(1, 200), st.text(max_size=60))
 @example(b'{"files":[]}', 1, "text/html; charset*0*=x; charset*" + "9" * 5000 + "*=x")
 @example(b"+2AA-<a href=+2AA->", 1, "text/html; charset=utf-7")

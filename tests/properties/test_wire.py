@@ -78,7 +78,7 @@ def test_json_is_what_the_standards_ask_for(page: ProjectPage) -> None:
         assert None not in file.values()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(page=pages(), piece=st.integers(1, 2000), indent=st.sampled_from((None, 1)))
 def test_decoding_in_pieces_reads_the_same(
     monkeypatch: pytest.MonkeyPatch, page: ProjectPage, piece: int, indent: int | None
@@ -155,7 +155,7 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
     assert html.read_list(html.write_list(projects)).names == projects.names
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(project_names, max_size=20),
     odd=st.lists(_anything, max_size=3),
