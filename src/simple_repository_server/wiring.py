@@ -65,7 +65,7 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
     combined = sources[0]
     if len(sources) > 1:
         list_bytes = _share(settings, _UNION)
-        combined = PrioritySelectedProjectsRepository(sources, list_bytes=list_bytes)
+        combined = PrioritySelectedProjectsRepository(sources, list_bytes=list_bytes, emit=emit)
     return MetadataInjectorRepository(
         combined,
         memory_bytes=_share(settings, _METADATA),

@@ -40,6 +40,10 @@ class SingleFlight(Generic[K, V]):
             if not self._waiting[task]:
                 del self._waiting[task]
 
+    def is_running(self, key: K) -> bool:
+        """Whether there is work under way for `key`."""
+        return key in self._running
+
     async def cancel_all(self) -> None:
         """Stop everything under way and wait until it has stopped."""
         tasks = list(self._running.values())

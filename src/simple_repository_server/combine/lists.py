@@ -9,6 +9,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
 from simple_repository_server.names import merged
+from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository
 
 _AT_ONCE = 5_000
@@ -22,15 +23,22 @@ class UnionOfLists:
     """Answers with the same list again as long as none of the lists it is made of changes.
 
     Nobody waits longer than `WAIT_S` for one source: until its list is there, which goes on
-    being fetched, the union is incomplete. One that takes more than `memory_bytes` is made anew
-    for each who asks.
+    being fetched, the union is incomplete. That is told once, and once more when it is whole. One
+    that takes more than `memory_bytes` is made anew for each who asks.
     """
 
     def __init__(
-        self, sources: Sequence[Repository], *, memory_bytes: int = DEFAULT_LIST_BYTES
+        self,
+        sources: Sequence[Repository],
+        *,
+        memory_bytes: int = DEFAULT_LIST_BYTES,
+        emit: Emit = ignore,
     ) -> None:
         self._sources = sources
         self._memory_bytes = memory_bytes
+        self._emit = emit
+        #: Which of the sources was missing in the last answer, and has not answered since.
+        self._missing: set[int] = set()
         self._flight: SingleFlight[tuple[int, bool], ProjectList] = SingleFlight()
         #: The lists the union was made of, which are kept by their sources, and the failures.
         self._made_of: tuple[ref[ProjectList] | str, ...] = ()
@@ -55,6 +63,7 @@ class UnionOfLists:
                 raise answer
         if failures and len(failures) == len(parts):
             raise failures[0]
+        self._tell(parts)
         if len(parts) == 1 and isinstance(parts[0], ProjectList):
             return parts[0]
         async with self._lock:
@@ -86,13 +95,28 @@ class UnionOfLists:
     async def _of(self, number: int, context: RequestContext) -> ProjectList:
         """The list of one source, if it is there in time; else it is there for the next one."""
         source = self._sources[number]
-        work = partial(source.get_project_list, context=context)
+        work = partial(self._fetch, number, context)
         try:
             async with asyncio.timeout(WAIT_S):
                 return await self._flight.run((number, context.revalidate), work)
         except TimeoutError as error:
             label = ", ".join(state.label for state in source.source_states())
             raise SourceTimeout(label, "its list is still being fetched; ask again soon") from error
+
+    async def _fetch(self, number: int, context: RequestContext) -> ProjectList:
+        """The list of one source, whoever may still wait for it."""
+        found = await self._sources[number].get_project_list(context=context)
+        if number in self._missing:
+            self._missing.discard(number)
+            if not self._missing:
+                self._emit(ListComplete())
+        return found
+
+    def _tell(self, parts: Sequence[ProjectList | str]) -> None:
+        missing = {number for number, part in enumerate(parts) if isinstance(part, str)}
+        if missing - self._missing:
+            self._emit(ListIncomplete(missing=tuple(p for p in parts if isinstance(p, str))))
+        self._missing |= missing
 
 
 def _same(one: Sequence[ref[ProjectList] | str], other: Sequence[ProjectList | str]) -> bool:

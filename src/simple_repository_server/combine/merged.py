@@ -19,6 +19,7 @@ from simple_repository_server.model import (
     WeakestFreshness,
 )
 from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
@@ -52,10 +53,14 @@ class MergedRepository(RepositoryGroup):
     """
 
     def __init__(
-        self, sources: Sequence[Repository], *, list_bytes: int = DEFAULT_LIST_BYTES
+        self,
+        sources: Sequence[Repository],
+        *,
+        list_bytes: int = DEFAULT_LIST_BYTES,
+        emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes)
+        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes, emit=emit)
         self._merges: WeakKeyDictionary[ProjectPage, _Merge] = WeakKeyDictionary()
 
     @override

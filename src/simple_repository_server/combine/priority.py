@@ -8,6 +8,7 @@ from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLi
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
@@ -22,10 +23,14 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
     """
 
     def __init__(
-        self, sources: Sequence[Repository], *, list_bytes: int = DEFAULT_LIST_BYTES
+        self,
+        sources: Sequence[Repository],
+        *,
+        list_bytes: int = DEFAULT_LIST_BYTES,
+        emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes)
+        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes, emit=emit)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.names import ProjectName
@@ -66,7 +66,7 @@ def parse_version(text: str) -> Version | None:
     """The version as a file name spells it, with `_` for `-`; None if it is none."""
     try:
         return Version(text.replace("_", "-"))
-    except InvalidVersion:
+    except ValueError:  # also a number that is too long for Python
         return None
 
 
@@ -116,6 +116,6 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     for text in sorted(set(versions)):
         try:
             numbers[text] = Version(text)
-        except InvalidVersion:
+        except ValueError:
             odd.append(text)
     return (*odd, *sorted(numbers, key=numbers.__getitem__))

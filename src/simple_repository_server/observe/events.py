@@ -97,6 +97,28 @@ class EntriesDropped(Event, frozen=True, kw_only=True, tag="entries_dropped"):
         return f"{self.project} at {self.source}: left out {self.count} unusable, as {self.example}"
 
 
+class ListIncomplete(Event, frozen=True, kw_only=True, tag="list_incomplete"):
+    """The list is answered without the projects of some sources; told when one more is missing."""
+
+    level: ClassVar[str] = "warning"
+    #: One sentence for each of those sources.
+    missing: tuple[str, ...]
+
+    @override
+    def text(self) -> str:
+        """What is missing."""
+        return f"the list of projects is incomplete: {' '.join(self.missing)}"
+
+
+class ListComplete(Event, frozen=True, kw_only=True, tag="list_complete"):
+    """The lists of all sources are there again."""
+
+    @override
+    def text(self) -> str:
+        """Just that."""
+        return "the list of projects is complete again"
+
+
 class FileSkipped(Event, frozen=True, kw_only=True, tag="file_skipped"):
     """A file in a local directory is not served, though it looks as if it was meant to be."""
 

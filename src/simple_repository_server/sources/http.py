@@ -56,8 +56,6 @@ _FOR_RESOURCES, _FOR_LISTS = 16, 4
 #: What a resource takes beside its address, which is there three times.
 _RESOURCE_BYTES = 1000
 
-_Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
-
 
 class HttpRepository(Repository):
     """The index at `url` (the address of its list, as pip would be given it).
@@ -211,6 +209,8 @@ class HttpRepository(Repository):
         detail = self._client.not_asked or self._failed_because or ""
         if self._rules.offline:
             available, detail = None, "offline: what is in the cache is served"
+        elif not detail and self._lists.is_awaited(_LIST):
+            detail = "its list of projects is still being fetched"
         return (
             SourceState(label=self.label, kind="remote index", available=available, detail=detail),
         )
@@ -288,9 +288,13 @@ class HttpRepository(Repository):
         project = ProjectName(name)
         found = pages.read_page(answer.body, content_type, project=project, base=answer.url)
         if found.dropped:
-            count, example = len(found.dropped), found.dropped[0]
             self._emit(
-                EntriesDropped(source=self.label, project=project, count=count, example=example)
+                EntriesDropped(
+                    source=self.label,
+                    project=project,
+                    count=found.dropped,
+                    example=found.example,
+                )
             )
         page = _without_signatures(found.page)
         page.weight  # noqa: B018 - found out here, where it holds nobody up

@@ -21,7 +21,7 @@ S = TypeVar("S", ProjectPage, ProjectList)
 R = TypeVar("R")
 
 #: Larger pages are read in a thread.
-_READ_HERE_BYTES = 50_000
+_READ_HERE_BYTES = 8_000
 
 
 class AnswerReader(Generic[S]):

@@ -116,6 +116,10 @@ class Documents(Generic[S]):
         """Look at the disk the next time."""
         self._memory.discard(name)
 
+    def is_awaited(self, name: str) -> bool:
+        """Whether it is being fetched, and there is nothing to serve until then."""
+        return self._memory.get(name) is None and self._flight.is_running(name)
+
     async def close(self) -> None:
         """Stop asking."""
         await self._flight.cancel_all()

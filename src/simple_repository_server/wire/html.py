@@ -4,26 +4,27 @@ Written pages keep one stable shape, an anchor a line: people have scanners that
 Reading takes what real indexes and plain directory listings have.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
-
-from selectolax.lexbor import LexborHTMLParser
+from itertools import chain
 
 from simple_repository_server.distributions.filenames import DISTRIBUTION_SUFFIXES
-from simple_repository_server.errors import InvalidName
-from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
-from simple_repository_server.names import FileName, ProjectName, in_steps, sorted_unique
-from simple_repository_server.wire.html_pieces import pieces
+from simple_repository_server.model import File, ProjectList, ProjectPage
+from simple_repository_server.names import ProjectName, in_steps, sorted_unique
+from simple_repository_server.wire.html_scan import Element, scan
 from simple_repository_server.wire.reading import (
     HASH_NAMES,
+    MAX_BASE_URL,
     MAX_SIZE_DIGITS,
     Read,
     assemble,
     check_version,
+    clean_file,
     clean_hashes,
     clean_status,
-    clean_time,
+    collect,
     project_names,
 )
 from simple_repository_server.wire.urls import last_segment, resolver
@@ -33,113 +34,104 @@ HTML_VERSION = "1.4"
 #: What may stand in a fragment; uv gives up on a page with any other.
 _FRAGMENT_HASHES = ("sha256", "sha512", "sha384", "blake2b", "md5")
 
+_SHA256 = re.compile(r"sha256=[0-9a-f]{64}")
 _LINES_AT_ONCE = 2_000
-
-_Attributes = dict[str, str | None]
+#: How many metas and bases are looked at.
+_MAX_HEAD = 1_000
 
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read_page(text: str, *, project: ProjectName, base: str) -> Read:
-    """The page in an HTML text that came from the address `base`.
+def read_page(text: bytes, *, project: ProjectName, base: str) -> Read:
+    """The page in an HTML text, in UTF-8, that came from the address `base`.
 
     Anchors that are no distribution files (a link to the parent folder, say) are passed over.
     Raises `Malformed` for another major version.
     """
-    document = _Document(text, base)
-    resolve = resolver(document.base)
-    metas = document.metas
+    head, anchors = _parts(text)
+    resolve = resolver(_base(head, base))
+    entries = collect(file for anchor in anchors if (file := _file(anchor, resolve)) is not None)
+    status, reason = (_meta_of(head, f"pypi:project-status{end}") for end in ("", "-reason"))
     return assemble(
-        project,
-        (file for anchor in document.anchors() if (file := _file(*anchor, resolve)) is not None),
-        versions=None,
-        status=clean_status(
-            metas.get("pypi:project-status"), metas.get("pypi:project-status-reason")
-        ),
-        serial=None,
-        private=NOTHING,
+        project, entries, versions=None, status=clean_status(status, reason), serial=None
     )
 
 
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in an HTML text: of an anchor its text, or else its address, names one.
 
-    A large text is parsed piece by piece. Raises `Malformed` for another major version.
+    Raises `Malformed` for another major version.
     """
-    documents = (_Document(piece.decode("utf-8", "replace"), "") for piece in pieces(text))
-    names = (name for document in documents for name in _listed_names(document))
-    return ProjectList(names=sorted_unique(project_names(names)))
+    _, anchors = _parts(text)
+    return ProjectList(names=sorted_unique(project_names(_listed_names(anchors))))
 
 
-class _Document:
-    """A parsed document: its base address, its metas, and a walk over its anchors."""
-
-    def __init__(self, text: str, base: str) -> None:
-        # Parsing lets other threads run; the steps over the nodes are taken one by one.
-        self._root = LexborHTMLParser(text).root
-        self.base = base
-        self.metas: dict[str, str] = {}
-        for node in self._root.traverse() if self._root is not None else ():
-            if node.tag == "meta":
-                attributes = node.attributes
-                self.metas.setdefault(attributes.get("name") or "", attributes.get("content") or "")
-            elif node.tag == "base" and (href := node.attributes.get("href")):
-                self.base = resolver(base)(href) or base
-            elif node.tag == "a":
-                break
-        check_version(self.metas.get("pypi:repository-version"))
-
-    def anchors(self) -> Iterator[tuple[_Attributes, str]]:
-        """The attributes and the text of each anchor."""
-        for node in self._root.traverse() if self._root is not None else ():
-            if node.tag == "a":
-                yield node.attributes, node.text()
+def _parts(text: bytes) -> tuple[list[Element], Iterator[Element]]:
+    """The metas and bases before the first anchor, and the anchors."""
+    head: list[Element] = []
+    first: list[Element] = []
+    elements = scan(text)
+    for element in elements:
+        if element.name == "a":
+            first.append(element)
+            break
+        if len(head) < _MAX_HEAD:
+            head.append(element)
+    check_version(_meta_of(head, "pypi:repository-version"))
+    return head, chain(first, (element for element in elements if element.name == "a"))
 
 
-def _listed_names(document: _Document) -> Iterator[str]:
-    for attributes, text in document.anchors():
-        name = text.strip().rstrip("/")
+def _meta_of(head: Iterable[Element], name: str) -> str | None:
+    metas = (e.attributes for e in head if e.name == "meta" and e.attributes.get("name") == name)
+    return next((attributes.get("content", "") for attributes in metas), None)
+
+
+def _base(head: Iterable[Element], base: str) -> str:
+    """The address that links are relative to: the first `<base>` with one counts."""
+    hrefs = (e.attributes["href"] for e in head if e.name == "base" and e.attributes.get("href"))
+    href = next(hrefs, "")
+    return resolver(base)(href) or base if 0 < len(href) <= MAX_BASE_URL else base
+
+
+def _listed_names(anchors: Iterable[Element]) -> Iterator[str]:
+    for anchor in anchors:
+        name = anchor.text.strip().rstrip("/")
         yield name
         if not name or " " in name:
-            yield last_segment((attributes.get("href") or "").rstrip("/"))
+            yield last_segment(anchor.attributes.get("href", "").rstrip("/"))
 
 
-def _file(
-    attributes: _Attributes, text: str, resolve: Callable[[str], str | None]
-) -> File | str | None:
-    href, _, fragment = (attributes.get("href") or "").strip().partition("#")
+def _file(anchor: Element, resolve: Callable[[str], str | None]) -> File | str | None:
+    attributes = anchor.attributes
+    href, _, fragment = attributes.get("href", "").strip().partition("#")
     name = last_segment(href)
     if not name.endswith(DISTRIBUTION_SUFFIXES):
-        name = text.strip()
+        name = anchor.text.strip()
         if not href or not name.endswith(DISTRIBUTION_SUFFIXES):
             return None
-    try:
-        filename = FileName(name)
-    except InvalidName as error:
-        return str(error)
-    url = resolve(href)
-    if url is None:
-        return f"{filename[:80]} (address {href[:80]!r})"
-    announced = attributes.get("data-core-metadata", "")
-    if "data-core-metadata" not in attributes:
+    announced = attributes.get("data-core-metadata")
+    if announced is None:
         announced = attributes.get("data-dist-info-metadata", "false")
     gpg_sig = attributes.get("data-gpg-sig")
-    return File(
-        filename=filename,
-        url=url,
+    return clean_file(
+        name,
+        href,
+        resolve,
         hashes=_hash(fragment),
         size=_size(attributes.get("data-size")),
         upload_time=_time(attributes.get("data-upload-time")),
-        requires_python=attributes.get("data-requires-python") or None,
+        requires_python=attributes.get("data-requires-python"),
         core_metadata=_announced(announced),
         yanked=(attributes["data-yanked"] or True) if "data-yanked" in attributes else False,
         gpg_sig=None if gpg_sig not in ("true", "false") else gpg_sig == "true",
-        provenance=attributes.get("data-provenance") or None,
+        provenance=attributes.get("data-provenance"),
     )
 
 
 def _hash(fragment: str) -> dict[str, str]:
+    if _SHA256.fullmatch(fragment):
+        return {"sha256": fragment[7:]}
     for part in fragment.split("&"):
         name, separator, value = part.partition("=")
         if separator and name.lower() in HASH_NAMES:
@@ -147,11 +139,11 @@ def _hash(fragment: str) -> dict[str, str]:
     return {}
 
 
-def _announced(value: str | None) -> bool | dict[str, str]:
+def _announced(value: str) -> bool | dict[str, str]:
     # PEP 714: `true`, or a digest; anything else but "false" is taken as `true`, as pip does.
     if value == "false":
         return False
-    return _hash(value or "") or True
+    return _hash(value) or True
 
 
 def _size(value: str | None) -> int | None:
@@ -162,7 +154,7 @@ def _size(value: str | None) -> int | None:
 
 def _time(value: str | None) -> datetime | None:
     try:
-        return clean_time(datetime.fromisoformat(value)) if value else None
+        return datetime.fromisoformat(value) if value else None
     except ValueError:
         return None
 
@@ -188,8 +180,10 @@ def write_list(projects: ProjectList) -> bytes:
 
 def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
     """The same, piece by piece."""
+    # Clients look at anchors only: people see what is missing.
+    notices = (f"<p>Incomplete: {escape(sentence)}</p>\n" for sentence in projects.incomplete)
     anchors = (f'<a href="{name}/">{name}</a><br />\n' for name in projects.names)
-    return _document(_head("Simple index", ""), anchors, projects.serial)
+    return _document(_head("Simple index", ""), chain(notices, anchors), projects.serial)
 
 
 def _head(title: str, metas: str) -> str:

@@ -1,8 +1,7 @@
 """Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), both directions.
 
-Reading takes the short way (typed decoding in one go) for pages that are as they should be, and
-goes entry by entry where something is odd or the text is so large that decoding it at once would
-hold up the event loop.
+Reading takes the short way (typed decoding) for entries that are as they should be, and goes value
+by value where something is odd.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,25 +11,28 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from simple_repository_server.errors import InvalidName, Malformed
-from simple_repository_server.model import NOTHING, File, ProjectList, ProjectPage
-from simple_repository_server.names import FileName, ProjectName, in_steps, sorted_unique
-from simple_repository_server.wire.json_steps import array_elements, is_large
+from simple_repository_server.model import File, ProjectList, ProjectPage
+from simple_repository_server.names import ProjectName, in_steps, sorted_unique
+from simple_repository_server.wire.json_stream import elements, members, stream_array, value
 from simple_repository_server.wire.reading import (
-    MAX_SIZE_DIGITS,
     Read,
     assemble,
     check_project,
     check_version,
+    clean_file,
     clean_hashes,
+    clean_serial,
     clean_status,
-    clean_time,
+    clean_versions,
+    collect,
     project_names,
 )
 from simple_repository_server.wire.urls import resolver
 
 #: The version whose rules our pages follow when every file has a size, and else (PEP 700).
 API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
+#: The key of `meta` that says what is missing in a list, a sentence each: our own (PEP 700).
+INCOMPLETE = "_incomplete"
 
 _FILES_AT_ONCE = 2_000
 _NAMES_AT_ONCE = 2_000
@@ -57,146 +59,103 @@ class _File(msgspec.Struct, rename="kebab", gc=False):
 _FIELDS = {field.encode_name: field for field in msgspec.structs.fields(_File)}
 
 
-class _Page(msgspec.Struct, rename="kebab"):
-    files: list[_File]
-    meta: dict[str, Any] | None = None
-    name: str | None = None
-    versions: list[str] | None = None
-    project_status: dict[str, Any] | None = None
+class _Project(msgspec.Struct, gc=False):
+    name: str
 
 
-_page_decoder = msgspec.json.Decoder(_Page)
+_decode_files = msgspec.json.Decoder(list[_File]).decode
+_decode_projects = msgspec.json.Decoder(list[_Project]).decode
+_decode_versions = msgspec.json.Decoder(list[str]).decode
 
 
-def _decode(text: bytes) -> _Page | None:
-    try:
-        return _page_decoder.decode(text)
-    except msgspec.ValidationError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"it is not JSON ({error})") from error
-
-
-def read_page(text: bytes, *, project: ProjectName, base: str, private: bool = False) -> Read:
+def read_page(text: bytes, *, project: ProjectName, base: str) -> Read:
     """The page in a JSON text that came from the address `base`.
 
-    Keys with a leading underscore are another server's own and left out, unless `private`.
-    Raises `Malformed` for what is no page, speaks another major version or is another project's.
+    Keys with a leading underscore are another server's own and left out. Raises `Malformed` for
+    what is no page, speaks another major version or is another project's.
     """
     resolve = resolver(base)
-    entries: Iterable[File | str]
-    page = None if private or is_large(text) else _decode(text)
-    if page is not None:
-        rest: dict[str, Any] = {
-            "meta": page.meta,
-            "name": page.name,
-            "versions": page.versions,
-            "project-status": page.project_status,
-        }
-        entries = (_file(entry, resolve) for entry in page.files)
-    else:
-        rest = {}
-        files = array_elements(text, "files", rest)
-        entries = [_odd_file(entry, resolve=resolve, private=private) for entry in files]
-    meta = _mapping(rest.get("meta"))
-    check_version(meta.get("api-version"))
-    check_project(rest.get("name"), project)
-    status = _mapping(rest.get("project-status") or meta.get("project-status"))
+    others = dict.fromkeys(("meta", "name", "versions", "project-status"), b"null")
+    entries = collect(
+        _file(entry, resolve) if isinstance(entry, _File) else _odd_file(entry, resolve)
+        for entry in stream_array(text, "files", _decode_files, others)
+    )
+    meta = members(others["meta"], "api-version", "_last-serial", "project-status")
+    check_version(value(meta["api-version"]))
+    check_project(value(others["name"]), project)
+    status = members(others["project-status"], "status", "reason")
+    if status["status"] == b"null":
+        status = members(meta["project-status"], "status", "reason")
+    versions = elements(others["versions"], _decode_versions)
     return assemble(
         project,
         entries,
-        versions=_strings(rest.get("versions")),
-        status=clean_status(status.get("status"), status.get("reason")),
-        serial=_serial(meta),
-        private=_private(rest) if private else NOTHING,
+        versions=clean_versions(versions) if others["versions"][:1] == b"[" else None,
+        status=clean_status(value(status["status"]), value(status["reason"])),
+        serial=clean_serial(value(meta["_last-serial"])),
     )
 
 
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in a JSON text. Raises `Malformed`."""
-    rest: dict[str, Any] = {}
-    projects = array_elements(text, "projects", rest)
-    names = sorted_unique(project_names(_mapping(entry).get("name") for entry in projects))
-    meta = _mapping(rest.get("meta"))
-    check_version(meta.get("api-version"))
-    return ProjectList(names=names, serial=_serial(meta))
+    others = {"meta": b"null"}
+    projects = stream_array(text, "projects", _decode_projects, others)
+    names = sorted_unique(project_names(_name(entry) for entry in projects))
+    meta = members(others["meta"], "api-version", "_last-serial")
+    check_version(value(meta["api-version"]))
+    return ProjectList(names=names, serial=clean_serial(value(meta["_last-serial"])))
+
+
+def _name(entry: object) -> object:
+    if isinstance(entry, _Project):
+        return entry.name
+    return entry.get("name") if isinstance(entry, dict) else None
 
 
 def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
-    url = resolve(entry.url.partition("#")[0])
-    if url is None:
-        return f"{entry.filename[:80]} (address {entry.url[:80]!r})"
-    try:
-        filename = FileName(entry.filename)
-    except InvalidName as error:
-        return str(error)
     announced = entry.core_metadata
     if announced is None:
         announced = entry.dist_info_metadata
     if announced is None:
         announced = entry.data_dist_info_metadata
-    return File(
-        filename=filename,
-        url=url,
+    return clean_file(
+        entry.filename,
+        entry.url.partition("#")[0],
+        resolve,
         hashes=clean_hashes(entry.hashes) if entry.hashes else NO_HASHES,
-        size=_size(entry.size),
-        upload_time=clean_time(entry.upload_time),
-        requires_python=entry.requires_python or None,
+        size=entry.size,
+        upload_time=entry.upload_time,
+        requires_python=entry.requires_python,
         core_metadata=_announced(announced),
         yanked=entry.yanked or False,
         gpg_sig=entry.gpg_sig,
-        provenance=entry.provenance or None,
+        provenance=entry.provenance,
     )
 
 
 NO_HASHES: Mapping[str, str] = {}
 
 
-def _size(value: int | None) -> int | None:
-    return value if value is not None and 0 <= value < 10**MAX_SIZE_DIGITS else None
+def _announced(said: bool | dict[str, str | None] | None) -> bool | Mapping[str, str]:
+    if isinstance(said, dict):
+        return clean_hashes(said) or True
+    return bool(said)
 
 
-def _announced(value: bool | dict[str, str | None] | None) -> bool | Mapping[str, str]:
-    if isinstance(value, dict):
-        return clean_hashes(value) or True
-    return bool(value)
-
-
-def _odd_file(entry: object, *, resolve: Callable[[str], str | None], private: bool) -> File | str:
+def _odd_file(entry: object, resolve: Callable[[str], str | None]) -> File | str:
     """As `_file`, from an entry of which any value may be anything."""
-    kept: dict[str, Any] = {}
-    given = _mapping(entry)
+    if not isinstance(entry, dict) or "filename" not in entry or "url" not in entry:
+        return "an entry without a name or an address"
+    usable: dict[str, Any] = {}
     for key, field in _FIELDS.items():
-        if key in given:
+        if key in entry:
             try:
-                kept[field.name] = msgspec.convert(given[key], field.type)
+                usable[field.name] = msgspec.convert(entry[key], field.type)
             except msgspec.ValidationError:
                 continue
-    if "filename" not in kept or "url" not in kept:
-        return f"an entry without a usable name or address ({str(entry)[:80]})"
-    file = _file(_File(**kept), resolve)
-    if private and isinstance(file, File):
-        return msgspec.structs.replace(file, private=_private(given))
-    return file
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _strings(value: object) -> tuple[str, ...] | None:
-    if not isinstance(value, list):
-        return None
-    return tuple(dict.fromkeys(item for item in value if isinstance(item, str) and item))
-
-
-def _serial(meta: Mapping[str, Any]) -> int | None:
-    serial = meta.get("_last-serial")
-    return serial if isinstance(serial, int) and not isinstance(serial, bool) else None
-
-
-def _private(given: Mapping[str, Any]) -> Mapping[str, object]:
-    return {key: value for key, value in given.items() if key.startswith("_")}
+    if "filename" not in usable or "url" not in usable:
+        return "an entry whose name or address is no text"
+    return _file(_File(**usable), resolve)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -246,6 +205,8 @@ def write_list(projects: ProjectList) -> bytes:
 def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
     """The same, piece by piece."""
     meta: dict[str, object] = {} if projects.serial is None else {"_last-serial": projects.serial}
+    if projects.incomplete:
+        meta[INCOMPLETE] = projects.incomplete
     head = {"meta": {**meta, "api-version": API_VERSION}, **projects.private}
     # Nothing in a name needs escaping.
     steps = ('"},{"name":"'.join(step) for step in in_steps(projects.names, _NAMES_AT_ONCE))

@@ -1,6 +1,7 @@
 """Reading what an upstream sent, by the Content-Type it gave."""
 
-from email.message import Message
+import codecs
+import re
 
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectList
@@ -17,13 +18,22 @@ _HTML = frozenset(("application/vnd.pypi.simple.v1+html", "text/html", "applicat
 # Some indexes call their JSON just that.
 _JSON = frozenset(("application/vnd.pypi.simple.v1+json", "application/json"))
 
+_CHARSET = re.compile(
+    r";\s{0,9}charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9][A-Za-z0-9._:+-]{0,40})", re.IGNORECASE
+)
+# Python has others that are none of texts, or take time that grows with the square of a text.
+_CODECS = re.compile(
+    r"ascii|(?:iso8859|koi8|mac|utf-16|utf-32)-[a-z0-9-]+|utf-(?:16|32)|cp\d+"
+    r"|gb2312|gbk|gb18030|big5(?:hkscs)?|euc_(?:jp|kr)|shift_jis|iso2022_(?:jp|kr)"
+)
+
 
 def read_page(body: bytes, content_type: str, *, project: ProjectName, base: str) -> Read:
     """The page in a body that came from the address `base`. Raises `Malformed`."""
     media_type, charset = _split(content_type)
     if media_type in _JSON:
         return json.read_page(body, project=project, base=base)
-    return html.read_page(_decoded(body, media_type, charset), project=project, base=base)
+    return html.read_page(_utf8(body, media_type, charset), project=project, base=base)
 
 
 def read_list(body: bytes, content_type: str) -> ProjectList:
@@ -31,22 +41,23 @@ def read_list(body: bytes, content_type: str) -> ProjectList:
     media_type, charset = _split(content_type)
     if media_type in _JSON:
         return json.read_list(body)
-    if charset != "utf-8" or media_type not in _HTML:
-        body = _decoded(body, media_type, charset).encode()
-    return html.read_list(body)
+    return html.read_list(_utf8(body, media_type, charset))
 
 
 def _split(content_type: str) -> tuple[str, str]:
-    message = Message()
-    message["Content-Type"] = content_type
-    charset = message.get_content_charset() or "utf-8"
-    return content_type.partition(";")[0].strip().lower(), charset
+    """The media type and the charset, "" if there is none."""
+    charset = _CHARSET.search(content_type)
+    return content_type.partition(";")[0].strip().lower(), charset[1] if charset else ""
 
 
-def _decoded(body: bytes, media_type: str, charset: str) -> str:
+def _utf8(body: bytes, media_type: str, charset: str) -> bytes:
+    """The body in UTF-8; a charset that is none of those that pages have counts as that."""
     if media_type not in _HTML:
         raise Malformed(f"it is of type {media_type[:60]!r}, not a page of an index")
     try:
-        return body.decode(charset, "replace")
-    except (LookupError, UnicodeError):  # no such charset, or one that is not for pages
-        return body.decode("utf-8", "replace")
+        codec = codecs.lookup(charset or "utf-8").name
+    except (LookupError, ValueError):
+        return body
+    if codec == "utf-8" or not _CODECS.fullmatch(codec):
+        return body
+    return body.decode(codec, "replace").encode("utf-8", "replace")

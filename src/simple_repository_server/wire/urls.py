@@ -15,7 +15,9 @@ _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 # Characters that may not stand in a URL, but do in sloppy pages; `%` stays as it is.
 _ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|[^\x00-\x7f]')
 _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The same with nothing illegal in it.
+_USUAL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/[!#-;=?-\[\]_a-z~]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # The authority ends where it ends for every reader: no backslash and no encoding in a host.
 _HTTP = re.compile(
     r"(https?)://(?:([^/?#\\]*)@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{0,5}))?([/?#].*)?",
@@ -79,7 +81,8 @@ def segment(text: str) -> str:
 def last_segment(url: str) -> str:
     """The last path segment of an address, decoded: without query and fragment."""
     path = url.partition("#")[0].partition("?")[0]
-    return unquote(path.rpartition("/")[2])
+    last = path.rpartition("/")[2]
+    return unquote(last) if "%" in last else last
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
@@ -98,7 +101,7 @@ def without_credentials(url: str) -> str:
 def legal_reference(text: str) -> str | None:
     """The reference as it may stand in a request: illegal characters encoded, the rest as it is.
 
-    None if there are control characters in it.
+    None if there are control characters or lone surrogates in it.
     """
     if not _ILLEGAL.search(text):
         return text
@@ -117,6 +120,8 @@ def resolver(base: str) -> Callable[[str], str | None]:
     ups = ["/".join([root, *folders[: len(folders) - n]]) + "/" for n in range(len(folders) + 1)]
 
     def resolve(reference: str) -> str | None:
+        if _USUAL.fullmatch(reference):
+            return reference
         legal = legal_reference(reference)
         if legal is None or _ABSOLUTE.match(legal):
             return legal
