@@ -26,7 +26,15 @@ def test_silent_idle_and_stalled_clients_keep_nobody_out(tmp_path: Path, workers
     folder.mkdir()
     for built in (SMALL, BIG):
         (folder / built.filename).write_bytes(built.content)
-    options = ("--workers", workers, "--max-connections", "20", "--no-cache")
+    options = (
+        "--workers",
+        workers,
+        "--max-connections",
+        "20",
+        "--no-cache",
+        "--allowed-host",
+        "index.example",
+    )
     with serving(tmp_path, *options, folder) as server, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", urlsplit(server.url).port or 0)
 

@@ -226,7 +226,7 @@ def test_a_hundred_slow_clients_leave_pages_alone(upstream: Upstream, tmp_path: 
             client = slow.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect((host.hostname, host.port))
-            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert client.recv(12) == b"HTTP/1.1 200"
         assert _get(server, "simple/foo/")[0] == 200
         assert _get(server, FILE) == (200, WHEEL.content)

@@ -184,7 +184,7 @@ def test_the_command_holds_what_it_may(upstream: Upstream, tmp_path: Path) -> No
     shapes = {shape: list(shape(upstream)) for shape in SHAPES if shape is not _missing}
     budget = 16
     with serving(
-        tmp_path, "--memory", str(budget), "--no-cache", "--log-level", "error", upstream.simple
+        tmp_path, "--memory", f"{budget}MB", "--no-cache", "--log-level", "error", upstream.simple
     ) as server:
         _ask(server, warm)
         before = _resident(server)

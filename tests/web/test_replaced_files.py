@@ -69,7 +69,7 @@ def _being_replaced(path: Path, versions: list[bytes], way: str) -> Iterator[Non
 def _ask_until(deadline: float, client: Client, target: str, found: list[Answer]) -> None:
     while time.monotonic() < deadline:
         try:
-            found.append(client.ask("GET", target))
+            found.append(client.ask("GET", target, host="localhost"))
         except (HTTPException, OSError):
             client.close()  # cut off, so that nobody takes it for the file
 
@@ -79,7 +79,7 @@ def _check(answers: list[Answer], versions: list[bytes]) -> None:
     known = {hashlib.sha256(content).hexdigest() for content in versions}
     statuses = {answer.status for answer in answers}
     assert 200 in statuses
-    assert statuses <= {200, 404, 503}
+    assert statuses <= {200, 404, 502, 503}
     for answer in answers:
         if answer.status == 200:
             headers = dict(answer.headers)
@@ -132,7 +132,7 @@ def test_no_server_sends_new_bytes_for_old_ones(tmp_path: Path, server: str, way
     path.write_bytes(versions[0])
     found: list[Answer] = []
     with served(server, path.parent, files="redirect") as client:
-        client.ask("GET", "/simple/foo/")
+        client.ask("GET", "/simple/foo/", host="localhost")
         with _being_replaced(path, versions, way):
             target = f"/resources/foo/{path.name}"
             _ask_until(time.monotonic() + HOLD_S, client, target, found)
@@ -148,7 +148,7 @@ def _slowly(port: int, target: str, change: Callable[[], None]) -> tuple[bytes, 
         connection.settimeout(20)
         connection.connect(("127.0.0.1", port))
         connection.sendall(
-            f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+            f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
         received = connection.recv(1000)
         change()
@@ -177,7 +177,7 @@ def test_a_file_replaced_while_it_is_sent_is_not_completed_with_other_bytes(
         assert port is not None
         target = f"/resources/foo/{path.name}"
         with closing(Client(port)) as client:
-            assert client.ask("GET", "/simple/foo/").status == 200
+            assert client.ask("GET", "/simple/foo/", host="localhost").status == 200
         body, length = _slowly(port, target, lambda: WAYS[way](path, new))
         assert length == str(len(old))
         if way == "renamed":

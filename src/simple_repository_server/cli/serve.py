@@ -236,10 +236,6 @@ def _files(options: dict[str, Any]) -> str:
         files = "stream"
     if files == "cache" and options["no_cache"]:
         raise BadSetting("--files cache and --no-cache exclude each other.")
-    if files == "stream" and options["offline"]:
-        raise BadSetting(
-            "--offline and --files stream exclude each other: offline, files come from the cache."
-        )
     return files or FILES[0]
 
 

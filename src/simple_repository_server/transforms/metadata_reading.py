@@ -85,13 +85,15 @@ class MetadataReader:
         if wheel.size is not None:
             try:
                 return await _by_ranges(wheel, wheel.size, file)
-            except (_NoRanges, SourceInvalid):
-                pass
+            except _NoRanges as error:
+                if wheel.size > self._download_bytes:
+                    raise TooLarge(self._too_large) from error
+            except SourceInvalid as error:
+                if wheel.size > self._download_bytes:
+                    raise Unproven(error.reason) from error
             except Unproven:
                 if not file.hashes or wheel.size > self._download_bytes:
                     raise  # there is no telling, or not at that price
-            if wheel.size > self._download_bytes:
-                raise TooLarge(self._too_large)
         async with self._downloads:
             return await self._downloaded(wheel, file)
 

@@ -67,7 +67,7 @@ class RemoteResource(Resource):
         wanted_bytes = self.size if byte_range is None else byte_range.length
         async with self._stream("GET", headers, wanted_bytes) as response:
             self._check_status(response)
-            self._check_version(response, self.version)
+            self._check_version(response, self.version, whole=byte_range is None)
             if byte_range is None:
                 yield self._whole(response)
             elif response.status == _PARTIAL:
@@ -91,7 +91,7 @@ class RemoteResource(Resource):
                 self._check_coding(response)
             elif start and found is not None and found.start == start:
                 begins, total = start, found.total
-                self._check_version(response, version)
+                self._check_version(response, version, whole=False)
             else:
                 raise SourceInvalid(self._client.label, "it sent another part than was asked for")
             self._check_size(total)
@@ -153,17 +153,16 @@ class RemoteResource(Resource):
             reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
             raise SourceInvalid(self._client.label, reason)
 
-    def _check_version(self, response: Incoming, expected: str | None) -> None:
-        """A part, or a whole without a digest, may not be of another version than expected.
+    def _check_version(self, response: Incoming, expected: str | None, *, whole: bool) -> None:
+        """What is not `whole`, or has no digest, may not be of another version than expected.
 
         `If-Range` is a wish that not every server heeds. A part may leave the date out (RFC 9110
         §15.3.7), but not the tag: without it, only a digest tells what has come.
         """
-        partial = response.status == _PARTIAL
-        if expected is None or (self.hashes and not partial):
+        if expected is None or (self.hashes and whole):
             return
         found = version_in(response.headers)
-        if found is None and partial and (self.hashes or not expected.startswith('"')):
+        if found is None and not whole and (self.hashes or not expected.startswith('"')):
             return
         if found != expected:
             reason = f"it has another {self._filename} now than a moment ago"
