@@ -10,7 +10,7 @@ from simple_repository_server.distributions.filenames import versions_of
 from simple_repository_server.distributions.metadata import is_whole_archive
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import File, ProjectPage
-from simple_repository_server.names import MAX_NAME, METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName
 from simple_repository_server.opening import open_regular
 from simple_repository_server.resource import PathResource
 from simple_repository_server.sources.local_entries import Found
@@ -142,9 +142,6 @@ def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar |
     metadata_sha256, requires_python = facts.metadata_sha256, facts.requires_python
     if sidecar is not None and sidecar.sha256 is not None:
         metadata_sha256, requires_python = sidecar.sha256, sidecar.requires_python
-    # The name of the metadata has to be a possible one, too.
-    can_be_asked_for = len(found.filename) + len(METADATA_SUFFIX) <= MAX_NAME
-    announced = metadata_sha256 is not None and can_be_asked_for
     return File(
         filename=found.filename,
         url=found.path,
@@ -152,7 +149,7 @@ def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar |
         size=identity.size,
         upload_time=_time(identity.mtime_ns),
         requires_python=requires_python,
-        core_metadata={"sha256": metadata_sha256} if announced and metadata_sha256 else False,
+        core_metadata={"sha256": metadata_sha256} if metadata_sha256 is not None else False,
         inspected=True,
     )
 
