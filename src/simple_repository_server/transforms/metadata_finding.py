@@ -182,7 +182,9 @@ class MetadataFinder:
             head = MetadataHead(proven=reading.proven, read_at=now)
             await self._store.save(project, key, head, reading.content)
         seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
-        return _of(reading.content, None if reading.proven else now + seconds, reading.version)
+        until = None if reading.proven else now + seconds
+        may_change = until is not None and not file.hashes
+        return _of(reading.content, until, reading.version, may_change=may_change)
 
     async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
         self._tell(project, file, reason)
@@ -200,7 +202,13 @@ class MetadataFinder:
         self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
 
 
-def _of(content: bytes, until: float | None, version: str | None = None) -> Found:
-    digest = sha256(content).hexdigest()
-    resource = BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+def _of(
+    content: bytes, until: float | None, version: str | None = None, *, may_change: bool = False
+) -> Found:
+    resource = BytesResource(
+        content,
+        media_type=METADATA_TYPE,
+        sha256=sha256(content).hexdigest(),
+        may_change=may_change,
+    )
     return Found(resource=resource, until=until, version=version)
