@@ -85,13 +85,16 @@ class MetadataReader:
         if wheel.size is not None:
             try:
                 return await _by_ranges(wheel, wheel.size, file)
-            except (_NoRanges, SourceInvalid):
-                pass
+            except _NoRanges as error:
+                if wheel.size > self._download_bytes:
+                    raise TooLarge(self._too_large) from error
+            except SourceInvalid as error:
+                # It may be between two versions of the wheel, which says nothing of its metadata.
+                if wheel.size > self._download_bytes:
+                    raise Unproven(error.reason) from error
             except Unproven:
                 if not file.hashes or wheel.size > self._download_bytes:
                     raise  # there is no telling, or not at that price
-            if wheel.size > self._download_bytes:
-                raise TooLarge(self._too_large)
         async with self._downloads:
             return await self._downloaded(wheel, file)
 
