@@ -84,7 +84,8 @@ class MetadataFinder:
     ) -> Found | Missing:
         """What there is now; `before` is what was found earlier, and counts no longer by itself.
 
-        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before.
+        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before, or
+        when it refuses to.
         """
         known = await self._stored(project, key)
         if isinstance(known, Missing) or (known is not None and self._counts(known)):
@@ -92,8 +93,8 @@ class MetadataFinder:
         before = before or known
         try:
             return await self._look(project, file, key, before=before, context=context)
-        except SourceUnavailable:
-            if before is None:
+        except SourceUnavailable as error:
+            if before is None or error.refused:
                 raise
             return self._again(before, PASSING_S)
 
