@@ -96,6 +96,8 @@ class Resource:
     file_key: FileKey | None = None
     #: Has the bytes, too, where the file proves to be gone or corrupt.
     fallback: "Resource | None" = None
+    #: Under the same name there may be other bytes by and by: clients are to ask again each time.
+    may_change: bool = False
     #: Where a client can fetch the bytes itself, without credentials.
     location: str | None = None
     #: What the bytes may be kept under; None if they are not worth keeping.
@@ -148,9 +150,15 @@ class BytesResource(Resource):
     content: bytes
 
     def __init__(
-        self, content: bytes, *, media_type: str = OCTET_STREAM, sha256: str | None = None
+        self,
+        content: bytes,
+        *,
+        media_type: str = OCTET_STREAM,
+        sha256: str | None = None,
+        may_change: bool = False,
     ) -> None:
         self.content = content
+        self.may_change = may_change
         self.size = len(content)
         self.media_type = media_type
         self.sha256 = sha256

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.testing.distributions import build_wheel, core_metadata
-from tests.clients.installers import Result, installed, pip_install, uv_install
+from tests.clients.installers import Result, installed, pip_install, run, uv_install
 from tests.serving import Server, serving
 
 Install = Callable[..., Result]
@@ -87,3 +87,22 @@ def test_a_wheel_that_stays_truncated_is_not_taken_for_missing_metadata(
     assert result.status != 0
     assert server.logged(f" GET /resources/{NAME}/{WHEEL.filename} ")
     assert ".metadata" not in server.log.replace("no metadata for", "")
+
+
+def test_pip_does_not_keep_a_metadata_file_that_is_replaced(
+    tmp_path: Path, folder: Path, server: Server
+) -> None:
+    """Its copy would not have the digest on the page: it would refuse the package for good."""
+
+    def install() -> Result:
+        return run(
+            tmp_path, "pip", "install", "--cache-dir", tmp_path / "pip-cache", "--trusted-host",
+            "127.0.0.1", "--index-url", server.simple, "--dry-run", "--no-deps", NAME,
+        )  # fmt: skip
+
+    for more in (b"\nMore of it.\n", b"\nStill more of it.\n"):
+        (folder / f"{WHEEL.filename}.metadata").write_bytes(WHEEL.metadata + more)
+        time.sleep(1.5)  # a change is seen within a second
+        result = install()
+        assert result.status == 0, result.output
+    assert "cached" in install().output, "it asks whether its copy is right, and uses it"

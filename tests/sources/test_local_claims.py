@@ -255,6 +255,24 @@ async def test_a_directory_that_is_suddenly_empty_is_unavailable(
     assert told == [SourceFailed, SourceFailed, SourceRecovered]
 
 
+async def test_what_one_server_saw_another_one_knows(tmp_path: Path) -> None:
+    """One that looked neither before nor while there was something does not believe it is empty."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    stores = [DigestStore(tmp_path / "digests.sqlite") for _ in range(2)]
+    async with (
+        LocalRepository(folder, digests=stores[0]) as seeing,
+        _before_a_public_index(folder, digests=stores[1]) as looking_away,
+    ):
+        assert len((await looking_away.get_project_page(FOO)).files) == 1
+        put(folder / "foo", WHEEL)
+        await soon(lambda: seeing.get_project_page(FOO))
+        _emptied(folder)
+        await asyncio.sleep(0.6)
+        with pytest.raises(SourceUnavailable, match="not mounted"):
+            await looking_away.get_project_page(FOO)
+
+
 async def test_a_directory_that_is_empty_on_purpose_is_empty(folder: Path, tmp_path: Path) -> None:
     """A file `.empty` in it says so; it holds when that is gone again, and after a restart."""
     store = DigestStore(tmp_path / "digests.sqlite")

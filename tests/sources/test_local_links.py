@@ -1,12 +1,15 @@
 """Nothing outside of the tree is read, at whatever moment a link is turned to it."""
 
+import asyncio
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from simple_repository_server import FileName, LocalRepository
-from simple_repository_server.errors import ResourceNotFound, SourceUnavailable
+from simple_repository_server import FileName, LocalRepository, ProjectName
+from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.observe.events import Event
 from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
 from simple_repository_server.testing.distributions import build_wheel
@@ -141,3 +144,53 @@ def test_what_was_changed_just_now_is_read_a_tick_later(tmp_path: Path) -> None:
         wait_for_tick(written_ns)
         path.write_bytes(b"")
         assert path.stat().st_mtime_ns - written_ns >= 10_000_000
+
+
+def _to_itself(link: Path) -> None:
+    link.symlink_to(link.name)
+
+
+def _to_a_name_too_long(link: Path) -> None:
+    link.symlink_to("x" * 300)
+
+
+def _to_below_a_file(link: Path) -> None:
+    link.with_name("plain").touch()
+    link.symlink_to("plain/below")
+
+
+@pytest.mark.parametrize("name", ["bar", "bar-1.0-py3-none-any.whl", "bar.whl", "bar-1.0.whl"])
+@pytest.mark.parametrize("place", [".", "sub/sub"])
+@pytest.mark.parametrize("make", [_to_itself, _to_a_name_too_long, _to_below_a_file])
+async def test_a_link_that_cannot_be_followed_costs_only_itself(
+    folder: Path, place: str, name: str, make: Callable[[Path], None]
+) -> None:
+    """The directory is served, and names that are not in it are not there."""
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    make(folder / place / name)
+    async with LocalRepository(folder) as repository:
+        assert (await repository.get_project_page(FOO)).files
+        with pytest.raises(ProjectNotFound):
+            await repository.get_project_page(ProjectName("unknown"))
+        if place == "." or "." in name:
+            assert (await repository.get_project_page(ProjectName("bar"))).files == ()
+
+
+async def test_a_link_whose_target_appears_later_is_served(folder: Path) -> None:
+    """Within a second, though nothing changes in the folder in which the link lies."""
+    link = folder / "foo" / NAME
+    (folder / "hop").unlink()
+    before = time.time() - 60
+    os.utime(link.parent, (before, before))
+    async with LocalRepository(folder) as repository:
+        assert (await repository.get_project_page(FOO)).files == ()
+        (folder / "hop").symlink_to(folder / "pool" / "a")
+
+        async def is_there() -> bool:
+            return bool((await repository.get_project_page(FOO)).files)
+
+        await soon(is_there)
+        page = await repository.get_project_page(FOO)
+        assert await content_of(repository, NAME) == WHEEL.content
+        await asyncio.sleep(0.6)
+        assert await repository.get_project_page(FOO) is page

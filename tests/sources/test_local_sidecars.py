@@ -230,12 +230,3 @@ async def test_only_what_changed_is_read_again(folder: Path) -> None:
 
         await soon(both)
     assert len([event for event in events if isinstance(event, MetadataDiffers)]) == 1
-
-
-async def test_a_name_that_leaves_no_room_for_its_metadata_announces_none(folder: Path) -> None:
-    """Where `<file>.metadata` is no possible name, nothing is announced that could not be asked."""
-    name = f"foo-1.0+{'a' * 224}-py3-none-any.whl"
-    assert 246 < len(name) <= 255
-    (folder / name).write_bytes(WHEEL.content)
-    async with LocalRepository(folder) as repository:
-        assert (await file_of(repository, name)).core_metadata is False

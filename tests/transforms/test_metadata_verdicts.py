@@ -186,6 +186,19 @@ async def test_what_was_read_by_ranges_serves_while_upstream_is_down(
         assert await foo.metadata() == LARGE.metadata
 
 
+async def test_what_was_read_by_ranges_is_not_served_on_refusal(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """An index that does not let us see the wheel any more is not down."""
+    publish_json(upstream, [LARGE], metadata=False, max_age=600)
+    async with _over(upstream, tmp_path) as foo:
+        assert await foo.metadata() == LARGE.metadata
+        upstream.on(_place(LARGE), Reply(status=403))
+        foo.clock.ahead = DAYS
+        with pytest.raises(SourceUnavailable):
+            await foo.metadata()
+
+
 async def test_checked_metadata_is_kept_for_ever(upstream: Upstream, tmp_path: Path) -> None:
     """What was read out of all of a wheel is not read again."""
     publish_json(upstream, [WHEEL], metadata=False)

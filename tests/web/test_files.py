@@ -169,6 +169,29 @@ async def test_metadata(served: Any) -> None:
     assert (await served(f"{TARGET}.metadata", headers=tag)).status == 304
 
 
+@pytest.mark.parametrize("what", ["a file beside it", "no digest"])
+async def test_metadata_that_may_change_is_not_kept_by_clients(
+    upstream: Upstream, tmp_path: Path, what: str
+) -> None:
+    """They ask each time, whole and on 304, as its name stays the same."""
+    if what == "no digest":
+        publish_html(upstream, [WHEEL], hashes=False)
+        repository: Any = MetadataInjectorRepository(HttpRepository(upstream.simple, limits=QUICK))
+    else:
+        (tmp_path / WHEEL.filename).write_bytes(WHEEL.content)
+        (tmp_path / f"{WHEEL.filename}.metadata").write_bytes(WHEEL.metadata)
+        repository = LocalRepository(tmp_path)
+    app = create_app(repository, files=FilesMode.STREAM)
+    async with running(app):
+        response = await ask(app, f"{TARGET}.metadata")
+        assert (response.status, response.body) == (200, WHEEL.metadata)
+        tag = {"If-None-Match": response.headers["etag"]}
+        unchanged = await ask(app, f"{TARGET}.metadata", headers=tag)
+        assert unchanged.status == 304
+        for answer in (response, unchanged):
+            assert answer.headers["cache-control"] == "max-age=0, must-revalidate"
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -26,7 +26,7 @@ from simple_repository_server.model import (
     RequestContext,
     SourceState,
 )
-from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName
 from simple_repository_server.observe.events import (
     Emit,
     MetadataUnreadable,
@@ -39,6 +39,7 @@ from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_inspector import STILL_WRITTEN, Inspector, identities
 from simple_repository_server.sources.local_pages import (
     Inspected,
+    LocalMetadata,
     LocalPage,
     make_page,
     withheld,
@@ -91,7 +92,7 @@ class LocalRepository(Repository):
         self._pages: MemoryCache[ProjectName, LocalPage]
         for_metadata = memory_bytes // _FOR_METADATA
         self._pages = MemoryCache(memory_bytes - for_metadata)
-        self._metadata: MemoryCache[str, BytesResource] = MemoryCache(for_metadata)
+        self._metadata: MemoryCache[tuple[str, bool], BytesResource] = MemoryCache(for_metadata)
         self._making: SingleFlight[ProjectName, LocalPage] = SingleFlight()
         self._warm_up: asyncio.Task[None] | None = None
         self._is_open = False
@@ -114,9 +115,9 @@ class LocalRepository(Repository):
         kept = await self._kept(project)
         if not filename.is_metadata:
             return kept.resource(filename)
-        file, sha256 = kept.metadata_of(filename)
-        known = self._metadata.get(sha256)
-        return known or await self._read_metadata(kept, file, sha256)
+        metadata = kept.metadata_of(filename)
+        known = self._metadata.get(metadata.key)
+        return known or await self._read_metadata(kept.root, metadata)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
@@ -138,7 +139,7 @@ class LocalRepository(Repository):
             return None
         if not filename.is_metadata:
             return kept.resource(filename)
-        return self._metadata.get(kept.metadata_of(filename)[1])
+        return self._metadata.get(kept.metadata_of(filename).key)
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
@@ -252,25 +253,27 @@ class LocalRepository(Repository):
                 event = MetadataUnreadable(project=project, file=one.filename, reason=facts.problem)
                 self._reports.say(one.path, facts.problem, event)
 
-    async def _read_metadata(self, kept: LocalPage, file: File, sha256: str) -> Resource:
+    async def _read_metadata(self, root: str, metadata: LocalMetadata) -> Resource:
+        file, (sha256, is_beside) = metadata.file, metadata.key
         try:
-            content = await asyncio.to_thread(_metadata, kept, file)
+            content = await asyncio.to_thread(_metadata, file, root, is_beside=is_beside)
         except (OSError, Malformed) as error:
             reason = f"{file.filename} or its metadata was just replaced or removed"
             raise SourceUnavailable(self.label, reason) from error
         if hashlib.sha256(content).hexdigest() != sha256:
             raise SourceUnavailable(self.label, f"{file.filename} was just replaced")
-        resource = BytesResource(content, media_type=METADATA_TYPE, sha256=sha256)
-        self._metadata.put(sha256, resource, len(content) + _METADATA_BYTES)
+        resource = BytesResource(
+            content, media_type=METADATA_TYPE, sha256=sha256, may_change=is_beside
+        )
+        self._metadata.put(metadata.key, resource, len(content) + _METADATA_BYTES)
         return resource
 
 
-def _metadata(kept: LocalPage, file: File) -> bytes:
+def _metadata(file: File, root: str, *, is_beside: bool) -> bytes:
     """The metadata of the file, from beside it or out of it; blocks."""
-    sidecar = kept.sidecar_of(file)
-    if sidecar is not None:
-        return read_content(sidecar, kept.root)
-    with open_regular(file.url, root=kept.root) as opened:
+    if is_beside:
+        return read_content(file.url + METADATA_SUFFIX, root)
+    with open_regular(file.url, root=root) as opened:
         return read_metadata(opened, file.filename) or b""
 
 

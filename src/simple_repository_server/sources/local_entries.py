@@ -1,6 +1,7 @@
 """What one entry of a local directory is by its name: a file to serve, one to skip, a claim."""
 
 import os
+import stat
 
 import msgspec
 
@@ -40,6 +41,8 @@ class Skipped(msgspec.Struct, frozen=True):
     path: str
     reason: str
     claim: ProjectName | None = None
+    #: A link: what it leads to may come to be there, which the folder it lies in does not show.
+    is_lost_link: bool = False
 
 
 def read_entry(
@@ -52,7 +55,7 @@ def read_entry(
         described = parse_distribution(name.rpartition(".")[0], folder=folder)
         return Skipped(entry.path, "", described.project) if described else None
     is_link = entry.is_symlink()
-    if is_link and entry.is_dir():
+    if is_link and stat.S_ISDIR(_target_mode(entry)):
         return Skipped(shown_path(entry.path), "a link to a folder is not followed")
     distribution = parse_distribution(name, folder=folder)
     if distribution is None:
@@ -62,17 +65,28 @@ def read_entry(
     except InvalidName as error:
         return Skipped(shown_path(entry.path), str(error), distribution.project)
     if is_link and (reason := _leads_astray(entry.path, root)):
-        return Skipped(entry.path, reason, distribution.project)
+        return Skipped(entry.path, reason, distribution.project, is_lost_link=True)
     return distribution.project, Found(filename, entry.path, is_link, has_sidecar)
 
 
 def is_folder_link(entry: os.DirEntry[str]) -> bool:
     """Whether it is a link to a folder, or to one that is away: to nothing, by no file's name."""
-    if not entry.is_symlink() or entry.is_file():
+    if not entry.is_symlink():
         return False
-    return entry.is_dir() or not (
-        entry.name.endswith(_PASSED_OVER) or parse_distribution(entry.name)
+    mode = _target_mode(entry)
+    if stat.S_ISREG(mode):
+        return False
+    return stat.S_ISDIR(mode) or not (
+        entry.name.endswith((*_PASSED_OVER, *_MEANT_TO_BE)) or parse_distribution(entry.name)
     )
+
+
+def _target_mode(entry: os.DirEntry[str]) -> int:
+    """What a link leads to; 0 if that is nothing, a loop, or closed to us."""
+    try:
+        return entry.stat().st_mode
+    except OSError:
+        return 0
 
 
 def shown_path(path: str) -> str:

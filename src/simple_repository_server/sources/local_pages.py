@@ -10,7 +10,7 @@ from simple_repository_server.distributions.filenames import versions_of
 from simple_repository_server.distributions.metadata import is_whole_archive
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import File, ProjectPage
-from simple_repository_server.names import MAX_NAME, METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.opening import open_regular
 from simple_repository_server.resource import PathResource
 from simple_repository_server.sources.local_entries import Found
@@ -79,16 +79,21 @@ class LocalPage(msgspec.Struct):
             )
         return known
 
-    def metadata_of(self, filename: FileName) -> tuple[File, str]:
-        """The file whose metadata is called that, and the sha256 of it, or `ResourceNotFound`."""
+    def metadata_of(self, filename: FileName) -> "LocalMetadata":
+        """The metadata that is called that. Raises `ResourceNotFound`."""
         file = self.page.find(filename.described)
         if file is None or isinstance(file.core_metadata, bool):
             raise ResourceNotFound(self.page.name, filename)
-        return file, file.core_metadata["sha256"]
+        sidecar = self.sidecars.get(file.url)
+        is_beside = sidecar is not None and sidecar.sha256 is not None
+        return LocalMetadata(file, (file.core_metadata["sha256"], is_beside))
 
-    def sidecar_of(self, file: File) -> str | None:
-        """The path of the metadata file that is used for the file, or None."""
-        return file.url + METADATA_SUFFIX if uses(self.sidecars, file.url) else None
+
+class LocalMetadata(msgspec.Struct, frozen=True, gc=False):
+    """The metadata of a file: its sha256, and whether it lies in a file beside that."""
+
+    file: File
+    key: tuple[str, bool]
 
 
 def uses(sidecars: Mapping[str, Sidecar], path: str) -> bool:
@@ -142,9 +147,6 @@ def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar |
     metadata_sha256, requires_python = facts.metadata_sha256, facts.requires_python
     if sidecar is not None and sidecar.sha256 is not None:
         metadata_sha256, requires_python = sidecar.sha256, sidecar.requires_python
-    # The name of the metadata has to be a possible one, too.
-    can_be_asked_for = len(found.filename) + len(METADATA_SUFFIX) <= MAX_NAME
-    announced = metadata_sha256 is not None and can_be_asked_for
     return File(
         filename=found.filename,
         url=found.path,
@@ -152,7 +154,7 @@ def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar |
         size=identity.size,
         upload_time=_time(identity.mtime_ns),
         requires_python=requires_python,
-        core_metadata={"sha256": metadata_sha256} if announced and metadata_sha256 else False,
+        core_metadata={"sha256": metadata_sha256} if metadata_sha256 is not None else False,
         inspected=True,
     )
 

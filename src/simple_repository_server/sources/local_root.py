@@ -50,10 +50,10 @@ class RootGuard:
 
     def problem(self, listing: Listing) -> str:
         """Why the directory cannot be served as it is; "" if it can."""
-        if not self._is_loaded:
-            self._load()
+        # Another process may have seen something here since this one asked, too.
+        is_known = (self._is_loaded and self._had_on is not None) or self._load()
         verdict = judge(listing, self._had_on)
-        if not self._is_loaded and verdict.had_on is None and not listing.is_meant_empty:
+        if not is_known and verdict.had_on is None and not listing.is_meant_empty:
             return "the directory is empty, and whether it had projects cannot be looked up now"
         self._had_on = verdict.had_on
         is_new = self._is_loaded and self._saved != self._had_on
@@ -61,10 +61,12 @@ class RootGuard:
             self._saved = self._had_on
         return verdict.problem
 
-    def _load(self) -> None:
+    def _load(self) -> bool:
+        """Take up what was remembered; False if that cannot be looked up now."""
+        saved = self._store.get_root(self._path)
         if self._store.is_busy():
-            return
-        self._is_loaded = True
-        self._saved = self._store.get_root(self._path)
+            return False
+        self._is_loaded, self._saved = True, saved
         if self._had_on is None:
             self._had_on = self._saved
+        return True

@@ -63,6 +63,7 @@ class _Folder(msgspec.Struct):
     #: Directly below the root: the names that its folders claim, by the name of the folder.
     claims: dict[str, ProjectName] = {}
     has_marker: bool = False
+    has_lost_link: bool = False
 
     def is_current(self, state: os.stat_result) -> bool:
         """Whether it need not be listed again."""
@@ -71,6 +72,7 @@ class _Folder(msgspec.Struct):
             and self.inode == state.st_ino
             and self.device == state.st_dev
             and self.listed_at_ns - self.mtime_ns > _RACY_NS
+            and not self.has_lost_link
         )
 
     def says_the_same(self, other: "_Folder") -> bool:
@@ -234,6 +236,7 @@ def _sort(
             read = read_entry(entry, root, has_sidecar=has_sidecar)
             if isinstance(read, Skipped):
                 into.skipped.append(read)
+                into.has_lost_link = into.has_lost_link or read.is_lost_link
             elif read is not None:
                 into.found.append(read)
 

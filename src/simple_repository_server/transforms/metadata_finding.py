@@ -84,7 +84,8 @@ class MetadataFinder:
     ) -> Found | Missing:
         """What there is now; `before` is what was found earlier, and counts no longer by itself.
 
-        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before.
+        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before, or
+        when it refuses to.
         """
         known = await self._stored(project, key)
         if isinstance(known, Missing) or (known is not None and self._counts(known)):
@@ -92,8 +93,8 @@ class MetadataFinder:
         before = before or known
         try:
             return await self._look(project, file, key, before=before, context=context)
-        except SourceUnavailable:
-            if before is None:
+        except SourceUnavailable as error:
+            if before is None or error.refused:
                 raise
             return self._again(before, PASSING_S)
 
@@ -182,7 +183,9 @@ class MetadataFinder:
             head = MetadataHead(proven=reading.proven, read_at=now)
             await self._store.save(project, key, head, reading.content)
         seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
-        return _of(reading.content, None if reading.proven else now + seconds, reading.version)
+        until = None if reading.proven else now + seconds
+        may_change = until is not None and not file.hashes
+        return _of(reading.content, until, reading.version, may_change=may_change)
 
     async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
         self._tell(project, file, reason)
@@ -200,7 +203,13 @@ class MetadataFinder:
         self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
 
 
-def _of(content: bytes, until: float | None, version: str | None = None) -> Found:
-    digest = sha256(content).hexdigest()
-    resource = BytesResource(content, media_type=METADATA_TYPE, sha256=digest)
+def _of(
+    content: bytes, until: float | None, version: str | None = None, *, may_change: bool = False
+) -> Found:
+    resource = BytesResource(
+        content,
+        media_type=METADATA_TYPE,
+        sha256=sha256(content).hexdigest(),
+        may_change=may_change,
+    )
     return Found(resource=resource, until=until, version=version)

@@ -85,17 +85,20 @@ class MetadataReader:
         if wheel.size is not None:
             try:
                 return await _by_ranges(wheel, wheel.size, file)
-            except _NoRanges as error:
-                if wheel.size > self._download_bytes:
-                    raise TooLarge(self._too_large) from error
-            except SourceInvalid as error:
-                if wheel.size > self._download_bytes:
-                    raise Unproven(error.reason) from error
-            except Unproven:
-                if not file.hashes or wheel.size > self._download_bytes:
-                    raise  # there is no telling, or not at that price
+            except (_NoRanges, SourceInvalid, Unproven) as error:
+                self._check_worth(wheel.size, file, error)
         async with self._downloads:
             return await self._downloaded(wheel, file)
+
+    def _check_worth(self, size: int, file: File, error: Exception) -> None:
+        """Raise what is to be said where a download is no use, or not at that price."""
+        if isinstance(error, Unproven) and not file.hashes:
+            raise error
+        if size > self._download_bytes:
+            if isinstance(error, _NoRanges):
+                raise TooLarge(self._too_large) from error
+            # It may be between two versions of the wheel, which says nothing of its metadata.
+            raise Unproven(str(error)) from error
 
     @property
     def _too_large(self) -> str:

@@ -17,6 +17,7 @@ from simple_repository_server.web.reply import FilePart, Head, Reply
 #: How many heads are remembered of each kind, and how long an address in one may be: a megabyte.
 _REMEMBERED, _MAX_LOCATION = 512, 512
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
+_ASK_AGAIN = (b"cache-control", b"max-age=0, must-revalidate")
 
 
 class FilesMode(StrEnum):
@@ -84,7 +85,7 @@ class FileEndpoint:
         etag = resource.etag
         known = request.header(b"if-none-match")
         if etag is not None and known and matches(known, etag):
-            return Reply(_unchanged(etag))
+            return Reply(_unchanged(etag, may_change=resource.may_change))
         if self._redirects and resource.location is not None:
             if len(resource.location) > _MAX_LOCATION:
                 return Reply(_redirection.__wrapped__(resource.location))
@@ -173,19 +174,19 @@ def _head(
 ) -> Head:
     """Status and headers; nothing that an upstream sent is passed on as it came."""
     if wanted is None:
-        return _whole(resource.media_type, etag, length)
+        return _whole(resource.media_type, etag, length, may_change=resource.may_change)
     part = b"bytes %d-%d/%d" % (wanted.start, wanted.stop - 1, resource.size or 0)
-    whole = _whole(resource.media_type, etag, wanted.length)
+    whole = _whole(resource.media_type, etag, wanted.length, may_change=resource.may_change)
     return Head(206, [*whole.headers, (b"content-range", part)])
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _whole(media_type: str, etag: str | None, length: int | None) -> Head:
+def _whole(media_type: str, etag: str | None, length: int | None, *, may_change: bool) -> Head:
     headers = [
         (b"content-type", media_type.encode()),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
-        _FOREVER,
+        _ASK_AGAIN if may_change else _FOREVER,
         *_validators(etag),
     ]
     if length is not None:
@@ -194,8 +195,8 @@ def _whole(media_type: str, etag: str | None, length: int | None) -> Head:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _unchanged(etag: str) -> Head:
-    return Head(304, [*_validators(etag), _FOREVER])
+def _unchanged(etag: str, *, may_change: bool) -> Head:
+    return Head(304, [*_validators(etag), _ASK_AGAIN if may_change else _FOREVER])
 
 
 def _validators(etag: str | None) -> Headers:
