@@ -337,6 +337,10 @@ async def test_an_unreadable_folder_fails_closed() -> None:
             with pytest.raises(SourceUnavailable, match="private"):
                 await repository.get_project_page(ProjectName("maybe-in-there"))
             assert "private" in repository.source_states()[0].detail
+            listed = await repository.get_project_list()
+            assert listed.names == (FOO,)
+            assert "private" in listed.incomplete[0], "nor is the list said to be whole"
+            assert repository.peek_project_list() is listed
         closed.chmod(0o755)
 
 

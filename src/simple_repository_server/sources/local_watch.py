@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, SourceState
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
 from simple_repository_server.sources.local_reports import Reports
@@ -17,7 +17,11 @@ from simple_repository_server.storage.digests import DigestStore
 
 #: How old a look at the directory may be: changes are seen within a second.
 _LOOK_AGAIN_S = 0.5
+#: How long a look is waited for, as a file system on the network may never answer.
+DEADLINE_S = 30.0
 _CANNOT_READ = "it cannot be read; make it readable or move it out"
+
+_HANGS = "its file system does not answer"
 
 
 class LocalDirectory:
@@ -31,8 +35,10 @@ class LocalDirectory:
         reports: Reports,
         clock: Callable[[], float] = time.time,
         emit: Emit,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self.label = reports.label
+        self._deadline_s = deadline_s
         self._reports = reports
         self._clock = clock
         self._emit = emit
@@ -56,17 +62,33 @@ class LocalDirectory:
         return self._listing if known else None
 
     async def look(self) -> Listing:
-        """What lies there; the same object while nothing changed. Raises `SourceUnavailable`."""
+        """What lies there; the same object while nothing changed.
+
+        Raises `SourceUnavailable`, and `SourceTimeout` if the file system does not answer.
+        """
         if not self.is_recent(self._looked_at):
-            await self._looking.run("", self._look_now)
+            await self._wait_for_look()
         if self._problem is not None:
             raise SourceUnavailable(self.label, self._problem.reason)
         return self._listing
 
+    async def _wait_for_look(self) -> None:
+        """Wait in vain once only, however many ask."""
+        gave_up = self._problem is not None and self._problem.reason == _HANGS
+        if not (gave_up and self._looking.is_running("")):
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    return await self._looking.run("", self._look_now)
+            except TimeoutError:
+                if not self._looking.is_running(""):  # it has just ended
+                    return None
+        self._failed(_HANGS)
+        raise SourceTimeout(self.label, _HANGS)
+
     def state(self) -> SourceState:
         """How it was when it was last looked at."""
         detail = self._problem.reason if self._problem else unreadable(self._listing)
-        available = self._problem is None if self._looked_at > 0 else None
+        available = False if self._problem else (True if self._looked_at > 0 else None)
         return SourceState(label=self.label, kind="directory", available=available, detail=detail)
 
     def look_later(self) -> None:
@@ -113,9 +135,9 @@ class LocalDirectory:
         self._problem = None
         if listing is not self._listing:
             self._tell_skipped(listing)
-            names = listing.names()
-            if names != self.projects.names:
-                self.projects = ProjectList(names=names)
+            names, missing = listing.names(), _missing(self.label, listing)
+            if (names, missing) != (self.projects.names, self.projects.incomplete):
+                self.projects = ProjectList(names=names, incomplete=missing)
             self._listing = listing
 
     def _tell_skipped(self, listing: Listing) -> None:
@@ -125,6 +147,12 @@ class LocalDirectory:
             self._reports.forget(path)
         for path, reason in skipped:
             self._reports.skipped(path, reason)
+
+
+def _missing(label: str, listing: Listing) -> tuple[str, ...]:
+    """What a list of projects has to say that cannot be complete."""
+    reason = unreadable(listing)
+    return (str(SourceUnavailable(label, reason)),) if reason else ()
 
 
 def unreadable(listing: Listing) -> str:
