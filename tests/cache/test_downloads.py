@@ -216,9 +216,7 @@ async def test_what_clients_have_is_kept_at_the_end(upstream: Upstream, folder: 
     assert [path.read_bytes() for path in _files(folder)] == [WHEEL.content]
 
 
-async def test_what_nobody_has_yet_is_given_up_at_the_end(
-    upstream: Upstream, folder: Path
-) -> None:
+async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, folder: Path) -> None:
     """The end does not wait for a transfer that is under way."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece=1000, piece_delay_s=0.05))

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.eviction import alone
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.storage import room
@@ -26,6 +27,9 @@ from simple_repository_server.storage.folder import (
 )
 from simple_repository_server.storage.partial import abandoned
 from simple_repository_server.storage.quiet import content
+
+#: For how long another process may make room before it is taken to hang.
+_WAIT_S = 120.0
 
 
 class NoCache(Exception):
@@ -140,11 +144,11 @@ def prune(
 
     That is what nobody used for `unused_s`, then what was not used for longest, down to
     `max_bytes`, and what is of no use: abandoned partial files, and notes of files that are gone.
-    With `dry_run`, only say how much. Waits for another process that makes room. Raises
-    `ForeignFolder` in a folder without our tag.
+    With `dry_run`, only say how much. Waits for another process that makes room, and
+    raises `BlockingIOError` if that takes minutes; `ForeignFolder` in a folder without our tag.
     """
     check_tag(disk.folder)
-    with contextlib.nullcontext() if dry_run else disk.alone(wait=True):
+    with contextlib.nullcontext() if dry_run else alone(disk.folder, wait_s=_WAIT_S):
         result = Pruned(unused=Amount(), leftovers=Amount(), left=Amount())
         gone: set[str] = set()
         for file in _unused(disk, gone, max_bytes, unused_s):

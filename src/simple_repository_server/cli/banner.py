@@ -43,8 +43,7 @@ def describe(source: Source, settings: Settings) -> str:
     if isinstance(source, DirectorySource):
         return f"{source.path} (directory)"
     private = " with credentials" if source.is_private else ""
-    how = "offline: what the cache has of it" if settings.offline else _files(source, settings)
-    return f"{source.shown} (remote index{private}, {how})"
+    return f"{source.shown} (remote index{private}, {_files(source, settings)})"
 
 
 def _files(source: IndexSource, settings: Settings) -> str:

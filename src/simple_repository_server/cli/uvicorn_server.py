@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether the last connection is gone.
 _LOOK_S = 0.01
-#: What tasks that were cancelled, and the application's end, may take at least. With the default time for
-#: requests (8 s) and the log's end it is less than the 10 s after which containers are killed.
+#: What tasks that were cancelled, and the application's end, may take at least. With the default
+#: time for requests (8 s) and the log's end it is less than the 10 s after which containers are
+#: killed.
 _CANCEL_S = 0.3
 _LIFESPAN_S = 1.0
 
