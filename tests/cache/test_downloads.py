@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -227,3 +227,49 @@ async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, fo
     assert time.monotonic() - begun < 5
     assert not _files(folder)
     assert not list((folder / "partial").iterdir())
+
+
+class _Hanging(DiskCache):
+    """A disk that takes no bytes until it is `free`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.free = asyncio.Event()
+
+    @override
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        if getattr(work, "__name__", "") == "_write":
+            await self.free.wait()
+        return await super().run(work, *arguments)
+
+
+async def test_all_transfers_have_one_share_of_memory(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: a disk that hangs holds them up before they fill the memory."""
+    monkeypatch.setattr("simple_repository_server.cache.files._TRANSFERS_BYTES", 2_000_000)
+    wheels = [
+        build_wheel("foo", f"{number}.0", files={"d": os.urandom(2_000_000)}, compressed=False)
+        for number in range(10)
+    ]
+    publish_json(upstream, wheels, metadata=False)
+    disk = _Hanging(folder)
+    files = FileCache(disk)
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository, AsyncExitStack() as stack:
+        names = [FileName(wheel.filename) for wheel in wheels]
+        origins = [await source.get_resource(FOO, name) for name in names]
+        bodies = [
+            await stack.enter_async_context((await repository.get_resource(FOO, name)).open())
+            for name in names
+        ]
+        running = [download for origin in origins if (download := files.running(origin))]
+        assert len(running) == 10
+        before = -1
+        while (now := sum(download.received for download in running)) > before:
+            before = now
+            await asyncio.sleep(0.5)
+        assert now < 8_000_000, "of 20 MB: each may have one piece more than its part"
+        disk.free.set()
+        for wheel, body in zip(wheels, bodies, strict=True):
+            assert b"".join([chunk async for chunk in body.chunks]) == wheel.content

@@ -25,6 +25,8 @@ from simple_repository_server.storage.partial import PartialFile
 
 #: For how long what was found on disk, a file or none, is taken to be still so.
 _TRUST_S = 1.0
+#: What all transfers together may have in memory.
+_TRANSFERS_BYTES = 64 * 1024 * 1024
 #: How long the end waits for files that are complete to be kept.
 _KEEP_S = 5.0
 #: How often it is asked whether a file without a digest is still the same.
@@ -220,6 +222,7 @@ class FileCache:
             file,
             what=filename,
             in_thread=self._disk.run,
+            memory_bytes=lambda: _TRANSFERS_BYTES // max(1, len(self._downloads)),
             limits=self._limits,
             emit=self._emit,
         )
