@@ -171,6 +171,8 @@ class DiskCache:
             if error.by_eviction:
                 self._prune_now.set()
             return
+        if isinstance(error, BlockingIOError):
+            return  # another process has it, which says nothing of the disk
         self._prune_now.set()
         self._retry_at = time.monotonic() + _PAUSE_S
         if not self._failed:
