@@ -46,7 +46,12 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
     """The repository for the settings."""
     disk = None
     if settings.cache is not None:
-        disk = DiskCache(settings.cache, max_bytes=settings.cache_bytes, emit=emit)
+        disk = DiskCache(
+            settings.cache,
+            max_bytes=settings.cache_bytes,
+            evicts=not settings.offline,
+            emit=emit,
+        )
     files = None
     # Offline, files are what is kept, however they would be got otherwise.
     if disk and (settings.offline or settings.files != FilesMode.STREAM):

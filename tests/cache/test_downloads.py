@@ -2,10 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from typing_extensions import override
@@ -22,6 +24,8 @@ from simple_repository_server.testing.published import publish_html, publish_jso
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.upstream.client import Limits
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -191,3 +195,81 @@ async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
             chunks = [chunk async for chunk in late.chunks]
     assert b"".join(chunks) == _Crumbs.content
     assert len(chunks) < 10
+
+
+class _SlowToKeep(DiskCache):
+    """A disk that takes its time for each thing it is to do."""
+
+    @override
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        await asyncio.sleep(0.3)
+        return await super().run(work, *arguments)
+
+
+async def test_what_clients_have_is_kept_at_the_end(upstream: Upstream, folder: Path) -> None:
+    """A server that is stopped right after a download keeps the file, however busy its disk."""
+    publish_json(upstream, [WHEEL])
+    files = FileCache(_SlowToKeep(folder))
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository:
+        assert await _read(repository) == WHEEL.content
+    assert [path.read_bytes() for path in _files(folder)] == [WHEEL.content]
+
+
+async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, folder: Path) -> None:
+    """The end does not wait for a transfer that is under way."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, Reply(body=WHEEL.content, piece=1000, piece_delay_s=0.05))
+    async with _cached(upstream, folder) as repository:
+        async with (await repository.get_resource(FOO, NAME)).open() as body:
+            await anext(aiter(body.chunks))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    assert not _files(folder)
+    assert not list((folder / "partial").iterdir())
+
+
+class _Hanging(DiskCache):
+    """A disk that takes no bytes until it is `free`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.free = asyncio.Event()
+
+    @override
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        if getattr(work, "__name__", "") == "_write":
+            await self.free.wait()
+        return await super().run(work, *arguments)
+
+
+async def test_all_transfers_have_one_share_of_memory(
+    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: a disk that hangs holds them up before they fill the memory."""
+    monkeypatch.setattr("simple_repository_server.cache.files._TRANSFERS_BYTES", 2_000_000)
+    wheels = [
+        build_wheel("foo", f"{number}.0", files={"d": os.urandom(2_000_000)}, compressed=False)
+        for number in range(10)
+    ]
+    publish_json(upstream, wheels, metadata=False)
+    disk = _Hanging(folder)
+    files = FileCache(disk)
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository, AsyncExitStack() as stack:
+        names = [FileName(wheel.filename) for wheel in wheels]
+        origins = [await source.get_resource(FOO, name) for name in names]
+        bodies = [
+            await stack.enter_async_context((await repository.get_resource(FOO, name)).open())
+            for name in names
+        ]
+        running = [download for origin in origins if (download := files.running(origin))]
+        assert len(running) == 10
+        before, now = -1, 0
+        while now > before:
+            await asyncio.sleep(0.5)
+            before, now = now, sum(download.received for download in running)
+        disk.free.set()
+        assert now < 8_000_000, "of 20 MB: each may have one piece more than its part"
+        for wheel, body in zip(wheels, bodies, strict=True):
+            assert b"".join([chunk async for chunk in body.chunks]) == wheel.content

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.storage.allowance import OverBudget
 from simple_repository_server.storage.folder import claim
 from simple_repository_server.storage.partial import PartialFile
 
@@ -81,6 +82,48 @@ def test_one_process_makes_room(disk: DiskCache) -> None:
     assert _there(disk) == NAMES
     made = disk.prune()
     assert (made.files, made.enough) == (1, True)
+
+
+@pytest.mark.anyio
+async def test_a_hung_process_does_not_lift_the_budget(disk: DiskCache) -> None:
+    """Where nothing can be evicted, as another process is at it for ever, no more is written."""
+    with (disk.folder / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        async with disk:
+            with pytest.raises(OverBudget):
+                await disk.create(50_000)
+    assert _there(disk) == NAMES
+
+
+def test_what_cannot_be_fetched_again_stays(disk: DiskCache) -> None:
+    """Offline, nothing is evicted, whatever the budget; only what a crash left behind goes."""
+    offline = DiskCache(disk.folder, max_bytes=100_000, evicts=False)
+    left = disk.folder / "partial" / "left.partial"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    made = offline.prune()
+    assert (made.files, made.enough) == (0, True), "and it is not tried again and again"
+    assert _there(disk) == NAMES
+    assert not left.exists()
+
+
+@pytest.mark.anyio
+async def test_the_end_does_not_wait_for_a_long_walk(
+    disk: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that makes room in a large cache stops with its server, with nothing removed."""
+    monkeypatch.setattr("simple_repository_server.storage.room._AT_ONCE", 1)
+    monkeypatch.setattr("simple_repository_server.storage.room._PAUSE_S", 0.5)
+    disk.max_bytes = 0
+    async with disk:
+        making = asyncio.create_task(disk.run(disk.prune))
+        await asyncio.sleep(0.2)
+    begun = time.monotonic()
+    made = await making
+    assert made.files == 0
+    assert time.monotonic() - begun < 1
+    assert _there(disk) == NAMES
 
 
 def test_what_a_crash_left_behind_goes(disk: DiskCache) -> None:

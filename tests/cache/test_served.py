@@ -1,5 +1,6 @@
 """Notes of which projects have files: bounded by what is there, and by the budget."""
 
+import fcntl
 import hashlib
 import os
 import threading
@@ -73,3 +74,15 @@ def test_what_is_added_meanwhile_is_not_lost(disk: DiskCache) -> None:
         stop.set()
         thread.join()
     assert notes.of("foo") >= set(DIGESTS[:400:2])
+
+
+@pytest.mark.anyio
+async def test_a_note_that_another_process_holds_is_no_fault_of_the_disk(disk: DiskCache) -> None:
+    """Where one hangs while it has a project's note locked, the cache goes on for all others."""
+    notes = ServedNotes(disk.served)
+    notes.add("held", DIGESTS[0])
+    with (disk.served / "held").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert not await disk.write(notes.add, "held", DIGESTS[1])
+    assert disk.usable
+    assert await disk.write(notes.add, "other", DIGESTS[1])

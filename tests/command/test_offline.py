@@ -1,6 +1,7 @@
 """The command without its indexes: offline, after a token was revoked, after a refresh by hand."""
 
 import json
+import os
 import re
 import time
 from base64 import b64encode
@@ -59,7 +60,7 @@ def _is_kept(folder: Path, *files: Built) -> bool:
     return all(place.exists() for place in places)
 
 
-@pytest.mark.parametrize("mode", ["redirect", "stream", "cache"])
+@pytest.mark.parametrize("mode", ["redirect", "cache"])
 def test_offline_tells_what_it_knows(
     upstream: Upstream, public: Upstream, tmp_path: Path, mode: str
 ) -> None:
@@ -105,6 +106,29 @@ def test_offline_tells_what_it_knows(
         assert {"name": "bar"} in names
     assert not upstream.requests
     assert not public.requests
+
+
+def test_offline_evicts_nothing(upstream: Upstream, tmp_path: Path) -> None:
+    """What cannot be fetched again stays, also with a smaller budget than it was kept with."""
+    wheels = [
+        build_wheel("foo", f"{number}.0", files={"d": os.urandom(900_000)}, compressed=False)
+        for number in range(3)
+    ]
+    publish_json(upstream, wheels)
+    kept = ("--files", "cache", "--cache-dir", tmp_path / "kept")
+    with serving(tmp_path, *kept, upstream.simple) as server:
+        for wheel in wheels:
+            assert _get(f"{server.url}resources/foo/{wheel.filename}")[0] == 200
+    left = tmp_path / "kept" / "partial" / "left.partial"
+    left.write_bytes(b"half")
+    for path in (tmp_path / "kept").rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    small = (*kept, "--offline", "--cache-size", "1MB", "--log-level", "debug")
+    with serving(tmp_path, *small, upstream.simple) as server:
+        assert comes_true(lambda: not left.exists()), "room was looked for"
+        assert len(_files(server, "foo")) == 3
+        for wheel in wheels:
+            assert _get(f"{server.url}resources/foo/{wheel.filename}") == (200, wheel.content)
 
 
 def _with_token(upstream: Upstream, token: str) -> str:

@@ -109,6 +109,7 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
         (["--cache-size", "-1", "."], "--cache-size '-1'"),
         (["--cache-size", "10XB", "."], "--cache-size '10XB'"),
         (["--cache-size", "9" * 30 + "TB", "."], "more than there can be"),
+        (["--offline", "--files", "stream", "."], "--offline and --files stream"),
         (["--offline", "--no-cache", "."], "--offline and --no-cache"),
         (["--files", "cache", "--no-cache", "."], "--files cache and --no-cache"),
         (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
@@ -234,7 +235,7 @@ def test_sub_commands_have_the_same_variables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [("1000000", "1.0 MB"), ("2MB", "2.0 MB"), ("1GiB", "1.1 GB"), ("1.5 TB", "1.5 TB")],
+    [("2000000", "2.0 MB"), ("2MB", "2.0 MB"), ("1GiB", "1.1 GB"), ("1.5 TB", "1.5 TB")],
 )
 def test_the_size_of_the_cache_is_shown(tmp_path: Path, given: str, shown: str) -> None:
     """A number without a unit is bytes, and whatever was given is shown as it was understood."""

@@ -253,3 +253,18 @@ def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path, workers: str) -> None
             assert connection.getresponse().status == 200
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_what_a_client_has_is_kept(tmp_path: Path, upstream: Upstream) -> None:
+    """A server that is told to stop right after a download leaves the file to the next one."""
+    large = build_wheel("foo", "2.0", files={"d": os.urandom(20_000_000)}, compressed=False)
+    publish_json(upstream, [large], metadata=False)
+    folder = tmp_path / "kept"
+    with serving(tmp_path, "--files", "cache", "--cache-dir", folder, upstream.simple) as server:
+        address = urlsplit(server.url).netloc
+        with closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+            connection.request("GET", f"/resources/foo/{large.filename}")
+            assert connection.getresponse().read() == large.content
+            server.process.terminate()
+        assert server.process.wait(30) == 0
+    assert (folder / "files" / large.sha256[:2] / large.sha256[2:]).read_bytes() == large.content

@@ -1,6 +1,8 @@
 """What a cache may still write: the decision as a table, and who has to give back what."""
 
+import gc
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,25 @@ def test_a_part_of_the_disk_stays_free(tmp_path: Path) -> None:
 
     free = shutil.disk_usage(tmp_path).free
     assert free_for_cache(tmp_path) < free or free_for_cache(tmp_path) == 0
+
+
+def test_a_forgotten_file_is_collected_at_any_moment(tmp_path: Path) -> None:
+    """Also while the thread that collects it asks for an allowance: it does not wait for itself."""
+
+    class Collecting(type(tmp_path)):  # type: ignore[misc]  # of the system's kind of path
+        def __fspath__(self) -> str:
+            gc.collect()
+            return str(super().__fspath__())
+
+    allowance = Allowance(tmp_path, Collecting(tmp_path / "partial"), MB)
+    file: PartialFile | None = PartialFile(tmp_path / "partial")
+    assert file is not None
+    file.reserve(allowance, 300_000)
+    circle: list[object] = [file]
+    circle.append(circle)
+    del file, circle
+    asking = threading.Thread(target=lambda: allowance.reserve(1).end(), daemon=True)
+    asking.start()
+    asking.join(20)
+    assert not asking.is_alive()
+    assert allowance.in_flight() == 0

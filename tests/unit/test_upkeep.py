@@ -17,6 +17,7 @@ from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.metadata import MetadataHead
 from simple_repository_server.cache.pages import PageHead
+from simple_repository_server.cache.secret_key import KEY_BYTES
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.upkeep import NoCache, check_is_cache, clear, prune, usage
 from simple_repository_server.cache.verify import Damage, Verification
@@ -305,6 +306,30 @@ def test_wrong_kinds_at_the_top_are_removed(disk: DiskCache, tmp_path: Path) -> 
     (disk.folder / "links").write_bytes(b"")
     assert [damage.path.name for damage in _verify(disk)] == ["metadata", "links"]
     assert (other / "mine.txt").exists()
+
+
+def test_what_lies_beside_the_folders_is_verified(disk: DiskCache) -> None:
+    """The key that tells passwords apart, and the names of projects, are files of their owner."""
+    key, changes = disk.folder / "key", disk.folder / "changes"
+    key.write_bytes(bytes(KEY_BYTES))
+    changes.write_text("foo\n")
+    for path in (key, changes):
+        path.chmod(0o600)
+    assert _verify(disk) == []
+    for path in (key, changes):
+        path.chmod(0o644)
+    assert {damage.path: damage.repair for damage in _verify(disk)} == {
+        key: "permissions corrected",
+        changes: "permissions corrected",
+    }
+    key.write_bytes(b"short")
+    changes.unlink()
+    changes.mkdir()
+    assert {damage.path: damage.repair for damage in _verify(disk)} == {
+        key: "removed",
+        changes: "removed",
+    }
+    assert _verify(disk) == []
 
 
 def test_other_things_in_the_folder_are_left_alone(disk: DiskCache) -> None:

@@ -14,19 +14,15 @@ here is what lies here, and when it was last used is the access time of its file
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from simple_repository_server.cache.served import ServedNotes
+from simple_repository_server.cache.eviction import Eviction, RoomMade
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import (
     CacheFailed,
@@ -41,8 +37,6 @@ from simple_repository_server.storage.blobs import BlobStore
 from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.storage.folder import (
     DEFAULT_MAX_BYTES,
-    KINDS,
-    LOCK,
     NOT_OURS,
     PARTIAL,
     SERVED,
@@ -51,7 +45,7 @@ from simple_repository_server.storage.folder import (
     close_to_others,
     may_be_cache,
 )
-from simple_repository_server.storage.partial import PartialFile, remove_abandoned
+from simple_repository_server.storage.partial import PartialFile
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -65,25 +59,14 @@ _PRUNE_FIRST_S, _PRUNE_AGAIN_S, _PRUNE_PART = 5.0, 20.0, 0.02
 _PRUNE_PAUSE_S = 1.0
 #: How long a file may wait for room, before it is sent without being kept.
 _ROOM_S = 2.0
-#: How much of the budget notes of what was served may take before they are looked through.
-_NOTES_PART = 20
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of making room: how many files and bytes were removed."""
-
-    files: int = 0
-    bytes: int = 0
-    #: Whether the rest is known to fit into the budget.
-    enough: bool = False
 
 
 class DiskCache:
     """The cache in `folder`, kept below `max_bytes`; an asynchronous context manager.
 
     What is being written counts, too: it may be half of the budget. All together it is a third
-    more at most, while what is in use cannot be evicted. What does not fit is not kept.
+    more at most, while what is in use cannot be evicted. What does not fit is not kept. Without
+    `evicts` nothing is evicted, as what cannot be fetched again must not be.
     When the disk is full or cannot be written, the service goes on without: `usable` is False for
     a while, and `emit` is told once.
     """
@@ -93,6 +76,7 @@ class DiskCache:
         folder: Path,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        evicts: bool = True,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
@@ -100,13 +84,13 @@ class DiskCache:
         self.clock = clock
         self._emit = emit
         self._allowance = Allowance(folder, folder / PARTIAL, max_bytes)
+        self._eviction = Eviction(folder, self._allowance, evicts=evicts, clock=self._now)
         self.files = BlobStore(folder / "files", folder / PARTIAL, self._allowance)
         self._executor: ThreadPoolExecutor | None = None
         self._entered = 0
         self._failed = False
         self._retry_at = 0.0
         self._written = 0
-        self._is_measured = False
         self._evicted = RoomMade()
         self._pruning: asyncio.Task[None] | None = None
         self._making_room: asyncio.Task[RoomMade] | None = None
@@ -157,7 +141,7 @@ class DiskCache:
 
         Waits a moment for room to be made. Raises `OverBudget` or another `OSError`.
         """
-        if not self._is_measured:
+        if not self._eviction.has_measured:
             await self._wait_for_room(0)
         try:
             strict = partial(self.files.create, strict=True)
@@ -187,6 +171,8 @@ class DiskCache:
             if error.by_eviction:
                 self._prune_now.set()
             return
+        if isinstance(error, BlockingIOError):
+            return  # another process has it, which says nothing of the disk
         self._prune_now.set()
         self._retry_at = time.monotonic() + _PAUSE_S
         if not self._failed:
@@ -197,6 +183,7 @@ class DiskCache:
     async def __aenter__(self) -> "DiskCache":
         self._entered += 1
         if self._entered == 1:
+            self._eviction.ends = False
             if not await self.run(may_be_cache, self.folder):
                 self._entered = 0
                 raise RepositoryError(f"{self.folder} {NOT_OURS}")
@@ -210,6 +197,7 @@ class DiskCache:
         self._entered -= 1
         if self._entered:
             return
+        self._eviction.ends = True
         tasks = [task for task in (self._pruning, self._making_room) if task is not None]
         for task in tasks:
             task.cancel()
@@ -278,51 +266,9 @@ class DiskCache:
             self._evicted = RoomMade(files=files, bytes=freed)
         return made
 
+    def _now(self) -> float:
+        return self.clock()
+
     def prune(self, size: int = 0) -> RoomMade:
-        """Remove what was not used for longest, down to the budget, and what crashes left behind.
-
-        With `size`, so that a file of so many bytes has room, too. Blocks, and takes long for a
-        large cache. While another process does it, or in a folder without our tag, does nothing.
-        """
-        now = self.clock()
-        with contextlib.suppress(OSError), self.alone():
-            abandoned = remove_abandoned(self.folder / PARTIAL, now)
-            folders = [self.folder / kind for kind in KINDS]
-            used = room.used_by_time(room.walk(*folders, now=now))
-            notes = sum(file.bytes for file in room.walk(self.served, now=now))
-            total = sum(used.values()) + notes
-            may_stay = max(0, self.max_bytes - self._allowance.in_flight() - size)
-            goal = room.goal(total, max_bytes=may_stay, lacking=self._allowance.lacking())
-            limit = room.too_old(used, max_bytes=max(0, goal - notes), now=now)
-            count, freed = room.remove(room.walk(*folders, now=now), limit)
-            if count or not self._is_measured or notes > self.max_bytes // _NOTES_PART:
-                self._prune_notes()
-            self._allowance.measured(total - freed)
-            self._is_measured = True
-            return RoomMade(files=count, bytes=freed + abandoned, enough=total - freed <= may_stay)
-        return RoomMade()
-
-    def _prune_notes(self) -> None:
-        """Forget what was noted of files that are not here any more, and what is too much."""
-        notes = ServedNotes(self.served)
-        for project in notes.names():
-            with contextlib.suppress(OSError):
-                notes.keep(project, lambda digest: self.files.path(digest).exists())
-        now = self.clock()
-        used = room.used_by_time(room.walk(self.served, now=now))
-        limit = room.too_old(used, max_bytes=self.max_bytes // _NOTES_PART, now=now)
-        room.remove(room.walk(self.served, now=now), limit)
-
-    @contextlib.contextmanager
-    def alone(self, *, wait: bool = False) -> Iterator[None]:
-        """Be the only process that makes room; `BlockingIOError` if one does, without `wait`.
-
-        Raises `ForeignFolder` in a folder that is no cache of ours.
-        """
-        check_tag(self.folder)
-        descriptor = os.open(self.folder / LOCK, _LOCK_FLAGS, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            yield
-        finally:
-            os.close(descriptor)
+        """As `Eviction.prune`."""
+        return self._eviction.prune(size)

@@ -26,6 +26,8 @@ from simple_repository_server.storage.partial import PartialFile
 
 #: What readers at the front find in memory, and how far disk and digest may fall behind.
 _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+#: What one transfer may have in memory, and which part of that is for readers at the front.
+MOST_IN_MEMORY_BYTES, _RECENT_PART = _RECENT_BYTES + _MOST_BEHIND_BYTES, 4
 _PIECE_BYTES = 64 * 1024
 #: How often in a row a transfer that broke off is continued without getting anywhere.
 _RESUMES, _BACKOFF_S = 4, 0.2
@@ -43,7 +45,8 @@ class DiskTrouble(Exception):
 class Download:
     """A transfer of `origin` into `file`. Run it as a task of its own: no reader owns it.
 
-    `what` is what errors call it. `in_thread` runs blocking work.
+    `what` is what errors call it. `in_thread` runs blocking work. `memory_bytes` says how much may
+    be in memory right now.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Download:
         *,
         what: str,
         in_thread: RunInThread,
+        memory_bytes: Callable[[], int] = lambda: MOST_IN_MEMORY_BYTES,
         limits: TransferLimits = DEFAULT_LIMITS,
         emit: Emit = ignore,
     ) -> None:
@@ -69,6 +73,7 @@ class Download:
         self.error: Exception | None = None
         self._file = file
         self._in_thread = in_thread
+        self._memory_bytes = memory_bytes
         self._limits = limits
         self._pace = Pace(limits, time.monotonic())
         self._ended_at: float | None = None
@@ -239,8 +244,10 @@ class Download:
         self._tell()
         self._digested.give(chunk)
         self._written.give(chunk)
+        memory = self._memory_bytes()
+        most = min(_MOST_BEHIND_BYTES, memory - memory // _RECENT_PART)
         for work in (self._digested, self._written):
-            if work.given - work.done > _MOST_BEHIND_BYTES:
+            if work.given - work.done > most:
                 await work.finish()
 
     def _put_in_reach(self, chunk: bytes) -> None:
@@ -266,7 +273,8 @@ class Download:
 
     def _forget_written(self) -> None:
         """Keep no more in memory than readers at the front need."""
-        while self._recent_bytes > _RECENT_BYTES:
+        most = min(_RECENT_BYTES, self._memory_bytes() // _RECENT_PART)
+        while self._recent_bytes > most:
             start, chunk = self._recent[0]
             if start + len(chunk) > self._written.done:
                 return

@@ -25,6 +25,10 @@ from simple_repository_server.storage.partial import PartialFile
 
 #: For how long what was found on disk, a file or none, is taken to be still so.
 _TRUST_S = 1.0
+#: What all transfers together may have in memory.
+_TRANSFERS_BYTES = 64 * 1024 * 1024
+#: How long the end waits for files that are complete to be kept.
+_KEEP_S = 5.0
 #: How often it is asked whether a file without a digest is still the same.
 _CONFIRM_S = 60.0
 DEFAULT_LOOKUP_BYTES = 20 * 1024 * 1024
@@ -80,7 +84,7 @@ class FileCache:
         self._noted: MemoryCache[str, str] = MemoryCache(memory_bytes // _FOR_NOTED)
         self._beginning: SingleFlight[str, Download | None] = SingleFlight()
         self._downloads: dict[str, Download] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Download, asyncio.Task[None]] = {}
         self._entered = 0
 
     async def __aenter__(self) -> Self:
@@ -218,13 +222,14 @@ class FileCache:
             file,
             what=filename,
             in_thread=self._disk.run,
+            memory_bytes=lambda: _TRANSFERS_BYTES // max(1, len(self._downloads)),
             limits=self._limits,
             emit=self._emit,
         )
         self._downloads[key] = download
         task = asyncio.create_task(self._run(key, project, download, file))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[download] = task
+        task.add_done_callback(lambda _: self._tasks.pop(download))
         return download
 
     def _not_kept(self, filename: str, error: OSError) -> None:
@@ -258,10 +263,17 @@ class FileCache:
         await self._beginning.cancel_all()
         # A task that is cancelled before its first step does not even tidy up.
         await asyncio.sleep(0)
-        tasks, downloads = list(self._tasks), list(self._downloads.values())
-        for task in tasks:
+        downloads = list(self._downloads.values())
+        for download, task in self._tasks.items():
+            if not download.complete:
+                task.cancel()
+        if self._tasks:
+            # Clients have all of those that are complete: the next server is to have it, too.
+            await asyncio.wait(tuple(self._tasks.values()), timeout=_KEEP_S)
+        rest = tuple(self._tasks.values())
+        for task in rest:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*rest, return_exceptions=True)
         for download in downloads:
             await download.closed()
         await self._looking.cancel_all()

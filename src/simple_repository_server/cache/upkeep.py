@@ -6,12 +6,13 @@ All of this may be done while servers run on the folder: they take what is gone 
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.eviction import alone
 from simple_repository_server.cache.files import Link
 from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.storage import room
@@ -26,6 +27,9 @@ from simple_repository_server.storage.folder import (
 )
 from simple_repository_server.storage.partial import abandoned
 from simple_repository_server.storage.quiet import content
+
+#: For how long another process may make room before it is taken to hang.
+_WAIT_S = 120.0
 
 
 class NoCache(Exception):
@@ -140,19 +144,16 @@ def prune(
 
     That is what nobody used for `unused_s`, then what was not used for longest, down to
     `max_bytes`, and what is of no use: abandoned partial files, and notes of files that are gone.
-    With `dry_run`, only say how much. Waits for another process that makes room. Raises
-    `ForeignFolder` in a folder without our tag.
+    With `dry_run`, only say how much. Waits for another process that makes room, and
+    raises `BlockingIOError` if that takes minutes; `ForeignFolder` in a folder without our tag.
     """
     check_tag(disk.folder)
-    with contextlib.nullcontext() if dry_run else disk.alone(wait=True):
+    with contextlib.nullcontext() if dry_run else alone(disk.folder, wait_s=_WAIT_S):
         result = Pruned(unused=Amount(), leftovers=Amount(), left=Amount())
         gone: set[str] = set()
         for file in _unused(disk, gone, max_bytes, unused_s):
             _take(Path(file.path), file.bytes, result.unused, gone, dry_run=dry_run)
-        for path in list(_orphans(disk, gone)):
-            with contextlib.suppress(OSError):
-                size = room.room_for(path.lstat().st_size)
-                _take(path, size, result.leftovers, gone, dry_run=dry_run)
+        _take_notes(disk, gone, result.leftovers, dry_run=dry_run)
         for path, size in abandoned(disk.folder / PARTIAL, disk.clock()):
             _take(path, room.room_for(size), result.leftovers, gone, dry_run=dry_run)
         for file in _left(disk, gone):
@@ -179,24 +180,30 @@ def _left(disk: DiskCache, gone: set[str]) -> Iterator[room.Kept]:
     return (file for file in kept if file.path not in gone)
 
 
-def _orphans(disk: DiskCache, gone: set[str]) -> Iterator[Path]:
+def _take_notes(disk: DiskCache, gone: set[str], amount: Amount, *, dry_run: bool) -> None:
     """What notes files of which none is here."""
 
-    def here(digests: Iterable[str]) -> bool:
-        paths = map(disk.files.path, digests)
-        return any(str(path) not in gone and path.exists() for path in paths)
+    def is_here(digest: str) -> bool:
+        path = disk.files.path(digest)
+        return str(path) not in gone and path.exists()
 
     links = disk.entries("links", Link)
-    keys = links.keys()
-    for key in keys:
+    for key in list(links.keys()):
         path = links.folder.joinpath(*key)
         with contextlib.suppress(OSError, BrokenEntry):
-            if str(path) not in gone and not here([links.parse(content(path))[0].sha256]):
-                yield path
+            if str(path) not in gone and not is_here(links.parse(content(path))[0].sha256):
+                size = room.room_for(path.lstat().st_size)
+                _take(path, size, amount, gone, dry_run=dry_run)
     notes = ServedNotes(disk.served)
     for project in notes.names():
-        if not here(notes.of(project)):
-            yield disk.served / project
+        with contextlib.suppress(OSError):
+            size = room.room_for((disk.served / project).lstat().st_size)
+            if dry_run:
+                removed = not any(map(is_here, notes.of(project)))
+            else:  # a server may note another file at this very moment
+                removed = notes.keep(project, is_here) == "removed"
+            if removed:
+                amount.add(size)
 
 
 def _take(path: Path, size: int, amount: Amount, gone: set[str], *, dry_run: bool) -> None:

@@ -24,8 +24,17 @@ from simple_repository_server.cache.contents import (
     items,
 )
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.cache.secret_key import KEY_BYTES
 from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.storage.folder import LOCK, OURS, PARTIAL, SERVED, check_tag
+from simple_repository_server.storage.folder import (
+    CHANGES,
+    KEY,
+    LOCK,
+    OURS,
+    PARTIAL,
+    SERVED,
+    check_tag,
+)
 from simple_repository_server.storage.partial import abandoned
 from simple_repository_server.storage.quiet import chunks, opened
 
@@ -99,11 +108,18 @@ class Verification:
         self._exposed = bool(root.stat.st_mode & 0o011)
         if root.stat.st_mode & _OTHERS_WRITE:
             yield self._repaired(root, "others may write to it", _write_protect)
-        lock = self._folder / LOCK
-        with contextlib.suppress(FileNotFoundError):
-            item = Item("", lock, lock.lstat())
-            if not stat.S_ISREG(item.stat.st_mode):
-                yield self._repaired(item, "it is no file", _remove)
+        for name in (LOCK, KEY, CHANGES):
+            path = self._folder / name
+            with contextlib.suppress(FileNotFoundError):
+                yield from self._of_root(Item("", path, path.lstat()))
+
+    def _of_root(self, item: Item) -> Iterator[Damage]:
+        if not stat.S_ISREG(item.stat.st_mode):
+            yield self._repaired(item, "it is no file", _remove)
+        elif item.path.name == KEY and item.stat.st_size != KEY_BYTES:
+            yield self._repaired(item, "it is no key", _remove)
+        elif item.stat.st_mode & _OTHERS:
+            yield self._repaired(item, "it is open to others", _close_to_others)
 
     def _of_all(self, found: Iterable[Item]) -> Iterator[Damage]:
         waiting: deque[Future[list[Damage]]] = deque()

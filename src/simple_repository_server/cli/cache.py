@@ -1,13 +1,14 @@
 """`simple-repository-server cache …`: looking after what is kept on disk."""
 
 import difflib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
@@ -26,7 +27,7 @@ from simple_repository_server.cache.upkeep import (
     usage,
 )
 from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
-from simple_repository_server.cli.commands import Group
+from simple_repository_server.cli.commands import REFUSED, Group, refuse
 from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
 from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
 from simple_repository_server.errors import InvalidName
@@ -35,7 +36,7 @@ from simple_repository_server.observe.progress import byte_bar
 from simple_repository_server.observe.sizes import shown_size
 
 _DAY_S = 24 * 3600.0
-_REFUSED, _INTERRUPTED = 2, 130
+_INTERRUPTED = 130
 _NOTHING = "there is nothing of it"
 
 
@@ -50,10 +51,13 @@ class _Commands(Group):
             click.echo("Interrupted. Remaining entries were left unchanged.", err=True)
             sys.exit(_INTERRUPTED)
         except (NoCache, BadSetting) as error:
-            _refuse(str(error))
+            refuse(_shown(error))
+        except BrokenPipeError:  # nobody reads on, as behind `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as error:
             where = f"{_shown(error.filename)}: " if error.filename else ""
-            _refuse(f"{where}{(error.strerror or str(error)).lower()}.")
+            refuse(f"{where}{(error.strerror or str(error)).lower()}.")
 
     @override
     def resolve_command(
@@ -79,7 +83,7 @@ def cache(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
-        ctx.exit(_REFUSED)
+        ctx.exit(REFUSED)
 
 
 _folder_option = click.option(
@@ -135,7 +139,7 @@ def clear_command(cache_dir: Path | None, *, yes: bool) -> None:
     what = f"{_amount(total)} from the cache at {_shown(disk.folder)}"
     if not yes:
         if not sys.stdin.isatty():
-            _refuse(f"this removes {what}. Give --yes, as nobody can be asked here.")
+            refuse(f"this removes {what}. Give --yes, as nobody can be asked here.")
         if not click.confirm(f"Remove {what}?", err=True):
             click.echo("Nothing was removed.")
             sys.exit(1)
@@ -316,8 +320,3 @@ def _when(used_at: float) -> str:
 def _shown(path: object) -> str:
     """A path that cannot do anything to a terminal, whatever is in its names."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
-
-
-def _refuse(text: str) -> NoReturn:
-    click.echo(f"Error: {_shown(text)}", err=True)
-    sys.exit(_REFUSED)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether the last connection is gone.
 _LOOK_S = 0.01
-#: What tasks that were cancelled, and the application's end, may take. With the default time for
-#: requests (8 s) and the log's end it is less than the 10 s after which containers are killed.
+#: What tasks that were cancelled, and the application's end, may take at least. With the default
+#: time for requests (8 s) and the log's end it is less than the 10 s after which containers are
+#: killed.
 _CANCEL_S = 0.3
 _LIFESPAN_S = 1.0
 
@@ -156,14 +157,22 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._acceptor is not None:
             self._acceptor.close()
+        until = time.monotonic() + self._shutdown_timeout_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._shutdown_timeout_s):
                 await self._finish()
         await self._cut_rest()
         if not self.force_exit:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LIFESPAN_S):
-                    await self.lifespan.shutdown()
+            # What requests leave of their time is for what they brought: it is still written.
+            await self._end(max(_LIFESPAN_S, until - time.monotonic()))
+
+    async def _end(self, within_s: float) -> None:
+        """Have the application end, unless that takes too long, or everything is cut."""
+        ending = asyncio.create_task(self.lifespan.shutdown())
+        cut = asyncio.create_task(self._cut.wait())
+        await asyncio.wait((ending, cut), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ending, cut):
+            task.cancel()
 
     async def _finish(self) -> None:
         """Wait until all requests are answered, or it is not to be waited any longer."""

@@ -65,7 +65,8 @@ class Allowance:
         self.max_bytes = max_bytes
         self._folder = folder
         self._scratch = scratch
-        self._lock = threading.Lock()
+        # A file that is forgotten gives back what it has whenever it is collected, be that here.
+        self._lock = threading.RLock()
         self._kept = 0
         self._reserved = 0
         self._on_disk = 0

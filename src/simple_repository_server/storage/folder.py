@@ -44,9 +44,14 @@ class ForeignFolder(OSError):
 def may_be_cache(folder: Path) -> bool:
     """Whether we may keep things there, and remove them: it is our cache, or empty, or absent."""
     try:
-        names = {entry.name for entry in os.scandir(folder)}
+        return _is_empty_or_ours(folder)
     except OSError:
         return True  # not there yet, or of no use, which will be told when it is to be used
+
+
+def _is_empty_or_ours(folder: Path) -> bool:
+    """As `may_be_cache`; raises `OSError` where that cannot be seen."""
+    names = {entry.name for entry in os.scandir(folder)}
     # Looked at after the names: whoever makes a cache writes the tag before anything else.
     if has_tag(folder):
         return True
@@ -72,7 +77,7 @@ def claim(folder: Path) -> None:
     """
     if has_tag(folder) or (not folder.exists() and _make(folder)):
         return
-    if not may_be_cache(folder):
+    if not _is_empty_or_ours(folder):
         raise ForeignFolder(folder)
     # Two processes may do this at once: both write the same bytes to the same place.
     _write_tag(folder)

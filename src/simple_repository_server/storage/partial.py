@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from simple_repository_server.storage.allowance import Allowance, Reservation
-from simple_repository_server.storage.folder import make_private
+from simple_repository_server.storage.folder import has_tag, make_private
 
 _SUFFIX = ".partial"
 #: The system takes no more parts in one call.
@@ -87,6 +88,11 @@ class PartialFile:
                 make_private(path.parent, self._top)
                 self.path.replace(path)
                 break
+            except IsADirectoryError:
+                # Nothing of ours: in a cache it goes as anything damaged does.
+                if not attempt or not has_tag(self._top):
+                    raise
+                shutil.rmtree(path)
             except (FileNotFoundError, FileExistsError):
                 # Somebody may be removing empty folders at this moment, or all of the cache.
                 if not attempt or not self.path.exists():
