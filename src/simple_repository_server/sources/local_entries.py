@@ -10,7 +10,12 @@ from simple_repository_server.distributions.filenames import (
     parse_version,
 )
 from simple_repository_server.errors import InvalidName
-from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.names import (
+    METADATA_SUFFIX,
+    FileName,
+    ProjectName,
+    shown_path,
+)
 
 #: What is being written, and what describes another file.
 _PASSED_OVER = (".part", ".partial", ".tmp", ".crdownload", METADATA_SUFFIX, ".asc", ".provenance")
@@ -73,11 +78,6 @@ def is_folder_link(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() or not (
         entry.name.endswith(_PASSED_OVER) or parse_distribution(entry.name)
     )
-
-
-def shown_path(path: str) -> str:
-    """The path as text, also where it has bytes in it that are none."""
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def named_project(name: str) -> ProjectName | None:
