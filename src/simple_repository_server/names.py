@@ -159,3 +159,8 @@ def in_steps(items: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(items)
     while step := list(islice(source, size)):
         yield step
+
+
+def shown_path(path: str) -> str:
+    """A path of a file system as text that can be encoded, also where it has other bytes in it."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -254,3 +254,30 @@ def test_a_wrong_file_is_cut_off(tmp_path: Path, upstream: Upstream) -> None:
         line = _lines(server, 1)[-1]
     assert "cut off" in line
     assert "sha256" in line
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_directory_whose_name_is_no_text_is_served(tmp_path: Path, form: str) -> None:
+    """Bytes that are not UTF-8 in its name, and below it, cost neither the log nor a page."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/pack\xffages"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    (folder / WHEEL.filename).write_bytes(WHEEL.content)
+    (folder / os.fsdecode(b"bar-\xff1.0.tar.gz")).write_bytes(b"x")
+    cache = folder / "cache"
+    with serving(tmp_path, "--log-format", form, "--cache-dir", cache, folder) as server:
+        for target in ("/simple/foo/", "/readyz", "/"):
+            status, body = _get(server, target)
+            assert status == 200
+            assert b"foo-1.0" in body if target == "/simple/foo/" else b"udcffages" in body
+        assert server.stop() == 0
+        assert "file_skipped" in server.log or form == "text"
+        assert "unexpected" not in server.log
+
+
+def test_an_event_with_what_is_no_text_is_a_json_line() -> None:
+    """Whatever a field holds, writing the event raises nothing."""
+    line = formatter("json", "info")(InternalFailure(what="no \udcff text"), 1.5)
+    assert json.loads(line)["what"] == "no ? text"

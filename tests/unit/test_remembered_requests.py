@@ -25,7 +25,7 @@ def test_remembered_requests_stay_within_their_budget() -> None:
             request = lane.request(b"GET", target, headers)
             assert request is not None
             lane.remember(raw, request)
-            assert raw in lane.seen
+            assert raw in lane.seen[0]
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         assert held < app.request_bytes
@@ -38,4 +38,4 @@ def test_without_memory_none_is_remembered() -> None:
     request = lane.request(b"GET", target, headers)
     assert request is not None
     lane.remember(raw, request)
-    assert not lane.seen
+    assert not any(lane.seen)

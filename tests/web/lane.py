@@ -16,6 +16,7 @@ from simple_repository_server.observe.events import Event
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.server.connections import Connections, Limits
 from simple_repository_server.web.server.fast_lane import FastLane
+from simple_repository_server.web.server.forwarded import NOBODY, TrustedProxies
 from simple_repository_server.web.server.heads import Heads
 from simple_repository_server.web.server.protocol import IndexProtocol
 
@@ -38,6 +39,7 @@ async def on_socket(
     limits: Limits | None = None,
     emit: Callable[[Event], None] = lambda _: None,
     http: Any = IndexProtocol,
+    proxies: TrustedProxies = NOBODY,
 ) -> AsyncIterator[Running]:
     """Serve `app` (whose repository is entered already) with the protocol on a free port."""
     config = uvicorn.Config(
@@ -57,6 +59,7 @@ async def on_socket(
     made: dict[str, Any] = {"config": config, "server_state": state, "app_state": {}}
     if http is IndexProtocol:
         made |= {"lane": _Counting(app, running), "connections": connections, "heads": Heads()}
+        made["proxies"] = proxies
     loop = asyncio.get_running_loop()
     server = await loop.create_server(partial(http, **made), "127.0.0.1", 0)
     running.port = server.sockets[0].getsockname()[1]

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simple_repository_server.observe.events import InternalFailure
+from simple_repository_server.web.server.heads import is_host
 from tests.web.answers import parse_answers
 from tests.web.hostile import FILE, PAGE, SMALL, STREAM, Background, exchange, in_background
 from tests.web.lane import get
@@ -86,12 +87,13 @@ class _Parsed:
             return
         version, method = self._parser.get_http_version(), self._parser.get_method()
         names = [name for name, _ in self._names]
-        hosts = names.count(b"host")
+        hosts = [value.rstrip(b" \t") for name, value in self._names if name == b"host"]
         codings = [value for name, value in self._names if name == b"transfer-encoding"]
         is_wrong = (
             version not in {"1.0", "1.1"}
-            or hosts > 1
-            or (hosts == 0 and version == "1.1")
+            or len(hosts) > 1
+            or (not hosts and version == "1.1")
+            or not all(map(is_host, hosts))
             or codings not in ([], [b"chunked"])
         )
         self.methods.append(None if is_wrong else method)

@@ -42,6 +42,8 @@ def _overwrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+#: Clients here name all kinds of hosts.
+ALLOWED = ("--allowed-host", "*")
 WAYS: dict[str, Callable[[Path, bytes], None]] = {"renamed": _rename, "overwritten": _overwrite}
 
 
@@ -100,7 +102,7 @@ def test_the_command_never_sends_new_bytes_for_old_ones(
     path.parent.mkdir()
     path.write_bytes(versions[0])
     found: list[Answer] = []
-    with serving(tmp_path, "--log-level", "warning", path.parent) as server:
+    with serving(tmp_path, *ALLOWED, "--log-level", "warning", path.parent) as server:
         port = urlsplit(server.url).port
         assert port is not None
         clients = [Client(port) for _ in range(4)]
@@ -172,7 +174,7 @@ def test_a_file_replaced_while_it_is_sent_is_not_completed_with_other_bytes(
     path = tmp_path / "packages" / built.filename
     path.parent.mkdir()
     path.write_bytes(old)
-    with serving(tmp_path, path.parent) as server:
+    with serving(tmp_path, *ALLOWED, path.parent) as server:
         port = urlsplit(server.url).port
         assert port is not None
         target = f"/resources/foo/{path.name}"

@@ -41,14 +41,12 @@ def banner(settings: Settings, index: str, wide: bool, *, implicit: bool) -> str
 def describe(source: Source, settings: Settings) -> str:
     """One source: where it is, and how clients get its files."""
     if isinstance(source, DirectorySource):
-        return f"{source.path} (directory)"
+        return f"{source.shown} (directory)"
     private = " with credentials" if source.is_private else ""
     return f"{source.shown} (remote index{private}, {_files(source, settings)})"
 
 
 def _files(source: IndexSource, settings: Settings) -> str:
-    if settings.offline:
-        return "files from the cache"
     if settings.files == "redirect" and not source.is_private:
         return "files by redirect"
     if settings.cache is not None and settings.files != "stream":

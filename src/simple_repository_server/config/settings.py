@@ -6,6 +6,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
+from simple_repository_server.names import shown_path
 from simple_repository_server.storage.folder import DEFAULT_MAX_BYTES
 from simple_repository_server.upstream.egress import Egress
 
@@ -30,7 +31,7 @@ class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown(self) -> str:
         """Where it is."""
-        return str(self.path)
+        return shown_path(str(self.path))
 
 
 class IndexSource(msgspec.Struct, frozen=True, kw_only=True):

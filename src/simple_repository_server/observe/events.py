@@ -369,8 +369,6 @@ class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):
         return self.what
 
 
-#: Its name before; to be replaced where it is still used.
-
 Emit = Callable[[Event], None]
 
 

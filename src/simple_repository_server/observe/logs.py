@@ -3,6 +3,7 @@
 Lines are written by a thread, so that a full pipe or a slow terminal never holds up a request.
 """
 
+import json
 import logging
 import threading
 import time
@@ -188,7 +189,10 @@ class _JsonLines:
         kind = fields.pop("type")
         clock = f"{self._clock}.{int((now - second) * 1000):03d}Z"
         line = {"time": clock, "level": event.level, "event": kind, **fields}
-        return msgspec.json.encode(line).decode()
+        try:
+            return msgspec.json.encode(line).decode()
+        except UnicodeEncodeError:  # a name with bytes in it that are no text
+            return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 class StandardLogging(logging.Handler):

@@ -69,7 +69,9 @@ class DigestProgress:
         """Print text above the bars; False if there are none."""
         if self._progress is None:
             return False
-        self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            text, end="", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         return True
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from simple_repository_server.model import (
     RequestContext,
     SourceState,
 )
-from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName, shown_path
 from simple_repository_server.observe.events import (
     Emit,
     MetadataUnreadable,
@@ -80,7 +80,7 @@ class LocalRepository(Repository):
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
-        self.label = str(path)
+        self.label = shown_path(str(path))
         self._clock = clock
         self._emit = emit
         store = digests or DigestStore(emit=emit)

@@ -11,7 +11,12 @@ from simple_repository_server.distributions.filenames import (
     parse_version,
 )
 from simple_repository_server.errors import InvalidName
-from simple_repository_server.names import METADATA_SUFFIX, FileName, ProjectName
+from simple_repository_server.names import (
+    METADATA_SUFFIX,
+    FileName,
+    ProjectName,
+    shown_path,
+)
 
 #: What is being written, and what describes another file.
 _PASSED_OVER = (".part", ".partial", ".tmp", ".crdownload", METADATA_SUFFIX, ".asc", ".provenance")
@@ -87,11 +92,6 @@ def _target_mode(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_mode
     except OSError:
         return 0
-
-
-def shown_path(path: str) -> str:
-    """The path as text, also where it has bytes in it that are none."""
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def named_project(name: str) -> ProjectName | None:

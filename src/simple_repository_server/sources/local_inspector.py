@@ -14,6 +14,7 @@ from typing import BinaryIO
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.distributions.metadata import read_metadata, requires_python
 from simple_repository_server.errors import Malformed
+from simple_repository_server.names import shown_path
 from simple_repository_server.observe.events import Emit, Inspected, Inspecting
 from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
@@ -28,8 +29,7 @@ _LONG_S = 2.0
 
 def identity_of(path: str, state: os.stat_result) -> FileIdentity:
     """The identity of the file at the path, of which `state` is what `os.stat` says."""
-    text = path.encode("utf-8", "backslashreplace").decode()
-    return FileIdentity(text, state.st_size, state.st_mtime_ns, state.st_ino)
+    return FileIdentity(shown_path(path), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
 class Inspector:

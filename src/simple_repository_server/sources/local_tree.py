@@ -12,14 +12,18 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.names import METADATA_SUFFIX, ProjectName, sorted_unique
+from simple_repository_server.names import (
+    METADATA_SUFFIX,
+    ProjectName,
+    shown_path,
+    sorted_unique,
+)
 from simple_repository_server.sources.local_entries import (
     Found,
     Skipped,
     is_folder_link,
     named_project,
     read_entry,
-    shown_path,
 )
 
 #: A folder changed so shortly before it was listed may have changed again without showing it.

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from simple_repository_server.names import shown_path
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
 from simple_repository_server.storage.database_file import (
     DatabaseFile,
@@ -123,12 +124,12 @@ class DigestStore:
     def get_root(self, path: str) -> int | None:
         """The device on which the directory at the path had something last; None: it never had."""
         query = "select device from roots where path = ?"
-        row = self._run(lambda db: db.execute(query, (_text(path),)).fetchone())
+        row = self._run(lambda db: db.execute(query, (shown_path(path),)).fetchone())
         return None if row is None else int(row[0])
 
     def put_root(self, path: str, device: int | None) -> bool:
         """Remember that the directory had something; None: forget it. Whether that is kept."""
-        name = _text(path)
+        name = shown_path(path)
         if device is None:
             done = self._run(lambda db: db.execute("delete from roots where path = ?", (name,)))
         else:
@@ -191,10 +192,6 @@ def _key(identity: FileIdentity) -> tuple[str, int, int, int]:
 
 def _signed(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

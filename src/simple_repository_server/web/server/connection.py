@@ -31,9 +31,12 @@ from simple_repository_server.web.server.heads import (
     HEAD_TOO_LONG,
     MAX_HEAD_BYTES,
     MAX_HEADER_LINES,
+    NO_HOST,
     TOO_MANY_LINES,
     body_length,
     end_of_head,
+    is_host,
+    origin_form,
     parse_target,
     wrong_with,
 )
@@ -56,6 +59,8 @@ class HttpConnection(Lifetime):
         super().__init__(**rest)
         self.headers = []
         self._proxies = proxies
+        #: The other side is believed when it says for whom it asks.
+        self.is_proxy = False
         #: What is parsed right now, and how much has come since the last request ended.
         self.piece = b""
         self.received = 0
@@ -70,6 +75,11 @@ class HttpConnection(Lifetime):
         self._sender: FileSender | None = None
         self._carrier: socket.socket | None = None
         self._sends_files: bool | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.is_proxy = self._proxies.trusts(self.client_host)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +177,7 @@ class HttpConnection(Lifetime):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Not those behind a body, nor endlessly many.
         if self.in_head and len(self.headers) <= MAX_HEADER_LINES:
-            self.headers.append((name.lower(), value))
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     @override
     def on_headers_complete(self) -> None:
@@ -180,7 +190,7 @@ class HttpConnection(Lifetime):
     def on_request(self) -> None:
         """The head of a request is there: answer it as an ASGI application does."""
         version = self.parser.get_http_version()
-        problem = wrong_with(self.headers, version, self.received)
+        problem = wrong_with(self.headers, version, self.received) or self._take_authority()
         if problem is not None:
             self._refuse_in_turn(problem)
             return
@@ -204,6 +214,15 @@ class HttpConnection(Lifetime):
         self.cycle = self._cycle(version, target, keep_alive=keep_alive)
         self.watch.moved(self, Phase.BUSY)
         self._start_asgi_task(self.cycle, self.app)
+
+    def _take_authority(self) -> Problem | None:
+        """Have the host in a target in absolute form count, instead of that in the header."""
+        self.url, authority = origin_form(self.url)
+        if authority is None:
+            return None
+        others = (pair for pair in self.headers if pair[0] != b"host")
+        self.headers = [(b"host", authority), *others]
+        return None if authority and is_host(authority) else NO_HOST
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -256,7 +275,7 @@ class HttpConnection(Lifetime):
 
     def _who_asks(self) -> tuple[list[tuple[bytes, bytes]], tuple[str, int] | None]:
         """The headers as far as they are believed, and the client for whom a proxy asks."""
-        if not self._proxies.trusts(self.client_host):
+        if not self.is_proxy:
             return without_forwarded(self.headers), self.client
         lists = [value for name, value in self.headers if name == b"x-forwarded-for"]
         if not lists:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, InternalFailure
-from simple_repository_server.web.exchange import Receive, Request, Scope, Send
+from simple_repository_server.web.exchange import MAX_TOLD, Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
 
@@ -45,8 +45,9 @@ class FastLane:
     def __init__(self, app: Peeks) -> None:
         self._app = app
         self._emit = app.emit
-        #: Requests by the very bytes that they were: the same bytes are the same request.
-        self.seen: dict[bytes, Request] = {}
+        #: Requests by the very bytes that they were: the same bytes are the same request. First
+        #: those of anybody, then those of proxies, of whose headers more is believed.
+        self.seen: tuple[dict[bytes, Request], dict[bytes, Request]] = {}, {}
         self._bytes = 0
 
     def request(self, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> Request | None:
@@ -54,21 +55,27 @@ class FastLane:
         name = _METHODS.get(method)
         if name is None or not _UNUSUAL.isdisjoint(headers):
             return None
+        # Not in absolute form; and no longer than what is told of it.
+        if target[:1] != b"/" or len(target) > MAX_TOLD:
+            return None
         path, query = parse_target(target)
         request = Request(name, path, query, headers)
         return None if request.context.revalidate else request
 
-    def remember(self, raw: bytes, request: Request) -> None:
+    def remember(self, raw: bytes, request: Request, *, of_proxy: bool = False) -> None:
         """Remember the request by `raw`, which is all of it and nothing else."""
         if len(raw) > _MAX_RAW or not _SECRET.isdisjoint(request.headers):
             return
         weight = _SEEN_BYTES + _SEEN_COPIES * len(raw)
-        if len(self.seen) >= _MAX_SEEN or self._bytes + weight > self._app.request_bytes:
-            self.seen.clear()
+        count = len(self.seen[0]) + len(self.seen[1])
+        if count >= _MAX_SEEN or self._bytes + weight > self._app.request_bytes:
+            self.seen[0].clear()
+            self.seen[1].clear()
             self._bytes = 0
-        if raw not in self.seen and weight <= self._app.request_bytes:
+        seen = self.seen[of_proxy]
+        if raw not in seen and weight <= self._app.request_bytes:
             self._bytes += weight
-            self.seen[raw] = request
+            seen[raw] = request
 
     def peek(self, request: Request) -> Reply | None:
         """The answer, or None if the request has to go the ordinary way."""

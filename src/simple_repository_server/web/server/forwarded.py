@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_ABOUT_CLIENT = frozenset(
+ABOUT_CLIENT = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
 )
 #: What is remembered of addresses seen.
@@ -64,7 +64,7 @@ NOBODY = TrustedProxies(())
 
 def without_forwarded(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers but for those in which a proxy speaks of its client."""
-    return [pair for pair in headers if pair[0] not in _ABOUT_CLIENT]
+    return [pair for pair in headers if pair[0] not in ABOUT_CLIENT]
 
 
 def _address(text: str) -> str:

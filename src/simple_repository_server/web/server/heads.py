@@ -1,5 +1,7 @@
 """Heads: of requests, what is wrong with them and where they lead; of answers, their bytes."""
 
+import re
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -16,7 +18,31 @@ TOO_MANY_LINES = Problem(431, f"The head of the request has more than {MAX_HEADE
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+NO_HOST = Problem(400, "The request names no possible host (RFC 9110 §7.2).")
+#: A name or an address, perhaps with a port (RFC 3986 §3.2); or nothing.
+_HOST = re.compile(rb"(\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+_END_OF_AUTHORITY = re.compile(rb"[/?#]")
 _END, _CLOSE, _BLANK = b"\r\n", b"connection: close\r\n\r\n", b"\r\n\r\n"
+
+
+@lru_cache(maxsize=256)
+def is_host(value: bytes) -> bool:
+    """Whether a Host header may have that value (RFC 9112 §3.2)."""
+    return _HOST.fullmatch(value) is not None
+
+
+def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
+    """A target without its authority, and that: what counts in the place of the Host header.
+
+    It has one if it is in absolute form (RFC 9112 §3.2.2); its user and password are left out.
+    """
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or not scheme.isalpha():
+        return target, None
+    found = _END_OF_AUTHORITY.search(rest)
+    end = found.start() if found else len(rest)
+    path = rest[end:]
+    return path if path.startswith(b"/") else b"/" + path, rest[:end].rpartition(b"@")[2]
 
 
 def parse_target(target: bytes) -> tuple[str, bytes]:
@@ -35,9 +61,11 @@ def wrong_with(headers: list[tuple[bytes, bytes]], version: str, received: int) 
         return HEAD_TOO_LONG
     if version not in {"1.0", "1.1"}:
         return Problem(505, f"This is a server of HTTP/1.1, not of HTTP/{version}.")
-    hosts = sum(name == b"host" for name, _ in headers)
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
         return Problem(400, "A request has one Host header (RFC 9112 §3.2).")
+    if hosts and not is_host(hosts[0]):
+        return NO_HOST
     for name, value in headers:
         if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             return Problem(400, "A body can only be in chunks, or have a length (RFC 9112 §6.3).")

@@ -16,7 +16,7 @@ from simple_repository_server.observe.events import ConnectionCut, RequestFinish
 from simple_repository_server.web.problems import Problem, render_problem
 from simple_repository_server.web.reply import Head
 from simple_repository_server.web.server.connections import Connections, Phase
-from simple_repository_server.web.server.heads import Heads
+from simple_repository_server.web.server.heads import Heads, origin_form
 from simple_repository_server.web.server.sendfile import reset_at_close
 
 _BUSY = Problem(503, "There are too many connections to this server.", ((b"retry-after", b"2"),))
@@ -141,7 +141,7 @@ class Lifetime(HttpToolsProtocol):
         self.watch.emit(
             RequestFinished(
                 method="",
-                path=self.url[:200].decode("latin-1") if self.in_message else "",
+                path=_shown(self.url) if self.in_message else "",
                 status=problem.status,
                 bytes=len(body),
                 duration_ms=0.0,
@@ -202,3 +202,8 @@ class Lifetime(HttpToolsProtocol):
             self.cycle.keep_alive = False
         if not self.is_busy:
             self.close()
+
+
+def _shown(target: bytes) -> str:
+    """What may be told of a target: no query, no password."""
+    return origin_form(target)[0].partition(b"?")[0][:200].decode("latin-1")

@@ -15,7 +15,8 @@ from simple_repository_server.web.reply import JOINED_BYTES, FilePart
 from simple_repository_server.web.server.connection import HttpConnection
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.fast_lane import FastLane
-from simple_repository_server.web.server.heads import MAX_HEAD_BYTES
+from simple_repository_server.web.server.forwarded import ABOUT_CLIENT, without_forwarded
+from simple_repository_server.web.server.heads import MAX_HEAD_BYTES, is_host
 
 
 class IndexProtocol(HttpConnection):
@@ -25,6 +26,7 @@ class IndexProtocol(HttpConnection):
         super().__init__(**rest)
         self._lane = lane
         self._client_host = ""
+        self._seen = lane.seen[0]
         #: When the registry of connections was last told that this one is in use.
         self._tick = -1
 
@@ -32,11 +34,12 @@ class IndexProtocol(HttpConnection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._client_host = self.client_host
+        self._seen = self._lane.seen[self.is_proxy]
 
     @override
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.IDLE and not self.transport.get_write_buffer_size():
-            request = self._lane.seen.get(data)
+            request = self._seen.get(data)
             if request is not None and self._answer(request, keep_alive=True):
                 if self._tick != self.watch.tick and self.phase is Phase.IDLE:
                     self._tick = self.watch.tick
@@ -55,7 +58,7 @@ class IndexProtocol(HttpConnection):
         return (
             not self.is_busy
             and len(headers) == len(self.headers)
-            and b"host" in headers
+            and is_host(headers.get(b"host", b" "))
             and self.received <= MAX_HEAD_BYTES
             and self.parser.get_http_version() == "1.1"
             and not self.transport.get_write_buffer_size()
@@ -65,6 +68,8 @@ class IndexProtocol(HttpConnection):
 
     def _parsed(self, headers: dict[bytes, bytes]) -> bool:
         """Answer the request that was just parsed, if that can be done at once."""
+        if not (self.is_proxy or ABOUT_CLIENT.isdisjoint(headers)):
+            headers = dict(without_forwarded(self.headers))
         request = self._lane.request(self.parser.get_method(), self.url, headers)
         if request is None:
             return False
@@ -74,7 +79,7 @@ class IndexProtocol(HttpConnection):
         self.ending = not keep_alive
         self.server_state.total_requests += 1
         if keep_alive and self.received == len(self.piece):
-            self._lane.remember(self.piece, request)
+            self._lane.remember(self.piece, request, of_proxy=self.is_proxy)
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:
@@ -106,8 +111,8 @@ class IndexProtocol(HttpConnection):
         return True
 
     def _client_of(self, request: Request) -> str:
-        """Who asks: the client, or for whom it does, if it is believed."""
-        if request.forwarded_for and self._proxies.trusts(self._client_host):
+        """Who asks: the client, or for whom it does."""
+        if request.forwarded_for:  # it was taken out if it is not believed
             return self._proxies.client_of(request.forwarded_for, self._client_host)
         return self._client_host
 
