@@ -113,7 +113,7 @@ async def test_readyz(upstream: Upstream, tmp_path: Any) -> None:
 async def test_an_index_that_fails_for_one_project_is_ready(
     upstream: Upstream, status: int
 ) -> None:
-    """It answers, so there is a reason to send clients here; else nobody would ever find out more."""
+    """It answers, so clients are still sent here: else nobody would ever find out more."""
     upstream.on("/simple/foo/", Reply(status=status))
     async with running(create_app(HttpRepository(upstream.simple, limits=QUICK))) as app:
         assert (await ask(app, "/simple/foo/")).status == 503
