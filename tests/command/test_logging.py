@@ -185,7 +185,7 @@ def test_a_traceback_is_one_field_of_a_json_line(level: str) -> None:
     line = formatter("json", level)(_FAILURE, 1.5)
     assert line.isprintable()
     found = json.loads(line)
-    assert (found["event"], found["level"]) == ("trouble", "error")
+    assert (found["event"], found["level"]) == ("internal_failure", "error")
     assert found["detail"] == _FAILURE.detail
     assert found["time"] == "1970-01-01T00:00:01.500Z"
 
