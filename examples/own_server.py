@@ -1,4 +1,4 @@
-"""A server of your own in ten lines: private packages first, a few public ones, nothing else.
+"""A server of your own in a few lines: private packages first, a few public ones, nothing else.
 
 python examples/own_server.py DIRECTORY INDEX_URL
 """
@@ -16,7 +16,10 @@ from simple_repository_server import (
     create_app,
 )
 
-directory, index_url = sys.argv[1:]
+try:
+    directory, index_url = sys.argv[1:]
+except ValueError:
+    sys.exit("usage: python examples/own_server.py DIRECTORY INDEX_URL")
 public = AllowListRepository(HttpRepository(index_url), allowed=["requests", "numpy"])
 both = PrioritySelectedProjectsRepository([LocalRepository(directory), public])
 app = create_app(MetadataInjectorRepository(both))

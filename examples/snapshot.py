@@ -1,6 +1,6 @@
 """The index as it was on a date: `/snapshot/2024-05-01/simple/`.
 
-    uvicorn examples.snapshot:app
+    python examples/snapshot.py DIRECTORY_OR_INDEX_URL
     uv pip install --default-index http://127.0.0.1:8000/snapshot/2024-05-01/simple/ PROJECT
 
 A repository of your own is a small class around another one. This one hides what was uploaded
@@ -86,7 +86,10 @@ def main() -> None:
     """Serve snapshots of a directory or an index."""
     import uvicorn
 
-    where = sys.argv[1]
+    try:
+        (where,) = sys.argv[1:]
+    except ValueError:
+        sys.exit("usage: python examples/snapshot.py DIRECTORY_OR_INDEX_URL")
     source = HttpRepository(where) if "://" in where else LocalRepository(where)
     uvicorn.run(create_snapshots(source))
 

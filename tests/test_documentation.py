@@ -95,6 +95,20 @@ def test_the_component_of_the_guide_conforms(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.stem != "__init__"],
+                         ids=lambda path: path.stem)  # fmt: skip
+def test_examples_say_how_to_run_them(path: Path) -> None:
+    """Without arguments each one prints the very command that its head shows."""
+    done = subprocess.run(
+        [sys.executable, path], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    usage = done.stderr.removeprefix("usage: ").strip()
+    assert "\n" not in usage
+    assert usage.startswith(f"python examples/{path.name} ")
+    assert usage in (ast.get_docstring(ast.parse(path.read_text())) or "")
+
+
 def _imported(text: str) -> set[str]:
     """The modules of ours that a program imports."""
     found = set()

@@ -56,11 +56,13 @@ if TYPE_CHECKING:
     from simple_repository_server.sources.http import HttpRepository
     from simple_repository_server.sources.local import LocalRepository
     from simple_repository_server.sources.memory import MemoryRepository
+    from simple_repository_server.storage.digests import DigestStore
     from simple_repository_server.transforms.file_cache import FileCacheRepository
     from simple_repository_server.transforms.filter import AllowListRepository, DenyListRepository
     from simple_repository_server.transforms.metadata import MetadataInjectorRepository
     from simple_repository_server.upstream.client import Limits
-    from simple_repository_server.upstream.credentials import Credentials
+    from simple_repository_server.upstream.credentials import Credentials, netrc_credentials
+    from simple_repository_server.upstream.egress import Egress, egress_from
     from simple_repository_server.web.app import create_app
     from simple_repository_server.web.files import FilesMode
     from simple_repository_server.web.router import build_router
@@ -72,7 +74,9 @@ __all__ = [
     "BytesResource",
     "Credentials",
     "DenyListRepository",
+    "DigestStore",
     "DiskCache",
+    "Egress",
     "Emit",
     "Event",
     "File",
@@ -117,7 +121,9 @@ __all__ = [
     "__version__",
     "build_router",
     "create_app",
+    "egress_from",
     "log_to",
+    "netrc_credentials",
     "versions_of",
 ]
 
@@ -129,7 +135,9 @@ _HOMES = {
     "BytesResource": "resource",
     "Credentials": "upstream.credentials",
     "DenyListRepository": "transforms.filter",
+    "DigestStore": "storage.digests",
     "DiskCache": "cache.disk",
+    "Egress": "upstream.egress",
     "Emit": "observe.events",
     "Event": "observe.events",
     "File": "model",
@@ -173,7 +181,9 @@ _HOMES = {
     "TransferAborted": "errors",
     "build_router": "web.router",
     "create_app": "web.app",
+    "egress_from": "upstream.egress",
     "log_to": "observe.to_logging",
+    "netrc_credentials": "upstream.credentials",
     "versions_of": "distributions.filenames",
 }
 

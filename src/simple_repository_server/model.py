@@ -257,7 +257,9 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     #: Its address or path, never with credentials.
     label: str
     kind: str
-    #: None: not asked yet. False: the last answer was a failure.
+    #: None: not asked yet. False: the last request failed.
     available: bool | None
+    #: Whether it does answer while `available` is False: other projects may be had from it.
+    answers: bool = False
     #: One sentence on what is wrong, or anything worth knowing.
     detail: str = ""

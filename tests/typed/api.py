@@ -17,6 +17,8 @@ from simple_repository_server import (
     BytesResource,
     Credentials,
     DenyListRepository,
+    DigestStore,
+    Egress,
     Emit,
     Event,
     File,
@@ -48,7 +50,9 @@ from simple_repository_server import (
     Status,
     build_router,
     create_app,
+    egress_from,
     log_to,
+    netrc_credentials,
     versions_of,
 )
 from simple_repository_server.testing import (
@@ -161,7 +165,7 @@ async def use() -> AsyncIterator[object]:
     sources: list[Repository] = [
         LocalRepository("packages", emit=listen),
         Peeking(MemoryRepository()),
-        LocalRepository(Path("packages")),
+        LocalRepository(Path("packages"), digests=DigestStore(Path("digests.sqlite"))),
         HttpRepository(
             "https://index.example/simple/",
             forbidden_means_absent=True,
@@ -170,6 +174,12 @@ async def use() -> AsyncIterator[object]:
             credentials=Credentials(("https", "index.example", 443), "user", "password"),
             emit=log_to(logging.getLogger("index")),
         ),
+        HttpRepository(
+            "https://other.example/simple/",
+            credentials=netrc_credentials(Path("netrc"), "https://other.example/simple/"),
+            egress=egress_from({}, proxy="http://proxy.example:3128", ca_file=Path("ca.pem")),
+        ),
+        HttpRepository("https://third.example/simple/", egress=Egress()),
         OwnSource(),
         Remembering(MemoryRepository()),
         MemoryRepository(),

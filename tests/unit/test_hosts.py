@@ -1,5 +1,8 @@
 """Decisions about hosts and proxies, as tables."""
 
+import re
+import shlex
+
 import pytest
 
 from simple_repository_server.web.hosts import HostRule
@@ -102,7 +105,19 @@ def test_whom_installers_have_to_be_told_to_trust(index: str, host: str) -> None
     """A host that plain http leads to over a network, and no other."""
     assert untrusted_host(index) == host
     lines = "\n".join([*install_lines(index), *(text for _, text in settings(index))])
-    assert (f"--trusted-host {host}" in lines) is bool(host)
+    assert (f"--trusted-host {shlex.quote(host)}" in lines) is bool(host)
     # uv does not understand addresses of IPv6 there, and does without.
     assert ("--allow-insecure-host" in lines) is bool(host and not host.startswith("["))
     assert ("verify_ssl false" in lines) is bool(host)
+
+
+@pytest.mark.parametrize("index", ["http://[2001:db8::1]:8000/simple/", "http://[::1]/simple/"])
+def test_what_is_copied_is_no_pattern_to_a_shell(index: str) -> None:
+    """Each command has the address as one word; the configuration file has it as it is."""
+    commands = dict(settings(index))
+    assert f"index-url = {index}" in commands.pop("pip, in its pip.conf").splitlines()
+    for line in [*install_lines(index), *"\n".join(commands.values()).splitlines()]:
+        assert "[" not in re.sub(r"'[^']*'", "", line)
+    for line in [*install_lines(index), commands["poetry, in a project"]]:
+        assert index in shlex.split(line)
+    assert f"UV_DEFAULT_INDEX={index}" in shlex.split(commands["uv, in the environment"])

@@ -10,7 +10,7 @@ from simple_repository_server import (
     PrioritySelectedProjectsRepository,
     create_app,
 )
-from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.testing import Reply, Upstream
 from simple_repository_server.upstream.client import Limits
 from tests.asgi import ask, running
 
@@ -107,3 +107,20 @@ async def test_readyz(upstream: Upstream, tmp_path: Any) -> None:
         assert response.status == 200
         states = [source["state"] for source in response.json()["sources"]]
         assert states == ["available", "unavailable"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+async def test_an_index_that_fails_for_one_project_is_ready(
+    upstream: Upstream, status: int
+) -> None:
+    """It answers, so clients are still sent here: else nobody would ever find out more."""
+    upstream.on("/simple/foo/", Reply(status=status))
+    async with running(create_app(HttpRepository(upstream.simple, limits=QUICK))) as app:
+        assert (await ask(app, "/simple/foo/")).status == 503
+        response = await ask(app, "/readyz")
+        assert (response.status, response.json()["status"]) == (200, "ready")
+        (source,) = response.json()["sources"]
+        assert source["state"] == "failing"
+        assert f"status {status}" in source["detail"]
+        assert (await ask(app, "/simple/bar/")).status == 404
+        assert (await ask(app, "/readyz")).json()["sources"][0]["state"] == "available"

@@ -41,7 +41,7 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
     def text(self) -> str:
         """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
         line = (
-            f"{self.status} {self.method} {self.path} {shown_size(self.bytes)} "
+            f"{self.status} {self.method or '-'} {self.path or '-'} {shown_size(self.bytes)} "
             f"in {self.duration_ms:.1f} ms, {_agent(self.user_agent)} at {self.client}"
         )
         return f"{line}: {self.error}" if self.error else line
@@ -342,17 +342,6 @@ class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
     def text(self) -> str:
         """Which one, by what, and the number of the new one."""
         return f"worker {self.pid} died ({self.reason}), replaced by {self.replacement}"
-
-
-class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
-    """The log's file was opened again by its name, as SIGHUP asks for."""
-
-    level: ClassVar[str] = "debug"
-
-    @override
-    def text(self) -> str:
-        """That it happened."""
-        return "opened the log again"
 
 
 class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):

@@ -17,8 +17,9 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import Event, Inspecting, InternalFailure, LogReopened
+from simple_repository_server.observe.events import Event, Inspecting, InternalFailure
 from simple_repository_server.observe.log_file import LogFile
+from simple_repository_server.observe.server_events import LogLinesDropped, LogReopened
 
 if TYPE_CHECKING:
     from simple_repository_server.observe.progress import DigestProgress
@@ -94,7 +95,7 @@ class LogWriter:
                 else:
                     self._show(item)
             if self._dropped:
-                lines.append(f"({self._dropped} log lines were dropped: nobody reads them)")
+                lines.append(self._format(LogLinesDropped(count=self._dropped), time.time()))
                 self._dropped = 0
             self._write_lines(lines)
         if self._progress is not None:

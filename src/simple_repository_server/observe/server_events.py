@@ -1,4 +1,6 @@
-"""The events of the server as a whole: told once, however many workers it has."""
+"""The events of the server as a whole, told once, however many workers it has; those of its log."""
+
+from typing import ClassVar
 
 import msgspec
 from typing_extensions import override
@@ -56,3 +58,26 @@ class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopp
         """What is served no longer, and how it ended."""
         ended = f"with status {self.status} after {self.uptime_s:.0f} s"
         return f"stopped {ended}: {self._what()}"
+
+
+class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
+    """The log's file was opened again by its name, as SIGHUP asks for."""
+
+    level: ClassVar[str] = "debug"
+
+    @override
+    def text(self) -> str:
+        """That it happened."""
+        return "opened the log again"
+
+
+class LogLinesDropped(Event, frozen=True, kw_only=True, tag="log_lines_dropped"):
+    """Lines were thrown away, as more of them waited to be written than there is room for."""
+
+    level: ClassVar[str] = "warning"
+    count: int
+
+    @override
+    def text(self) -> str:
+        """How many, and why."""
+        return f"{self.count} log lines were dropped: they are read too slowly, or not at all"

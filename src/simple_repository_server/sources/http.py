@@ -114,7 +114,6 @@ class HttpRepository(Repository):
         )
         self._offline_list = ProjectList(names=())
         for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
-        #: Those that were asked for last, and what they were made of.
         self._resources: _Resources = MemoryCache(for_resources)
         self._pages = self._pages_of(MemoryCache(for_pages), clock)
         self._lists = self._lists_of(for_lists, clock)
@@ -212,7 +211,13 @@ class HttpRepository(Repository):
         elif not detail and self._lists.is_awaited(_LIST):
             detail = "its list of projects is still being fetched"
         return (
-            SourceState(label=self.label, kind="remote index", available=available, detail=detail),
+            SourceState(
+                label=self.label,
+                kind="remote index",
+                available=available,
+                answers=available is False and not self._client.is_silent,
+                detail=detail,
+            ),
         )
 
     @override
@@ -278,8 +283,7 @@ class HttpRepository(Repository):
         if self._cache.refusal.holds:
             raise self._pages.unknown(_LIST)
         kept = await self._cache.store.names() if self._cache.store else []
-        names = sorted_unique(_project_names(kept))
-        if names != self._offline_list.names:
+        if (names := sorted_unique(_project_names(kept))) != self._offline_list.names:
             self._offline_list = ProjectList(names=names)
         return self._offline_list
 

@@ -44,11 +44,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 def refusal(usage: Usage, more: int, *, max_bytes: int, strict: bool) -> OSError | None:
     """Why `more` bytes may not be written; None if they may. `strict`: not a byte too much."""
     if usage.in_flight + more > max_bytes // _IN_FLIGHT_PART:
-        what = "more than half of the cache" if not usage.in_flight else "too much at once"
-        return OverBudget(f"{what}, which may have {shown_size(max_bytes)}")
+        what = "it is more than half of" if not usage.in_flight else "it is too much at once for"
+        return OverBudget(f"{what} the budget of {shown_size(max_bytes)}")
     over = 0 if strict else max_bytes // _OVER_PART
     if usage.kept + usage.in_flight + more > max_bytes + over:
-        return OverBudget(f"the cache has its {shown_size(max_bytes)}", by_eviction=True)
+        return OverBudget(f"the budget of {shown_size(max_bytes)} is used up", by_eviction=True)
     if more > usage.free:
         return OSError(ENOSPC, os.strerror(ENOSPC))
     return None

@@ -50,6 +50,11 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         """Whether requests are refused; also while it is half-open, but for the probe."""
         return self.probe_at is not None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether requests are refused, or the last one was given no answer at all."""
+        return self.is_open or self.silences > 0
+
     def wait_s(self, now: float) -> float:
         """How long it is until the next probe: 0 if it is closed or half-open."""
         return 0.0 if self.probe_at is None else max(0.0, self.probe_at - now)

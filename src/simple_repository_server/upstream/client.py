@@ -110,6 +110,11 @@ class UpstreamClient:
         """Who is not asked at present, until when and why; empty if everyone is."""
         return self._origins.not_asked
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the index itself is not asked at present, or gave no answer when it last was."""
+        return self._origins.is_silent
+
     async def get(
         self, url: str, *, accept: str, headers: Mapping[str, str], max_bytes: int
     ) -> Answer:

@@ -60,6 +60,11 @@ class Origins:
         origin = self._own if self._own in is_open else is_open[-1]
         return self._told(origin, self._breakers[origin])
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the index itself is not asked at present, or gave no answer when it last was."""
+        return self._breakers.get(self._own, self._pristine).is_silent
+
     def check(self, url: str) -> None:
         """Nothing, if the origin of the address is asked at present.
 

@@ -76,9 +76,13 @@ def healthz(_: Request, repository: Repository) -> Reply:
 
 
 def readyz(_: Request, repository: Repository) -> Reply:
-    """Able to serve: not every source is known to be down. Says how each one is doing."""
+    """Able to serve: not every source is known to be down. Says how each one is doing.
+
+    A source that answers, if with failures, is not down: what it says of one project is no reason
+    to send no client here any more, who might ask for another.
+    """
     states = repository.source_states()
-    ready = not states or any(state.available is not False for state in states)
+    ready = not states or any(s.available is not False or s.answers for s in states)
     content = {"status": "ready" if ready else "not ready", "sources": _described(states)}
     return _json(200 if ready else 503, content)
 
@@ -106,6 +110,8 @@ def _described(states: tuple[SourceState, ...]) -> list[dict[str, Any]]:
 
 
 def _state(state: SourceState) -> str:
+    if state.answers:
+        return "failing"
     return {None: "not asked yet", True: "available", False: "unavailable"}[state.available]
 
 

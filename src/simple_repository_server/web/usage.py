@@ -2,17 +2,20 @@
 
 pip and pdm refuse an index that is reached by plain http, unless its host is this machine: they are
 told to trust just that host. So is uv, which refuses only https with certificates it does not know.
-Behind https nothing of the kind is shown.
+Behind https nothing of the kind is shown. An address of IPv6 is quoted for the shell, to which its
+brackets are a pattern.
 """
 
 import ipaddress
+import shlex
 from urllib.parse import urlsplit
 
 
 def install_lines(index: str) -> list[str]:
     """One command for pip and one for uv that install a PROJECT from the index."""
     host = untrusted_host(index)
-    pip = f" --trusted-host {host}" if host else ""
+    index = shlex.quote(index)
+    pip = f" --trusted-host {shlex.quote(host)}" if host else ""
     uv = f" --allow-insecure-host {host}" if host and not _is_bracketed(host) else ""
     return [
         f"pip install --index-url {index} PROJECT{pip}",
@@ -24,6 +27,7 @@ def settings(index: str) -> list[tuple[str, str]]:
     """For each installer how to have it use the index from now on: a title, and what to copy."""
     host = untrusted_host(index)
     pip = f"[global]\nindex-url = {index}"
+    index = shlex.quote(index)
     uv = f"export UV_DEFAULT_INDEX={index}"
     pdm = f"pdm config pypi.url {index}"
     if host:
