@@ -27,8 +27,8 @@ class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
     validated_at: float
     lifetime_s: float = 0.0
     grace_s: float = 0.0
-    #: Of a note: there is no such thing, or we may not see it.
-    note: Literal["missing", "refused"] | None = None
+    #: Of a note: there is no such thing, we may not see it, or we may again.
+    note: Literal["missing", "refused", "answered"] | None = None
     #: Why we may not.
     reason: str = ""
     #: Marked by hand: ask before it is served again.

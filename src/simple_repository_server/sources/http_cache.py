@@ -13,7 +13,7 @@ from simple_repository_server.cache.secret_key import KEY_BYTES, fingerprint
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.sources.http_refusal import Refusal
 
-#: How often it is looked which projects were refreshed or forgotten by hand.
+#: How often it is looked which projects were refreshed or forgotten by hand, and for a refusal.
 _LOOK_S = 1.0
 
 
@@ -72,9 +72,10 @@ class IndexCache:
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
+                await self.refusal.look()
                 names = await store.changed()
             except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
-                self._emit(unforeseen("cannot tell what was changed in the cache", error))
+                self._emit(unforeseen("cannot tell what others changed in the cache", error))
                 continue
             for name in names:
                 self._forget(name)
