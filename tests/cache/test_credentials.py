@@ -11,6 +11,7 @@ import pytest
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.cache.projects import refresh
 from simple_repository_server.cache.secret_key import fingerprint, folder_key
 from simple_repository_server.cache.verify import Verification
@@ -103,6 +104,25 @@ async def test_addresses_without_digests_are_kept_by_who_asks(
     assert found == [False] * 3 + [True] * 3
     assert len(identities) == 3
     assert not any("mine" in str(one) or "yours" in str(one) for one in identities)
+
+
+async def test_a_token_in_an_address_is_not_written_to_disk(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Neither in what came with a page nor in a name; links are relative to it all the same."""
+    body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
+    reply = Reply(headers={"Content-Type": "text/html", "Cache-Control": "max-age=300"}, body=body)
+    upstream.on("/t0p-s3cret/foo/", reply)
+    url = f"{upstream.url}/t0p-s3cret/"
+    for offline in (False, False, True):
+        rules, disk = Rules(offline=offline), DiskCache(folder)
+        async with HttpRepository(url, label="${INDEX}", cache=disk, rules=rules) as repository:
+            page = await repository.get_project_page(FOO)
+        assert [file.url for file in page.files] == [f"{url}foo/foo-1.0.tar.gz"]
+    assert len(upstream.requests) == 1
+    for path in folder.rglob("*"):
+        assert "t0p-s3cret" not in str(path)
+        assert path.is_dir() or b"t0p-s3cret" not in path.read_bytes()
 
 
 # --- a token is revoked --------------------------------------------------------------------------

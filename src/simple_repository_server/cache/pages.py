@@ -18,6 +18,7 @@ from simple_repository_server.storage.folder import CHANGES
 class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What came with a page; of a note, when it was written."""
 
+    #: Where it was redirected to; empty if it was not.
     url: str = ""
     content_type: str = ""
     coding: str = ""

@@ -269,8 +269,9 @@ class Documents(Generic[S]):
 
     async def _answered(self, name: str, previous: CacheEntry[S] | None) -> CacheEntry[S]:
         known = previous.head if previous and previous.snapshot else None
+        url = self._url_of(name)
         answer = await self._client.get(
-            self._url_of(name),
+            url,
             accept=pages.ACCEPT,
             headers=known.validators if known else {},
             max_bytes=self._reader.max_bytes,
@@ -292,7 +293,7 @@ class Documents(Generic[S]):
                 self._writer.confirm(name, head)
             self._refusal.answered()
             return confirmed(previous, head)
-        head = head_of(answer, now, self._rules)
+        head = head_of(answer, url, now, self._rules)
         entry = await self._reader.entry(name, answer, head, previous)
         self._save(name, head, answer.raw)
         self._refusal.answered()
@@ -305,7 +306,9 @@ class Documents(Generic[S]):
         if self._writer is not None:
             await self._writer.settled(name)
         found = await self._store.load(name)
-        return None if found is None else await self._reader.stored(name, *found, previous)
+        if found is None:
+            return None
+        return await self._reader.stored(name, self._url_of(name), *found, previous)
 
     def _save(self, name: str, head: PageHead, raw: bytes) -> None:
         if self._writer is not None:
