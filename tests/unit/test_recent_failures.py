@@ -14,7 +14,7 @@ NOT_ASKED = SourceUnavailable("there", "it is not asked", retry_after_s=20)
 @pytest.mark.parametrize(
     ("error", "took_s", "expected"),
     [
-        (SILENT, 30, 10),
+        (SILENT, 30, 20),
         (SILENT, 5, 5),
         (SILENT, 1.9, 0),
         (BUSY, 0, 30),

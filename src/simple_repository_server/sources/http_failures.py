@@ -13,10 +13,10 @@ from simple_repository_server.errors import SourceUnavailable
 
 #: What fails sooner costs next to nothing, and is tried again at once.
 _QUICK_S = 2.0
-#: Longer than the retries of an installer take, after its first attempt.
-_LONGEST_S = 10.0
-#: For some hundred of them.
-_MEMORY_BYTES = 128 * 1024
+#: Longer than the pauses of an installer before its last attempt: uv takes up to 15 s.
+_LONGEST_S = 20.0
+#: For some dozens of them: when more fail like that, their origin is not asked any more.
+_MEMORY_BYTES = 64 * 1024
 _FAILURE_BYTES = 600
 
 
