@@ -282,7 +282,7 @@ class Documents(Generic[S]):
             self._save(name, head, b"")
             return missing_entry(head)
         if answer.not_modified:
-            if previous is None or known is None:
+            if previous is None or known is None or not known.validators:
                 reason = "status 304, though nothing was asked for again"
                 raise SourceInvalid(self._client.label, reason)
             lifetime = lifetime_s(answer.headers, before=known.lifetime_s)
