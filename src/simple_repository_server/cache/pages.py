@@ -12,6 +12,7 @@ import msgspec
 from simple_repository_server.cache.changes import Changes
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.secret_key import fingerprint, folder_key
+from simple_repository_server.names import ProjectName
 from simple_repository_server.storage.folder import CHANGES
 
 
@@ -83,7 +84,7 @@ class PageStore:
         """The names of all pages kept."""
         return await self._disk.run(self._names)
 
-    async def changed(self) -> frozenset[str]:
+    async def changed(self) -> frozenset[ProjectName]:
         """The projects that were refreshed or forgotten by hand since this was asked last."""
         return await self._disk.run(self._changes.new)
 
