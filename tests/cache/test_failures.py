@@ -133,3 +133,16 @@ async def test_a_page_that_is_confirmed_in_the_background_is_so_by_one_task(
         for _ in range(50):
             await repository.get_project_page(FOO)
         assert len(asyncio.all_tasks()) <= before + 1
+
+
+async def test_a_304_that_nobody_asked_for_says_nothing(upstream: Upstream, folder: Path) -> None:
+    """A page that came without a validator is not confirmed by it, but served as stale."""
+    page = Reply(
+        headers={"Content-Type": "text/html"}, body=b'<a href="foo-1.0.zip">foo-1.0.zip</a>'
+    )
+    upstream.on(PAGE, [page, Reply(status=304)])
+    clock = Clock()
+    async with index(upstream, folder, clock=clock) as repository:
+        await repository.get_project_page(FOO)
+        clock.now += 61
+        assert "304" in ((await repository.get_project_page(FOO)).freshness.stale_because or "")
