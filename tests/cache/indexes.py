@@ -34,6 +34,7 @@ def index(
     *,
     clock: Callable[[], float] = time.time,
     user: str = "",
+    limits: Limits = QUICK,
     emit: Emit = ignore,
     **rules: Any,
 ) -> HttpRepository:
@@ -41,7 +42,7 @@ def index(
     url = upstream.simple.replace("//", f"//{user}@", 1) if user else upstream.simple
     return HttpRepository(
         url,
-        limits=QUICK,
+        limits=limits,
         cache=DiskCache(folder),
         rules=Rules(**rules),
         clock=clock,

@@ -1,6 +1,7 @@
 """Who asks is part of the key, and a refusal is an answer."""
 
 import asyncio
+import contextlib
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ import pytest
 
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.policy import Rules
 from simple_repository_server.cache.projects import refresh
 from simple_repository_server.cache.secret_key import fingerprint, folder_key
 from simple_repository_server.cache.verify import Verification
@@ -102,6 +104,25 @@ async def test_addresses_without_digests_are_kept_by_who_asks(
     assert found == [False] * 3 + [True] * 3
     assert len(identities) == 3
     assert not any("mine" in str(one) or "yours" in str(one) for one in identities)
+
+
+async def test_a_token_in_an_address_is_not_written_to_disk(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Neither in what came with a page nor in a name; links are relative to it all the same."""
+    body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
+    reply = Reply(headers={"Content-Type": "text/html", "Cache-Control": "max-age=300"}, body=body)
+    upstream.on("/t0p-s3cret/foo/", reply)
+    url = f"{upstream.url}/t0p-s3cret/"
+    for offline in (False, False, True):
+        rules, disk = Rules(offline=offline), DiskCache(folder)
+        async with HttpRepository(url, label="${INDEX}", cache=disk, rules=rules) as repository:
+            page = await repository.get_project_page(FOO)
+        assert [file.url for file in page.files] == [f"{url}foo/foo-1.0.tar.gz"]
+    assert len(upstream.requests) == 1
+    for path in folder.rglob("*"):
+        assert "t0p-s3cret" not in str(path)
+        assert path.is_dir() or b"t0p-s3cret" not in path.read_bytes()
 
 
 # --- a token is revoked --------------------------------------------------------------------------
@@ -225,6 +246,60 @@ async def test_another_process_does_not_serve_what_was_refused(
         upstream.refuse()
         with pytest.raises(SourceUnavailable):
             await other.get_project_page(FOO)
+
+
+async def test_another_process_stops_serving_stale_pages_within_a_second(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It was not refused itself, as it asks nobody for a moment after a failure."""
+    publish_json(upstream, [WHEEL, OTHER], max_age=300)
+    clock = Clock()
+    async with (
+        index(upstream, folder, clock=clock, user=ME) as one,
+        index(upstream, folder, clock=clock, user=ME) as other,
+    ):
+        for project in (FOO, BAR):
+            await other.get_project_page(project)
+        clock.now += 301
+        upstream.refuse()
+        assert (await other.get_project_page(BAR)).freshness.stale_because
+        assert other.peek_project_page(BAR) is not None
+        upstream.refuse(refusing=False)
+        upstream.on("/simple/foo/", Reply(status=401))
+        with pytest.raises(SourceUnavailable):
+            await one.get_project_page(FOO)
+        async with asyncio.timeout(10):
+            while other.peek_project_page(BAR) is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+async def test_a_refusal_is_over_when_any_process_was_answered_well(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Also for the next one, offline, though the one that was refused asked for nothing since."""
+    publish_json(upstream, [WHEEL, OTHER], max_age=0)
+    async with (
+        index(upstream, folder, user=ME) as one,
+        index(upstream, folder, user=ME) as other,
+    ):
+        await other.get_project_page(BAR)
+        upstream.on("/simple/foo/", Reply(status=403))
+        with pytest.raises(SourceUnavailable):
+            await one.get_project_page(FOO)
+        async with asyncio.timeout(10):
+            while True:
+                await other.get_project_page(BAR, context=REVALIDATE)
+                async with index(upstream, folder, user=ME, offline=True) as next_one:
+                    with contextlib.suppress(SourceUnavailable):
+                        assert (await next_one.get_project_page(BAR)).files
+                        break
+                await asyncio.sleep(0.1)
+            while True:  # the one that was refused knows, too
+                upstream.on("/simple/bar/", Reply(reset=True))
+                with contextlib.suppress(SourceUnavailable):
+                    assert (await one.get_project_page(BAR)).freshness.stale_because
+                    break
+                await asyncio.sleep(0.1)
 
 
 async def test_a_refusal_after_no_cache_is_a_refusal_for_all(

@@ -177,8 +177,8 @@ async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
 
 @pytest.mark.parametrize(
     ("sound", "damaged"),
-    [(b"/simple/foo/", b"/simple/fop/"), (b'"lifetime_s":300', b'"lifetime_s":900')],
-    ids=["address", "lifetime"],
+    [(b"simple.v1+json", b"simple.v1+html"), (b'"lifetime_s":300', b'"lifetime_s":900')],
+    ids=["type", "lifetime"],
 )
 async def test_damage_to_what_is_said_of_a_page_is_found(
     upstream: Upstream, folder: Path, sound: bytes, damaged: bytes

@@ -119,6 +119,31 @@ async def test_a_forgotten_project_leaves_nothing(upstream: Upstream, folder: Pa
     assert not [path for path in folder.rglob("foo") if "served" not in path.parts]
 
 
+async def test_metadata_is_forgotten_in_memory_too(upstream: Upstream, folder: Path) -> None:
+    """A server that runs reads it out of the wheel again, and announces what it finds then."""
+    publish_html(upstream, [OLD])
+    source = index(upstream, folder)
+    store = MetadataStore(DiskCache(folder))
+    name = FileName(f"{OLD.filename}.metadata")
+    async with MetadataInjectorRepository(source, store=store) as repository:
+        resource = await repository.get_resource(FOO, name)
+        assert repository.peek_resource(FOO, name) is resource
+        async with asyncio.timeout(10):
+            while not await store.notes(FOO):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        forget(folder, FOO)
+        await _seen(source)
+        async with asyncio.timeout(10):
+            while True:
+                await repository.get_project_page(FOO)
+                if repository.peek_resource(FOO, name) is None:
+                    break
+                await asyncio.sleep(0.02)
+        asked = len(upstream.requests)
+        assert await repository.get_resource(FOO, name) is not resource
+        assert len(upstream.requests) > asked
+
+
 async def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
     """Nothing is written into it, and nothing removed."""
     place = tmp_path / "pages" / ("0" * 32) / "foo"

@@ -119,6 +119,15 @@ def test_what_is_served_in_an_outage(
     assert may_serve_stale(entry, RULES, now=NOW, refused=refused) is expected
 
 
+@pytest.mark.parametrize(("most_s", "expected"), [(0, False), (60, False), (3601, True)])
+def test_a_page_from_the_future_is_as_old_as_it_seems_young(
+    most_s: float, *, expected: bool
+) -> None:
+    """After a clock was set back, too, nothing is served for longer than the operator allows."""
+    rules = Rules(stale_if_error_s=most_s)
+    assert may_serve_stale(_entry(-3600), rules, now=NOW, refused=False) is expected
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "expected"),
     [

@@ -4,12 +4,21 @@ A file with one name a line, to which the commands append. Servers look once a s
 grown, and read what is new. When it is large it is replaced by its last part.
 """
 
+import asyncio
+import contextlib
 import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
+from simple_repository_server.cache.background import unforeseen
+from simple_repository_server.errors import InvalidName
+from simple_repository_server.names import ProjectName
+from simple_repository_server.observe.events import Emit
 from simple_repository_server.storage.partial import write_whole
 
 _MAX_BYTES = 64 * 1024
+_LOOK_S = 1.0
 
 
 class Changes:
@@ -30,7 +39,7 @@ class Changes:
             rest = self._path.read_bytes()[-_MAX_BYTES // 2 :]
             write_whole(self._path, [rest.partition(b"\n")[2]], scratch)
 
-    def new(self) -> frozenset[str]:
+    def new(self) -> frozenset[ProjectName]:
         """The names that were appended since it was looked last, and perhaps earlier ones."""
         before, self._read = self._read, self._identity()
         if self._read == before or not self._read[1]:
@@ -42,7 +51,7 @@ class Changes:
                 text = file.read(2 * _MAX_BYTES).decode("ascii", "replace")
         except OSError:
             return frozenset()
-        return frozenset(text.split("\n")) - {""}
+        return frozenset(_names(text))
 
     def _identity(self) -> tuple[int, int]:
         """Which file it is and how long; zeros if there is none."""
@@ -51,3 +60,26 @@ class Changes:
         except OSError:
             return 0, 0
         return stat.st_ino, stat.st_size
+
+
+def _names(text: str) -> Iterator[ProjectName]:
+    for line in text.split("\n"):
+        with contextlib.suppress(InvalidName):
+            yield ProjectName(line)
+
+
+async def watch(
+    look: Callable[[], Awaitable[Iterable[ProjectName]]],
+    forget: Callable[[ProjectName], None],
+    emit: Emit,
+) -> NoReturn:
+    """Have each project forgotten that `look` finds to be changed, within about a second."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            names = await look()
+        except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
+            emit(unforeseen("cannot tell what others changed in the cache", error))
+            continue
+        for name in names:
+            forget(name)

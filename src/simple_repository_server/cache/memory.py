@@ -5,7 +5,7 @@ What a value weighs is up to who puts it in: all that is there because of it, it
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -66,6 +66,11 @@ class MemoryCache(Generic[K, V]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.bytes -= entry[1]
+
+    def discard_if(self, unwanted: Callable[[K], bool]) -> None:
+        """Forget all values by whose keys they are unwanted."""
+        for key in [key for key in self._entries if unwanted(key)]:
+            self.discard(key)
 
     def __len__(self) -> int:
         return len(self._entries)

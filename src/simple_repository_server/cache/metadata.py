@@ -8,7 +8,10 @@ import hashlib
 
 import msgspec
 
+from simple_repository_server.cache.changes import Changes
 from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.names import ProjectName
+from simple_repository_server.storage.folder import CHANGES
 
 #: For how long metadata counts that was read out of bytes which were not checked as a whole.
 PLAUSIBLE_S = 24 * 3600.0
@@ -41,6 +44,7 @@ class MetadataStore:
     def __init__(self, disk: DiskCache) -> None:
         self._disk = disk
         self._entries = disk.entries("metadata", MetadataHead)
+        self._changes = Changes(disk.folder / CHANGES)
 
     async def load(self, project: str, wheel: str) -> tuple[MetadataHead, bytes] | None:
         """What is known, or None."""
@@ -53,6 +57,10 @@ class MetadataStore:
     async def notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
         """What is known of the project's wheels, by `note_of`: with the sha256 of the metadata."""
         return await self._disk.run(self._notes, project)
+
+    async def changed(self) -> frozenset[ProjectName]:
+        """The projects that were refreshed or forgotten by hand since this was asked last."""
+        return await self._disk.run(self._changes.new)
 
     def _notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
         found = {key[-1]: self._entries.describe(*key) for key in self._entries.keys(project)}

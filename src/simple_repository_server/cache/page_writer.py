@@ -48,7 +48,7 @@ class PageWriter:
         if found is None:
             return
         before, body = found
-        if (before.validators, before.url) != (head.validators, head.url):
+        if (before.validators, before.url, before.note) != (head.validators, head.url, head.note):
             # Another process has learned of something else in between: not what is valid now.
             await self._store.discard(name)
         else:

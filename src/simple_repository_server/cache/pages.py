@@ -12,12 +12,14 @@ import msgspec
 from simple_repository_server.cache.changes import Changes
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.secret_key import fingerprint, folder_key
+from simple_repository_server.names import ProjectName
 from simple_repository_server.storage.folder import CHANGES
 
 
 class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What came with a page; of a note, when it was written."""
 
+    #: Where it was redirected to; empty if it was not.
     url: str = ""
     content_type: str = ""
     coding: str = ""
@@ -27,8 +29,8 @@ class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
     validated_at: float
     lifetime_s: float = 0.0
     grace_s: float = 0.0
-    #: Of a note: there is no such thing, or we may not see it.
-    note: Literal["missing", "refused"] | None = None
+    #: Of a note: there is no such thing, we may not see it, or we may again.
+    note: Literal["missing", "refused", "answered"] | None = None
     #: Why we may not.
     reason: str = ""
     #: Marked by hand: ask before it is served again.
@@ -82,7 +84,7 @@ class PageStore:
         """The names of all pages kept."""
         return await self._disk.run(self._names)
 
-    async def changed(self) -> frozenset[str]:
+    async def changed(self) -> frozenset[ProjectName]:
         """The projects that were refreshed or forgotten by hand since this was asked last."""
         return await self._disk.run(self._changes.new)
 

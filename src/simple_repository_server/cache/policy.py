@@ -87,7 +87,8 @@ def may_revalidate_later(
 def may_serve_stale(entry: CacheEntry[S], rules: Rules, *, now: float, refused: bool) -> bool:
     """Whether it is served though its index cannot be asked (stale-if-error)."""
     age = now - entry.freshness.validated_at
-    young = -_MAX_AHEAD_S <= age < rules.stale_if_error_s
+    ahead = min(_MAX_AHEAD_S, rules.stale_if_error_s)
+    young = -ahead <= age < rules.stale_if_error_s
     return entry.snapshot is not None and young and not refused
 
 

@@ -45,8 +45,9 @@ def _read(path: Path) -> bytes | None:
 
 def _create(path: Path, scratch: Path) -> int:
     """Write a key, whole at once, unless another process was quicker. Raises `OSError`."""
-    if path.exists() and _read(path) is None:
-        path.unlink()  # damaged
+    with contextlib.suppress(FileNotFoundError):
+        if len(path.read_bytes()) != KEY_BYTES:
+            path.unlink()  # damaged; one that cannot be read is left to whoever can
     file = PartialFile(scratch)  # of mode 0600
     try:
         file.append([secrets.token_bytes(KEY_BYTES)])

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from weakref import WeakKeyDictionary
+from functools import partial
 
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
+from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLists
 from simple_repository_server.distributions.filenames import sorted_versions
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
@@ -23,13 +25,19 @@ from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
 
+#: Enough for the pages of some hundred projects with many files.
+DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024
+#: For each file of a merged page: its place in the table of owners.
+_OWNER_BYTES = 100
+#: Pages of more files than this are merged in a thread.
+_MERGE_HERE_FILES = 2_000
 #: The pages there are of one project, each with its source.
 _Parts = tuple[tuple[Repository, ProjectPage], ...]
 
 
 class _Merge(msgspec.Struct, frozen=True):
-    #: Without the first part: it would keep alive the page by which this is remembered.
-    rest: _Parts
+    #: What it was made of, which it keeps alive.
+    parts: _Parts
     page: ProjectPage
     owners: Mapping[str, Repository]
 
@@ -40,6 +48,13 @@ class _Merge(msgspec.Struct, frozen=True):
             raise ResourceNotFound(self.page.name, filename)
         return owner
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory there are because of it."""
+        pages = [self.page, *(page for _, page in self.parts)]
+        owners = _OWNER_BYTES * len(self.owners)
+        return ENTRY_BYTES + owners + sum(page.weight for page in pages)
+
 
 class MergedRepository(RepositoryGroup):
     """All files of all sources, page by page. This is open to dependency confusion.
@@ -49,7 +64,8 @@ class MergedRepository(RepositoryGroup):
     `PrioritySelectedProjectsRepository` otherwise. Of files with the same name that of the first
     source counts, with all that is said of it; nothing is mixed. If one source cannot answer,
     none does, as a page without its files would be another page. The list is the union, which is
-    kept in memory if it takes no more than `list_bytes`.
+    kept in memory if it takes no more than `list_bytes`. Merged pages are kept within
+    `memory_bytes`; others are merged again for each who asks.
     """
 
     def __init__(
@@ -57,11 +73,13 @@ class MergedRepository(RepositoryGroup):
         sources: Sequence[Repository],
         *,
         list_bytes: int = DEFAULT_LIST_BYTES,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
         emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
         self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes, emit=emit)
-        self._merges: WeakKeyDictionary[ProjectPage, _Merge] = WeakKeyDictionary()
+        self._merges: MemoryCache[ProjectName, _Merge] = MemoryCache(memory_bytes)
+        self._merging: SingleFlight[_Parts, _Merge] = SingleFlight()
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
@@ -70,6 +88,7 @@ class MergedRepository(RepositoryGroup):
     @override
     async def _close(self) -> None:
         await self._lists.close()
+        await self._merging.cancel_all()
         await super()._close()
 
     @override
@@ -77,14 +96,14 @@ class MergedRepository(RepositoryGroup):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         parts = await self._parts(project, context)
-        return parts[0][1] if len(parts) == 1 else self._merge(parts).page
+        return parts[0][1] if len(parts) == 1 else (await self._merge(parts)).page
 
     @override
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         parts = await self._parts(project, context)
-        owner = parts[0][0] if len(parts) == 1 else self._merge(parts).owner(filename)
+        owner = parts[0][0] if len(parts) == 1 else (await self._merge(parts)).owner(filename)
         return await owner.get_resource(project, filename, context=context)
 
     @override
@@ -147,18 +166,22 @@ class MergedRepository(RepositoryGroup):
 
     def _known(self, parts: _Parts) -> _Merge | None:
         """The merge of just these pages, if it was made already."""
-        known = self._merges.get(parts[0][1])
-        return known if known is not None and known.rest == parts[1:] else None
+        known = self._merges.get(parts[0][1].name)
+        return known if known is not None and known.parts == parts else None
 
-    def _merge(self, parts: _Parts) -> _Merge:
+    async def _merge(self, parts: _Parts) -> _Merge:
         known = self._known(parts)
-        if known is None:
-            page, owners = _merged(parts)
-            known = self._merges[parts[0][1]] = _Merge(parts[1:], page, owners)
-        return known
+        if known is not None:
+            return known
+        if sum(len(page.files) for _, page in parts) > _MERGE_HERE_FILES:
+            made = await self._merging.run(parts, partial(asyncio.to_thread, _merged, parts))
+        else:
+            made = _merged(parts)
+        self._merges.put(made.page.name, made, made.weight)
+        return made
 
 
-def _merged(parts: _Parts) -> tuple[ProjectPage, Mapping[str, Repository]]:
+def _merged(parts: _Parts) -> _Merge:
     files: dict[str, File] = {}
     owners: dict[str, Repository] = {}
     for source, page in parts:
@@ -176,4 +199,5 @@ def _merged(parts: _Parts) -> tuple[ProjectPage, Mapping[str, Repository]]:
         status=pages[0].status if len(statuses) == 1 else None,
         freshness=WeakestFreshness(page.freshness for page in pages),
     )
-    return merged, owners
+    merged.weight  # noqa: B018 - found out here, where it holds nobody up
+    return _Merge(parts, merged, owners)

@@ -275,7 +275,7 @@ class HttpRepository(Repository):
             direct=self._credentials is None and self.label == self._base,
         )
 
-    def _forget(self, project: str) -> None:
+    def _forget(self, project: ProjectName) -> None:
         self._pages.forget(project)
 
     async def _known_projects(self) -> ProjectList:

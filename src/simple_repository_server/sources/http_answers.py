@@ -54,9 +54,9 @@ class AnswerReader(Generic[S]):
         return CacheEntry(snapshot=snapshot, freshness=freshness, head=head, digest=digest)
 
     async def stored(
-        self, name: str, head: PageHead, raw: bytes, previous: CacheEntry[S] | None
+        self, name: str, url: str, head: PageHead, raw: bytes, previous: CacheEntry[S] | None
     ) -> CacheEntry[S] | None:
-        """The entry for what is on disk, or None if that is of no use."""
+        """The entry for what is on disk of the page at `url`, or None if that is of no use."""
         if head.missing:
             return missing_entry(head)
         if head.refused:
@@ -64,7 +64,7 @@ class AnswerReader(Generic[S]):
         headers = {"Content-Type": head.content_type}
         try:
             body = await decoded(raw, head.coding, self.max_bytes)
-            answer = Answer(status=200, headers=headers, url=head.url, body=body)
+            answer = Answer(status=200, headers=headers, url=head.url or url, body=body)
             return await self.entry(name, answer, head, previous)
         except (Malformed, SourceInvalid):
             return None
@@ -85,12 +85,13 @@ def missing_entry(head: PageHead) -> CacheEntry[S]:
     return CacheEntry(snapshot=None, freshness=freshness, head=head)
 
 
-def head_of(answer: Answer, now: float, rules: Rules) -> PageHead:
-    """What came with a page."""
+def head_of(answer: Answer, url: str, now: float, rules: Rules) -> PageHead:
+    """What came with the page at `url`."""
     headers = answer.headers
     asked = (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified"))
     return PageHead(
-        url=answer.url,
+        # Not the address of the page itself, which may have a secret in it.
+        url="" if answer.url == url else answer.url,
         content_type=headers.get("Content-Type", ""),
         coding=answer.coding,
         validators={ask: headers[given] for ask, given in asked if given in headers},

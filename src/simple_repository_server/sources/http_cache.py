@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
-from simple_repository_server.cache.background import Background, unforeseen
+from simple_repository_server.cache.background import Background
+from simple_repository_server.cache.changes import watch
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.page_writer import PageWriter
 from simple_repository_server.cache.pages import PageStore
 from simple_repository_server.cache.secret_key import KEY_BYTES, fingerprint
+from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.sources.http_refusal import Refusal
-
-#: How often it is looked which projects were refreshed or forgotten by hand.
-_LOOK_S = 1.0
 
 
 class IndexCache:
@@ -30,7 +31,7 @@ class IndexCache:
         address: str,
         *,
         secret: bytes,
-        forget: Callable[[str], None],
+        forget: Callable[[ProjectName], None],
         clock: Callable[[], float],
         emit: Emit,
     ) -> None:
@@ -43,7 +44,7 @@ class IndexCache:
         self._secret = secret
         self._forget = forget
         self._emit = emit
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[NoReturn] | None = None
 
     async def open(self) -> None:
         """Make ready. Raises `RepositoryError` if the disk's folder is not ours."""
@@ -56,7 +57,8 @@ class IndexCache:
             self.who = self.store.who
             await self.refusal.look()
             await self.store.changed()  # what was before is nothing new
-            self._watching = asyncio.create_task(self._watch(self.store))
+            look = partial(self._changed, self.store)
+            self._watching = asyncio.create_task(watch(look, self._forget, self._emit))
             opened.pop_all()
 
     async def close(self) -> None:
@@ -68,13 +70,7 @@ class IndexCache:
         if self.store is not None:
             await self.store.__aexit__()
 
-    async def _watch(self, store: PageStore) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            try:
-                names = await store.changed()
-            except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
-                self._emit(unforeseen("cannot tell what was changed in the cache", error))
-                continue
-            for name in names:
-                self._forget(name)
+    async def _changed(self, store: PageStore) -> frozenset[ProjectName]:
+        """What was changed by hand; whether the index refused others is found out with it."""
+        await self.refusal.look()
+        return await store.changed()

@@ -4,7 +4,7 @@ memory ──miss──▶ disk ──miss, or stale──▶ the index, once fo
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -36,6 +36,7 @@ from simple_repository_server.sources.http_answers import (
     missing_entry,
 )
 from simple_repository_server.sources.http_cache import IndexCache
+from simple_repository_server.sources.http_failures import RecentFailures
 from simple_repository_server.upstream.client import UpstreamClient
 from simple_repository_server.wire import pages
 
@@ -80,21 +81,24 @@ class Documents(Generic[S]):
         self._clock = clock
         self._note = note
         self._memory: Memory[str, CacheEntry[S]] = memory
+        self._failures = RecentFailures()
         self._flight: SingleFlight[str, CacheEntry[S]] = SingleFlight()
+        #: What was forgotten by hand while it was being fetched.
+        self._forgotten: set[str] = set()
 
     async def get(self, name: str, context: RequestContext) -> S | None:
         """What the index has under that name, or None. Raises `SourceUnavailable`."""
         began, revalidate = time.monotonic(), context.revalidate
         entry = self._memory.get(name)
         if entry is None:
-            first = partial(self._first, name, revalidate=revalidate)
-            entry = await self._flight.run(name, first)
+            entry = await self._once(name, partial(self._first, name, revalidate=revalidate))
         if self._is_usable(entry, revalidate=revalidate):
             return entry.snapshot
         if self._rules.offline:
             raise self.unknown(name)
         if self._may_revalidate_later(entry, revalidate=revalidate):
-            self._background.start(self._refreshed(name, entry, revalidate=False))
+            if not self._flight.is_running(name):
+                self._background.start(self._refreshed(name, entry, revalidate=False))
             return entry.snapshot
         for _ in range(_ATTEMPTS):
             if entry.asked_at >= began or self._is_usable(entry, revalidate=revalidate):
@@ -115,6 +119,9 @@ class Documents(Generic[S]):
     def forget(self, name: str) -> None:
         """Look at the disk the next time."""
         self._memory.discard(name)
+        self._failures.forget(name)
+        if self._flight.is_running(name):
+            self._forgotten.add(name)
 
     def is_awaited(self, name: str) -> bool:
         """Whether it is being fetched, and there is nothing to serve until then."""
@@ -161,8 +168,18 @@ class Documents(Generic[S]):
     async def _refreshed(
         self, name: str, entry: CacheEntry[S], *, revalidate: bool
     ) -> CacheEntry[S]:
-        refresh = partial(self._refresh, name, entry, revalidate=revalidate)
-        return await self._flight.run(name, refresh)
+        return await self._once(name, partial(self._refresh, name, entry, revalidate=revalidate))
+
+    async def _once(self, name: str, work: Callable[[], Awaitable[CacheEntry[S]]]) -> CacheEntry[S]:
+        """What the work under way for the name comes to, or else this work."""
+
+        async def tidily() -> CacheEntry[S]:
+            try:
+                return await work()
+            finally:
+                self._forgotten.discard(name)
+
+        return await self._flight.run(name, tidily)
 
     async def _refresh(
         self, name: str, previous: CacheEntry[S] | None, *, revalidate: bool
@@ -197,6 +214,8 @@ class Documents(Generic[S]):
         if error.refused:
             self._forbid(name, error.reason, known=previous is not None)
             return None
+        if name in self._forgotten:
+            previous = await self._load(name)
         refused = await self._refusal.look()
         now = self._clock()
         if previous is None or not may_serve_stale(previous, self._rules, now=now, refused=refused):
@@ -232,9 +251,17 @@ class Documents(Generic[S]):
         return await self._load(name, previous)
 
     async def _ask(self, name: str, previous: CacheEntry[S] | None) -> CacheEntry[S]:
-        """What the index says. Raises `SourceUnavailable`, whatever goes wrong with its answer."""
+        """What the index says. Raises `SourceUnavailable`, whatever goes wrong with its answer.
+
+        Where that was a long wait, or it asked to be left alone, it is not asked again at once.
+        """
+        self._failures.check(name)
+        began = time.monotonic()
         try:
             return await self._answered(name, previous)
+        except SourceUnavailable as error:
+            self._failures.note(name, error, took_s=time.monotonic() - began)
+            raise
         except RepositoryError:
             raise
         except Exception as error:
@@ -242,8 +269,9 @@ class Documents(Generic[S]):
 
     async def _answered(self, name: str, previous: CacheEntry[S] | None) -> CacheEntry[S]:
         known = previous.head if previous and previous.snapshot else None
+        url = self._url_of(name)
         answer = await self._client.get(
-            self._url_of(name),
+            url,
             accept=pages.ACCEPT,
             headers=known.validators if known else {},
             max_bytes=self._reader.max_bytes,
@@ -254,7 +282,7 @@ class Documents(Generic[S]):
             self._save(name, head, b"")
             return missing_entry(head)
         if answer.not_modified:
-            if previous is None or known is None:
+            if previous is None or known is None or not known.validators:
                 reason = "status 304, though nothing was asked for again"
                 raise SourceInvalid(self._client.label, reason)
             lifetime = lifetime_s(answer.headers, before=known.lifetime_s)
@@ -265,7 +293,7 @@ class Documents(Generic[S]):
                 self._writer.confirm(name, head)
             self._refusal.answered()
             return confirmed(previous, head)
-        head = head_of(answer, now, self._rules)
+        head = head_of(answer, url, now, self._rules)
         entry = await self._reader.entry(name, answer, head, previous)
         self._save(name, head, answer.raw)
         self._refusal.answered()
@@ -278,7 +306,9 @@ class Documents(Generic[S]):
         if self._writer is not None:
             await self._writer.settled(name)
         found = await self._store.load(name)
-        return None if found is None else await self._reader.stored(name, *found, previous)
+        if found is None:
+            return None
+        return await self._reader.stored(name, self._url_of(name), *found, previous)
 
     def _save(self, name: str, head: PageHead, raw: bytes) -> None:
         if self._writer is not None:
@@ -287,7 +317,10 @@ class Documents(Generic[S]):
     def _remember(self, name: str, entry: CacheEntry[S]) -> None:
         snapshot = entry.snapshot
         weight = _NOTE_BYTES if snapshot is None else _KEPT_BYTES + snapshot.weight
-        self._memory.put(name, entry, ENTRY_BYTES + 2 * len(name) + weight)
+        said = sum(
+            map(len, (entry.head.url, entry.head.content_type, *entry.head.validators.values()))
+        )
+        self._memory.put(name, entry, ENTRY_BYTES + 2 * len(name) + said + weight)
 
     def unknown(self, name: str) -> SourceUnavailable:
         """Offline: that something is not in the cache is no sign that it does not exist."""

@@ -1,7 +1,7 @@
 """That an index refused us (401, 403), until it answers well again: nothing stale is served then.
 
-It is noted on disk beside the pages, so other processes and the next one know. An outage after a
-refusal must not bring back what a revoked token once showed.
+What it did last is noted on disk beside the pages, so other processes and the next one know. An
+outage after a refusal must not bring back what a revoked token once showed.
 """
 
 from collections.abc import Callable
@@ -25,27 +25,39 @@ class Refusal:
         self._store = store
         self._writer = writer
         self._clock = clock
-        self._answered_at = 0.0
+        #: The note as it was read or written last.
+        self._known: PageHead | None = None
 
     async def look(self) -> bool:
         """Whether it is so, also by what other processes were told."""
-        if self._store is not None and not self.holds:
-            note = await self._store.head(_NOTE)
-            if note is not None and note.refused and note.validated_at > self._answered_at:
-                self.holds, self.reason = True, note.reason
+        if self._store is None or self._writer is None:
+            return self.holds
+        known = self._known
+        await self._writer.settled(_NOTE)
+        note = await self._store.head(_NOTE)
+        if self._known is known and note is not None and _replaces(note, known):
+            self._known, self.holds, self.reason = note, note.refused, note.reason
         return self.holds
 
     def refused(self, reason: str) -> None:
         """It refused a request."""
-        if self._writer is not None and not self.holds:
-            head = PageHead(validated_at=self._clock(), note="refused", reason=reason)
-            self._writer.save(_NOTE, head, b"")
         self.holds, self.reason = True, reason
+        self._note(PageHead(validated_at=self._clock(), note="refused", reason=reason))
 
     def answered(self) -> None:
         """It showed us something."""
-        self._answered_at = self._clock()
         if self.holds:
-            self.holds = False
-            if self._writer is not None:
-                self._writer.discard(_NOTE)
+            self.holds, self.reason = False, ""
+            self._note(PageHead(validated_at=self._clock(), note="answered"))
+
+    def _note(self, note: PageHead) -> None:
+        if self._writer is not None:
+            self._known = note
+            self._writer.save(_NOTE, note, b"")
+
+
+def _replaces(note: PageHead, known: PageHead | None) -> bool:
+    """Whether the note on disk says more than the one we know: in doubt, that we are refused."""
+    if known is None or note == known:
+        return known is None
+    return note.refused or note.validated_at >= known.validated_at

@@ -1,16 +1,22 @@
 """Only some of the projects: for list, pages and files alike."""
 
+import asyncio
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, merged
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
+
+#: Lists of more names than this are filtered in a thread.
+_FILTER_HERE_NAMES = 5_000
 
 
 class _FilteredRepository(RepositoryContainer):
@@ -19,6 +25,7 @@ class _FilteredRepository(RepositoryContainer):
     def __init__(self, source: Repository) -> None:
         super().__init__(source)
         self._filtered = SnapshotMemo(self._filter)
+        self._filtering: SingleFlight[ProjectList, ProjectList] = SingleFlight()
 
     def _allows(self, project: ProjectName) -> bool:
         raise NotImplementedError
@@ -33,7 +40,19 @@ class _FilteredRepository(RepositoryContainer):
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
-        return self._filtered(await self.source.get_project_list(context=context))
+        projects = await self.source.get_project_list(context=context)
+        known = self._filtered.peek(projects)
+        if known is not None:
+            return known
+        if len(projects.names) <= _FILTER_HERE_NAMES:
+            return self._filtered(projects)
+        work = partial(asyncio.to_thread, self._filtered, projects)
+        return await self._filtering.run(projects, work)
+
+    @override
+    async def _close(self) -> None:
+        await self._filtering.cancel_all()
+        await super()._close()
 
     @override
     async def get_project_page(

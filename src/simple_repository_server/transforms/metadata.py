@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 from weakref import WeakKeyDictionary, ref
 
 import msgspec
 from typing_extensions import override
 
+from simple_repository_server.cache.changes import watch
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.metadata import MetadataStore, note_of
 from simple_repository_server.cache.single_flight import SingleFlight
@@ -82,6 +84,8 @@ class MetadataInjectorRepository(RepositoryContainer):
         super().__init__(source)
         self._store = store
         self._clock = clock
+        self._emit = emit
+        self._watching: asyncio.Task[NoReturn] | None = None
         reader = MetadataReader(download_bytes)
         self._finder = MetadataFinder(source, reader, store=store, clock=clock, emit=emit)
         for_verdicts = memory_bytes // _FOR_VERDICTS
@@ -162,15 +166,33 @@ class MetadataInjectorRepository(RepositoryContainer):
     async def _open(self) -> None:
         if self._store is not None:
             await self._store.__aenter__()
-        await super()._open()
+        try:
+            await super()._open()
+        except BaseException:
+            if self._store is not None:
+                await self._store.__aexit__()
+            raise
+        if self._store is not None:
+            watching = watch(self._store.changed, self._forget, self._emit)
+            self._watching = asyncio.create_task(watching)
 
     @override
     async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._flight.cancel_all()
         await self._announcing.cancel_all()
         await super()._close()
         if self._store is not None:
             await self._store.__aexit__()
+
+    def _forget(self, project: ProjectName) -> None:
+        """What is in memory of its wheels: what is on disk was changed by hand."""
+        self._verdicts.forget(project)
+        self._contents.discard_if(lambda key: key.startswith(f"{project} "))
+        for page in [page for page in self._pages if page.name == project]:
+            del self._pages[page]
 
     def _known(self, page: ProjectPage) -> ProjectPage | None:
         """The page of the source as it was announced, if nothing was found out about it since."""

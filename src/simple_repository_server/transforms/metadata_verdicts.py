@@ -94,6 +94,10 @@ class Verdicts:
         verdict = known.by_key.get(key) if known is not None else None
         return verdict if verdict is not None and verdict.holds(page, self._clock()) else None
 
+    def forget(self, project: ProjectName) -> None:
+        """As if nothing had been found out about its wheels."""
+        self._projects.discard(project)
+
     def add(self, project: ProjectName, key: str, verdict: Verdict) -> None:
         """Remember it; where there are too many on one project, the oldest go."""
         known = self._projects.get(project) or ProjectVerdicts()
