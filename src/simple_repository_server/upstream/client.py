@@ -199,8 +199,7 @@ class UpstreamClient:
         try:
             response, _ = await self._send(method, url, headers)
             try:
-                if response.status in (429, *range(500, 600)):
-                    raise refusal(self.label, response.status, clean_headers(response.raw_headers))
+                self._check_works(response)
                 if short and _is_long(response, headers):
                     lease.release()
                     lease = await self._for_files.lease()
@@ -211,6 +210,10 @@ class UpstreamClient:
             lease.release()
             raise
         return response, lease
+
+    def _check_works(self, response: aiohttp.ClientResponse) -> None:
+        if response.status in (429, *range(500, 600)):
+            raise refusal(self.label, response.status, clean_headers(response.raw_headers))
 
     def chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         """The body of a streamed answer. Raises `TransferAborted` if it breaks off."""
