@@ -127,6 +127,15 @@ def test_what_the_head_says() -> None:
     assert (page.files[0].yanked, page.files[0].gpg_sig) == (True, False)
 
 
+def test_a_base_counts_wherever_it_stands() -> None:
+    """Links before it are relative to it, too, as browsers, pip and uv read them."""
+    text = b'<a href="foo-1.zip">x</a><base target=x><base href="/f/"><a href="foo-2.zip">y</a>'
+    page = html.read_page(text + b'<base href="/g/">', project=FOO, base=BASE).page
+    assert [file.url for file in page.files] == [
+        f"https://index.example/f/foo-{number}.zip" for number in (1, 2)
+    ]
+
+
 def test_another_major_version_is_refused() -> None:
     """HTML of an API version that nobody knows is no page (PEP 629)."""
     with pytest.raises(Malformed):

@@ -57,6 +57,41 @@ def test_what_cannot_be_decoded_costs_its_entry(odd: bytes, key: str, size: int)
         assert read.dropped == 1
 
 
+_VALUES = st.sampled_from([
+    *(odd for odd in ODD if len(odd) < 100),
+    b"null", b"7", b'"foo"', b'"bar"', b'"files"', b"[]", b'["1.0",1,"1.0","x"]', b"{}",
+    b'{"status":"archived","reason":"x"}', b'{"status":null}', b'{"api-version":"1.1"}',
+    b'{"api-version":"2.0"}', b'{"_last-serial":7,"_last-serial":8,"files":1}',
+    b'{"project-status":{"status":"deprecated"}}', b'{"project-status":[]}',
+    b"[%b]" % GOOD, b"[%b,{}]" % GOOD, b'[{"filename":1}]', b"[null]",
+])  # fmt: skip
+_KEYS = st.sampled_from(
+    [b"files", b"meta", b"name", b"versions", b"project-status", b"_x", rb"\u0066iles", b"nam\xff"]
+)
+
+
+def _outcome(text: bytes) -> object:
+    try:
+        read = _read(text)
+    except Malformed:
+        return None
+    page = read.page
+    return read.dropped, read.example, page.files, page.versions, page.status, page.serial
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.tuples(_KEYS, _VALUES), max_size=4), st.integers(0, 4))
+@example([(b"files", b"[%b]" % GOOD)], 0)
+@example([(b"files", b"[]"), (b"project-status", b"{}")], 0)
+def test_a_small_page_is_read_as_a_large_one(
+    members: list[tuple[bytes, bytes]], place: int
+) -> None:
+    """A page decoded at once says what the same page says that is read piece by piece."""
+    members.insert(place, (b"files", b"[%b]" % GOOD))
+    text = b"{%b}" % b",".join(b'"%b":%b' % member for member in members)
+    assert _outcome(text) == _outcome(text + b" " * 200_000)
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_what_cannot_be_decoded_elsewhere_costs_itself(odd: bytes) -> None:
     """In versions, meta, status, name and keys nobody knows, only that value is lost."""

@@ -235,6 +235,28 @@ async def test_a_part_that_does_not_say_its_version(
             assert not accepted
 
 
+@pytest.mark.parametrize(("size", "accepted"), [(None, False), (10, True)])
+async def test_a_part_that_is_coded_is_no_part_of_the_file(
+    upstream: Upstream, size: int | None, accepted: bool
+) -> None:
+    """No digest proves a part: said to be coded, it counts only where the page gives that size."""
+    coded = {"Content-Encoding": "gzip"}
+    upstream.on("/part", _part(b"0123456789", **coded))
+    upstream.on("/whole", Reply(body=b"0123456789", headers=coded))
+    async with _index(upstream) as repository:
+        for path in ("/part", "/whole"):
+            url, hashes = f"{upstream.url}{path}", {"sha256": "0" * 64}
+            resource = _resource(repository, url, size=size, hashes=hashes)
+            assert (await resource.measured()).size == size
+            try:
+                async with resource.open(ByteRange(5, 10)):
+                    assert accepted
+            except SourceInvalid:
+                assert not accepted
+            async with resource.open() if path == "/whole" else resource.transfer(5):
+                pass  # a digest of the whole tells
+
+
 async def test_a_whole_file_of_another_version_than_was_measured_is_refused(
     upstream: Upstream,
 ) -> None:

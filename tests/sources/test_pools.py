@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import os
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
 from simple_repository_server import HttpRepository, ProjectName
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.published import publish_json
@@ -77,6 +78,30 @@ async def test_a_short_file_gives_its_connection_back_before_it_is_read(
             for _ in range(3 * LIMITS.connections):
                 await slow.enter_async_context(short.open())
             assert (await repository.get_project_page(FOO)).files
+
+
+@pytest.mark.parametrize("length", [None, -1])
+async def test_a_part_that_comes_as_the_whole_takes_a_connection_of_files(
+    upstream: Upstream, length: int | None
+) -> None:
+    """What was to be short, and is not as its index does no ranges, is read at a reader's pace."""
+    _large(upstream)
+    upstream.on("/simple/bar/", Reply(status=404))
+    async with HttpRepository(upstream.simple, limits=LIMITS) as repository:
+        large = await _file(repository, ".gz")
+        assert large.location is not None
+        upstream.on(urlsplit(large.location).path, Reply(body=LARGE, length=length))
+        async with contextlib.AsyncExitStack() as slow:
+            for _ in range(LIMITS.file_connections):
+                body = await slow.enter_async_context(large.open(ByteRange(0, 1000)))
+                assert body.cut
+            with pytest.raises(ProjectNotFound):
+                await repository.get_project_page(ProjectName("bar"))
+            with pytest.raises(SourceUnavailable, match="connections to it for files are in use"):
+                async with large.open(ByteRange(0, 1000)):
+                    pass
+        async with large.open(ByteRange(0, 1000)) as body:
+            assert b"".join([chunk async for chunk in body.chunks]) == LARGE[:1000]
 
 
 async def test_a_connection_that_becomes_free_is_waited_for(upstream: Upstream) -> None:

@@ -170,6 +170,16 @@ async def test_a_proxy_that_refuses_is_named(
     assert "secret" not in error.reason
 
 
+async def test_what_comes_through_a_tunnel_is_no_word_of_the_proxy(
+    company: Company, proxy: ForwardProxy
+) -> None:
+    """An index that answers 407 itself is not taken for a proxy without credentials."""
+    company.upstream.on("/simple/foo/", Reply(status=407))
+    error = await _error("https://index.example/simple/", _egress(company, proxy.url))
+    assert type(error) is SourceInvalid
+    assert error.reason == "status 407"
+
+
 @pytest.mark.parametrize("url", ["https://index.example/simple/", "http://plain.example/simple/"])
 async def test_a_proxy_that_is_down_is_named(
     company: Company, proxy: ForwardProxy, url: str

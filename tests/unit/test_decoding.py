@@ -64,6 +64,21 @@ def test_damage_is_noticed(coding: str, damage: Callable[[bytes], bytes]) -> Non
         decode_body(damage(body), coding, max_bytes=10**6)
 
 
+def test_a_body_coded_many_times_over_is_refused_soon() -> None:
+    """A few kilobytes that are a page of the largest size after each of many codings."""
+    body = bytes(10_000_000)
+    for _ in range(20):
+        stored = zlib.compressobj(0, wbits=31)
+        body = stored.compress(body) + stored.flush()
+    bomb = gzip.compress(gzip.compress(body))
+    assert len(bomb) < 10_000
+    started = time.process_time()
+    with pytest.raises(Malformed, match="22 times over"):
+        decode_body(bomb, ", ".join(["gzip"] * 22), max_bytes=20_000_000)
+    assert time.process_time() - started < 0.1
+    assert decode_body(gzip.compress(b"x"), "identity, gzip, , identity", max_bytes=10) == b"x"
+
+
 def test_unknown_codings_are_refused() -> None:
     """A coding nobody asked for is named in the refusal."""
     with pytest.raises(Malformed, match="br"):

@@ -27,11 +27,11 @@ from simple_repository_server.upstream.credentials import Credentials, credentia
 from simple_repository_server.upstream.decoding import ACCEPT_ENCODING, decode_body
 from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.failures import failure, refusal
-from simple_repository_server.upstream.headers import clean_headers
+from simple_repository_server.upstream.headers import clean_headers, length_in
 from simple_repository_server.upstream.limits import Limits
 from simple_repository_server.upstream.origins import OnChange, Origins
 from simple_repository_server.upstream.pool import Lease, Pool
-from simple_repository_server.upstream.transport import Transport
+from simple_repository_server.upstream.transport import SHORT_BYTES, Transport
 from simple_repository_server.wire.urls import joined
 
 __all__ = ["Answer", "Incoming", "Limits", "UpstreamClient", "decoded"]
@@ -180,26 +180,13 @@ class UpstreamClient:
     ) -> AsyncIterator[Incoming]:
         """The answer of a request for a file: any status but redirects, its body not yet read.
 
-        What is `short` (`SHORT_BYTES`) needs no connection of those for files. Raises
+        What should be `short` (`SHORT_BYTES`) needs no connection of those for files. Raises
         `SourceUnavailable` or one of its kinds on entering.
         """
         wanted = {"Accept": "*/*", "Accept-Encoding": "identity", **(headers or {})}
 
-        pool = self._for_pages if short else self._for_files
-
         async def send() -> tuple[aiohttp.ClientResponse, Lease]:
-            lease = await pool.lease()
-            try:
-                response, _ = await self._send(method, url, wanted)
-            except BaseException:
-                lease.release()
-                raise
-            if response.status in (429, *range(500, 600)):
-                response.release()
-                lease.release()
-                told = clean_headers(response.raw_headers)
-                raise refusal(self.label, response.status, told)
-            return response, lease
+            return await self._send_for_file(method, url, wanted, short=short)
 
         response, lease = await self._retrying(send)
         with lease:
@@ -209,6 +196,29 @@ class UpstreamClient:
                 yield Incoming(response, label=self.label)
             finally:
                 response.release()
+
+    async def _send_for_file(
+        self, method: str, url: str, headers: Mapping[str, str], *, short: bool
+    ) -> tuple[aiohttp.ClientResponse, Lease]:
+        lease = await (self._for_pages if short else self._for_files).lease()
+        try:
+            response, _ = await self._send(method, url, headers)
+            try:
+                self._check_works(response)
+                if short and _is_long(response, headers):
+                    lease.release()
+                    lease = await self._for_files.lease()
+            except BaseException:
+                response.release()
+                raise
+        except BaseException:
+            lease.release()
+            raise
+        return response, lease
+
+    def _check_works(self, response: aiohttp.ClientResponse) -> None:
+        if response.status in (429, *range(500, 600)):
+            raise refusal(self.label, response.status, clean_headers(response.raw_headers))
 
     def chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         """The body of a streamed answer. Raises `TransferAborted` if it breaks off."""
@@ -299,6 +309,16 @@ class UpstreamClient:
         except ValueError:  # no address at all
             proxy = None
         return failure(self.label, error, proxy=str(proxy) if proxy else None)
+
+
+def _is_long(response: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bool:
+    """Whether more comes than should: all of a file from an index that does no ranges, say."""
+    if response.method == "HEAD":
+        return False
+    length = length_in(clean_headers(response.raw_headers))
+    if length is None:
+        return response.status == _OK and "Range" in headers
+    return length > SHORT_BYTES
 
 
 def _worth_retrying(error: Exception) -> bool | float:

@@ -18,6 +18,8 @@ _MAX_WINDOW = 2**27
 _SLICE = 1024
 #: How many gzip members or zstd frames a body may have: millions of empty ones cost hours.
 _MAX_MEMBERS = 10_000
+#: How often a body may be coded over: each time costs what unfolding the largest page does.
+_MAX_CODINGS = 2
 
 
 def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
@@ -25,13 +27,17 @@ def decode_body(body: bytes, content_encoding: str, *, max_bytes: int) -> bytes:
 
     Raises `Malformed` for a coding we did not ask for, a broken body, or more than `max_bytes`.
     """
-    for coding in reversed([part.strip().lower() for part in content_encoding.split(",")]):
+    named = [part.strip().lower() for part in content_encoding.split(",")]
+    codings = [coding for coding in named if coding not in ("", "identity")]
+    if len(codings) > _MAX_CODINGS:
+        raise Malformed(f"it is coded {len(codings)} times over")
+    for coding in reversed(codings):
         if coding in ("gzip", "x-gzip", "deflate"):
             body = _unfolded(body, partial(zlib.decompressobj, _GZIP_OR_ZLIB), max_bytes)
         elif coding == "zstd":
             frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj
             body = _unfolded(body, frame, max_bytes)
-        elif coding not in ("", "identity"):
+        else:
             raise Malformed(f"it is coded as {coding[:20]!r}, which nobody asked for")
     if len(body) > max_bytes:
         raise Malformed(f"it is larger than {max_bytes} bytes")

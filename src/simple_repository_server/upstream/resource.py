@@ -27,10 +27,11 @@ _METADATA = ".metadata"
 
 
 class RemoteResource(Resource):
-    """A file at `url`, fetched with `client`. `shown_as` is what errors call it.
+    """A file at `url`, fetched with `client`.
 
     With `direct`, clients may be sent to the address themselves. A whole body is only completed
     when it has the size and the digest its index gives (`hashes`: the first one counts).
+    `validator` is a strong entity tag for clients, `version` what a part is asked for by.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class RemoteResource(Resource):
             self._check_status(response)
             self._check_version(response, self.version, whole=byte_range is None)
             if byte_range is None:
-                yield self._whole(response)
+                yield self._whole(response, proven=bool(self.hashes))
             elif response.status == _PARTIAL:
                 yield self._part(response, byte_range)
             else:
@@ -88,13 +89,13 @@ class RemoteResource(Resource):
             found = content_range_in(response.headers)
             if response.status != _PARTIAL:
                 begins, total = 0, response.length
-                self._check_coding(response)
             elif start and found is not None and found.start == start:
                 begins, total = start, found.total
                 self._check_version(response, version, whole=False)
             else:
                 raise SourceInvalid(self._client.label, "it sent another part than was asked for")
             self._check_size(total)
+            self._check_coding(response, proven=bool(self.hashes))
             yield Transfer(
                 chunks=self._client.chunks(response),
                 start=begins,
@@ -129,6 +130,8 @@ class RemoteResource(Resource):
         return self._client.stream(method, self._url, headers=headers, short=short)
 
     def _with_size(self, size: int | None, response: Incoming) -> Resource:
+        if _is_coded(response):
+            size = None  # that of what it is coded as, perhaps
         self._check_size(size)
         return RemoteResource(
             self._client,
@@ -153,6 +156,10 @@ class RemoteResource(Resource):
             reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
             raise SourceInvalid(self._client.label, reason)
 
+    def _has_size(self, length: int | None) -> bool:
+        """Whether that is the size its index gives: no digest says more of a part."""
+        return self.size is not None and length == self.size
+
     def _check_version(self, response: Incoming, expected: str | None, *, whole: bool) -> None:
         """What is not `whole`, or has no digest, may not be of another version than expected.
 
@@ -168,17 +175,20 @@ class RemoteResource(Resource):
             reason = f"it has another {self._filename} now than a moment ago"
             raise SourceInvalid(self._client.label, reason)
 
-    def _check_coding(self, response: Incoming) -> None:
-        """A body that was coded all the same is only of use where a digest tells what it is."""
-        if not self.hashes and response.headers.get("Content-Encoding", "identity") != "identity":
+    def _check_coding(self, response: Incoming, *, proven: bool) -> None:
+        """A body that is said to be coded is only of use where something proves what it is.
+
+        Some servers say so of every `.gz` file, as it is.
+        """
+        if not proven and _is_coded(response):
             raise SourceInvalid(self._client.label, f"it sent {self._filename} coded, without need")
 
-    def _whole(self, response: Incoming) -> Body:
+    def _whole(self, response: Incoming, *, proven: bool) -> Body:
         length = response.length
         if response.status != _OK:
             raise SourceInvalid(self._client.label, "it sent a part where all was asked for")
         self._check_size(length)
-        self._check_coding(response)
+        self._check_coding(response, proven=proven)
         digest = next(iter(self.hashes.items()), None)
         size = self.size if self.size is not None else length
         chunks = verified(
@@ -191,6 +201,7 @@ class RemoteResource(Resource):
         if found is None or found.start != wanted.start or found.stop > wanted.stop:
             raise SourceInvalid(self._client.label, "it sent another part than was asked for")
         self._check_size(found.total)
+        self._check_coding(response, proven=self._has_size(found.total))
         if found.stop not in (wanted.stop, found.total):
             raise SourceInvalid(self._client.label, "it sent less than was asked for")
         length = found.stop - wanted.start
@@ -202,11 +213,15 @@ class RemoteResource(Resource):
 
     def _cut(self, response: Incoming, wanted: ByteRange) -> Body:
         """A part of a whole body, from an index that does not do ranges."""
-        body = self._whole(response)
+        body = self._whole(response, proven=self._has_size(response.length))
         chunks = _cut(body.chunks, wanted, self._filename)
         stop = wanted.stop if body.total is None else min(wanted.stop, body.total)
         length = max(0, stop - wanted.start)
         return Body(chunks=chunks, length=length, total=body.total, etag=body.etag, cut=True)
+
+
+def _is_coded(response: Incoming) -> bool:
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _range(start: int, stop: int | None = None) -> dict[str, str]:

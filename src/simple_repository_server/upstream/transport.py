@@ -114,7 +114,8 @@ class Transport:
             proxy=URL(proxy.url),
             proxy_headers=proxy.headers if tunnel else None,
         )
-        if response.status == _PROXY_WANTS_CREDENTIALS:  # else it said so to CONNECT
+        # In a tunnel that is the word of the origin: the proxy said so to CONNECT.
+        if response.status == _PROXY_WANTS_CREDENTIALS and not tunnel:
             response.close()
             raise aiohttp.ClientHttpProxyError(
                 response.request_info, (), status=response.status, message=""

@@ -18,6 +18,7 @@ from simple_repository_server.wire.reading import (
     HASH_NAMES,
     MAX_BASE_URL,
     MAX_SIZE_DIGITS,
+    Entries,
     Read,
     assemble,
     check_version,
@@ -50,9 +51,11 @@ def read_page(text: bytes, *, project: ProjectName, base: str) -> Read:
     Raises `Malformed` for another major version.
     """
     head, anchors = _parts(text)
-    resolve = resolver(_base(head, base))
-    entries = collect(file for anchor in anchors if (file := _file(anchor, resolve)) is not None)
     status, reason = (_meta_of(head, f"pypi:project-status{end}") for end in ("", "-reason"))
+    address = _base(head, base)
+    entries = _entries(anchors, address)
+    if (later := _base(head, base)) != address:  # it may stand anywhere, and counts for all links
+        entries = _entries(_parts(text)[1], later)
     return assemble(
         project, entries, versions=None, status=clean_status(status, reason), serial=None
     )
@@ -68,18 +71,25 @@ def read_list(text: bytes) -> ProjectList:
 
 
 def _parts(text: bytes) -> tuple[list[Element], Iterator[Element]]:
-    """The metas and bases before the first anchor, and the anchors."""
+    """The anchors, and the metas and bases; those behind an anchor come when that is read."""
     head: list[Element] = []
-    first: list[Element] = []
-    elements = scan(text)
-    for element in elements:
-        if element.name == "a":
-            first.append(element)
-            break
-        if len(head) < _MAX_HEAD:
-            head.append(element)
+    anchors = _anchors(text, head)
+    first = next(anchors, None)
     check_version(_meta_of(head, "pypi:repository-version"))
-    return head, chain(first, (element for element in elements if element.name == "a"))
+    return head, anchors if first is None else chain((first,), anchors)
+
+
+def _anchors(text: bytes, others: list[Element]) -> Iterator[Element]:
+    for element in scan(text):
+        if element.name == "a":
+            yield element
+        elif len(others) < _MAX_HEAD:
+            others.append(element)
+
+
+def _entries(anchors: Iterable[Element], base: str) -> Entries:
+    resolve = resolver(base)
+    return collect(file for anchor in anchors if (file := _file(anchor, resolve)) is not None)
 
 
 def _meta_of(head: Iterable[Element], name: str) -> str | None:

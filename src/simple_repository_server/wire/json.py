@@ -13,7 +13,13 @@ from msgspec import UNSET, UnsetType
 
 from simple_repository_server.model import File, ProjectList, ProjectPage
 from simple_repository_server.names import ProjectName, in_steps, sorted_unique
-from simple_repository_server.wire.json_stream import elements, members, stream_array, value
+from simple_repository_server.wire.json_stream import (
+    PIECE_BYTES,
+    elements,
+    members,
+    stream_array,
+    value,
+)
 from simple_repository_server.wire.reading import (
     Read,
     assemble,
@@ -63,6 +69,15 @@ class _Project(msgspec.Struct, gc=False):
     name: str
 
 
+class _Page(msgspec.Struct, rename="kebab", gc=False):
+    files: list[_File]
+    meta: dict[str, Any] | None = None
+    name: Any = None
+    versions: list[Any] | None = None
+    project_status: dict[str, Any] | None = None
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
 _decode_files = msgspec.json.Decoder(list[_File]).decode
 _decode_projects = msgspec.json.Decoder(list[_Project]).decode
 _decode_versions = msgspec.json.Decoder(list[str]).decode
@@ -75,25 +90,58 @@ def read_page(text: bytes, *, project: ProjectName, base: str) -> Read:
     what is no page, speaks another major version or is another project's.
     """
     resolve = resolver(base)
-    others = dict.fromkeys(("meta", "name", "versions", "project-status"), b"null")
-    entries = collect(
-        _file(entry, resolve) if isinstance(entry, _File) else _odd_file(entry, resolve)
-        for entry in stream_array(text, "files", _decode_files, others)
-    )
-    meta = members(others["meta"], "api-version", "_last-serial", "project-status")
-    check_version(value(meta["api-version"]))
-    check_project(value(others["name"]), project)
-    status = members(others["project-status"], "status", "reason")
-    if status["status"] == b"null":
-        status = members(meta["project-status"], "status", "reason")
-    versions = elements(others["versions"], _decode_versions)
+    page = _at_once(text)
+    if page is None:
+        page = _Page(files=[])
+        entries = collect(_in_pieces(text, page, resolve))
+    else:
+        entries = collect(_file(entry, resolve) for entry in page.files)
+    meta, status = page.meta or {}, page.project_status or {}
+    check_version(meta.get("api-version"))
+    check_project(page.name, project)
+    if status.get("status") is None:
+        status = _object(meta.get("project-status")) or {}
     return assemble(
         project,
         entries,
-        versions=clean_versions(versions) if others["versions"][:1] == b"[" else None,
-        status=clean_status(value(status["status"]), value(status["reason"])),
-        serial=clean_serial(value(meta["_last-serial"])),
+        versions=None if page.versions is None else clean_versions(page.versions),
+        status=clean_status(status.get("status"), status.get("reason")),
+        serial=clean_serial(meta.get("_last-serial")),
     )
+
+
+def _at_once(text: bytes) -> _Page | None:
+    """A small page with nothing odd about it; None if it has to be read in pieces.
+
+    That reads it alike, also where a key is there twice: of all but `files` the last one counts.
+    """
+    if len(text) > PIECE_BYTES or b"\\" in text or text.count(b'"files"') != 1:
+        return None
+    try:
+        return _decode_page(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _in_pieces(
+    text: bytes, page: _Page, resolve: Callable[[str], str | None]
+) -> Iterator[File | str]:
+    """The files of a page; what else it says is put into `page` at the end."""
+    others = dict.fromkeys(("meta", "name", "versions", "project-status"), b"null")
+    for entry in stream_array(text, "files", _decode_files, others):
+        yield _file(entry, resolve) if isinstance(entry, _File) else _odd_file(entry, resolve)
+    meta = members(others["meta"], "api-version", "_last-serial", "project-status")
+    status = members(others["project-status"], "status", "reason")
+    page.meta = {key: value(text) for key, text in meta.items()}
+    page.project_status = {key: value(text) for key, text in status.items()}
+    page.name = value(others["name"])
+    if others["versions"][:1] == b"[":
+        versions = elements(others["versions"], _decode_versions)
+        page.versions = [*clean_versions(versions)]  # few, however many there are
+
+
+def _object(found: object) -> dict[str, Any] | None:
+    return found if isinstance(found, dict) else None
 
 
 def read_list(text: bytes) -> ProjectList:
