@@ -127,7 +127,7 @@ class Client:
         """One request; `_` in the name of a header is `-`."""
         connection = self._connection
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in {"host": "index.example", **headers}.items():
+        for name, value in {"host": "localhost", **headers}.items():
             connection.putheader(name.replace("_", "-"), value)
         connection.endheaders()
         response = connection.getresponse()

@@ -11,7 +11,7 @@ from simple_repository_server import FilesMode, HttpRepository, LocalRepository,
 from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.testing.distributions import build_wheel
-from simple_repository_server.testing.published import publish_json
+from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Upstream
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from tests.asgi import ask, running
@@ -63,6 +63,22 @@ async def test_a_small_cached_file_that_lacks_its_digest_is_fetched_again(
         assert (answer.status, answer.body) == (200, WHEEL.content)
         await _until(lambda: path.read_bytes() == WHEEL.content)
         assert (await ask(app, TARGET)).body == WHEEL.content
+
+
+async def test_a_part_of_a_corrupt_cached_file_says_of_what_it_is(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """The part comes from upstream, with the size of the whole, which its page does not give."""
+    publish_html(upstream, [WHEEL])
+    disk = DiskCache(tmp_path / "cache")
+    source = FileCacheRepository(HttpRepository(upstream.simple), FileCache(disk))
+    async with running(create_app(source, files=FilesMode.CACHE)) as app:
+        assert (await ask(app, TARGET)).body == WHEEL.content
+        await _until(lambda: len(_cached(disk)) == 1)
+        _corrupt(_cached(disk)[0])
+        answer = await ask(app, TARGET, headers={"Range": "bytes=50-149"})
+        assert (answer.status, answer.body) == (206, WHEEL.content[50:150])
+        assert answer.headers["content-range"] == f"bytes 50-149/{len(WHEEL.content)}"
 
 
 def _cached(disk: DiskCache) -> list[Path]:

@@ -53,7 +53,7 @@ class FileEndpoint:
         if isinstance(wanted, Unsatisfiable):
             return None
         if request.head:
-            return Reply(_head(resource, wanted, resource.size, resource.etag))
+            return Reply(_head(resource, None, resource.size, resource.etag))
         content: bytes | OpenFile | None = resource.content
         if content is None and resource.file_key is not None:
             content = self._open_files.peek(resource.file_key)
@@ -76,7 +76,7 @@ class FileEndpoint:
         if isinstance(wanted, Unsatisfiable):
             await _refuse_range(exchange, resource, filename)
         elif exchange.head:
-            await exchange.answer(Reply(_head(resource, wanted, resource.size, resource.etag)))
+            await exchange.answer(Reply(_head(resource, None, resource.size, resource.etag)))
         else:
             await self._send(exchange, resource, wanted)
 
@@ -129,7 +129,7 @@ def _wanted(request: Request, resource: Resource) -> ByteRange | Unsatisfiable |
 def _reply(resource: Resource, wanted: ByteRange | None, content: bytes | OpenFile) -> Reply:
     """The whole, or the part, of what is in memory or open."""
     size = len(content) if isinstance(content, bytes) else content.key.size
-    head = _head(resource, wanted, size, resource.etag)
+    head = _head(resource, wanted, size, resource.etag, total=size)
     if isinstance(content, bytes):
         return Reply(head, content[wanted.start : wanted.stop] if wanted else content)
     whole = wanted or ByteRange(0, size)
@@ -158,7 +158,8 @@ async def _stream(
     chunks = aiter(body.chunks)
     # The first chunk before the status: what fails until then is still answered properly.
     content: bytes | None = await anext(chunks, None)
-    head = _head(resource, wanted, body.length, resource.etag or body.etag)
+    etag = resource.etag or body.etag
+    head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
     await exchange.start(head.status, head.headers)
     async with exchange.watching() as gone:
         while content is not None and exchange.sent + len(content) != body.length:
@@ -170,14 +171,20 @@ async def _stream(
 
 
 def _head(
-    resource: Resource, wanted: ByteRange | None, length: int | None, etag: str | None
+    resource: Resource,
+    wanted: ByteRange | None,
+    length: int | None,
+    etag: str | None,
+    *,
+    total: int | None = None,
 ) -> Head:
     """Status and headers; nothing that an upstream sent is passed on as it came."""
     if wanted is None:
         return _whole(resource.media_type, etag, length, may_change=resource.may_change)
-    part = b"bytes %d-%d/%d" % (wanted.start, wanted.stop - 1, resource.size or 0)
-    whole = _whole(resource.media_type, etag, wanted.length, may_change=resource.may_change)
-    return Head(206, [*whole.headers, (b"content-range", part)])
+    whole_size = b"*" if total is None else b"%d" % total
+    part = b"bytes %d-%d/%s" % (wanted.start, wanted.stop - 1, whole_size)
+    head = _whole(resource.media_type, etag, wanted.length, may_change=resource.may_change)
+    return Head(206, [*head.headers, (b"content-range", part)])
 
 
 @lru_cache(maxsize=_REMEMBERED)
