@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -396,3 +397,26 @@ async def test_a_folder_made_again_is_private(upstream: Upstream, folder: Path) 
         await _kept(repository)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.joinpath("CACHEDIR.TAG").exists()
+
+
+def test_others_whose_clock_is_wrong_do_not_remove_what_just_began(tmp_path: Path) -> None:
+    """A file is never lost in the moment between its creation and its lock."""
+    scratch = tmp_path / "cache" / "partial"
+    claim(tmp_path / "cache")
+    PartialFile(scratch).close()
+    ended = threading.Event()
+
+    def tidy_up() -> None:
+        while not ended.is_set():
+            remove_abandoned(scratch, time.time() + 3600)
+
+    others = threading.Thread(target=tidy_up)
+    others.start()
+    try:
+        for _ in range(3000):
+            file = PartialFile(scratch)
+            assert file.path.exists()
+            file.close()
+    finally:
+        ended.set()
+        others.join()

@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
+from errno import EAGAIN
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _SUFFIX = ".partial"
 _MOST_AT_ONCE = 512
 #: Young files are left alone: they may just not be locked yet.
 _YOUNG_S = 60.0
-#: How often it is tried to put a file into a folder that is there and then is not.
+#: How often it is tried to make a file, or to put it into a folder, that others remove just then.
 _ATTEMPTS = 100
 
 
@@ -39,13 +40,24 @@ class PartialFile:
     def __init__(self, folder: Path) -> None:
         self._top = folder.parent
         make_private(folder, self._top)
-        self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        for _ in range(_ATTEMPTS):
+            self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            if self._is_ours():
+                return
+            self.close()
+        raise BlockingIOError(EAGAIN, os.strerror(EAGAIN), str(folder))
+
+    def _is_ours(self) -> bool:
+        """Whether it is locked and still there: where clocks differ, others may take it for old."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         except OSError:
             self.close()
             raise
+        return os.fstat(self._descriptor).st_nlink > 0
 
     def reserve(self, allowance: Allowance, size: int, *, strict: bool = False) -> None:
         """Write only what is allowed; it will be `size` bytes, or more.
@@ -145,24 +157,27 @@ def remove_abandoned(folder: Path, now: float) -> int:
 
 
 def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
-    """What crashed processes left in `folder`, with its size; nothing by way of a link."""
+    """What crashed processes left in `folder`, with its size; nothing by way of a link.
+
+    Each is locked until the next is asked for: nobody takes it for their own meanwhile.
+    """
     if folder.is_symlink():
         return
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
-                old = abs(now - status.st_mtime) >= _YOUNG_S
-                if old and stat.S_ISREG(status.st_mode) and not _is_locked(entry.path):
-                    yield Path(entry.path), status.st_size
+                if abs(now - status.st_mtime) >= _YOUNG_S and stat.S_ISREG(status.st_mode):
+                    with _locked(entry.path):
+                        yield Path(entry.path), status.st_size
 
 
-def _is_locked(path: str) -> bool:
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Raises `BlockingIOError` if somebody else has it locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        yield
     finally:
         os.close(descriptor)
-    return False
