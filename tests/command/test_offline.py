@@ -60,7 +60,7 @@ def _is_kept(folder: Path, *files: Built) -> bool:
     return all(place.exists() for place in places)
 
 
-@pytest.mark.parametrize("mode", ["redirect", "cache"])
+@pytest.mark.parametrize("mode", ["redirect", "stream", "cache"])
 def test_offline_tells_what_it_knows(
     upstream: Upstream, public: Upstream, tmp_path: Path, mode: str
 ) -> None:

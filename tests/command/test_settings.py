@@ -109,7 +109,6 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
         (["--cache-size", "-1", "."], "--cache-size '-1'"),
         (["--cache-size", "10XB", "."], "--cache-size '10XB'"),
         (["--cache-size", "9" * 30 + "TB", "."], "more than there can be"),
-        (["--offline", "--files", "stream", "."], "--offline and --files stream"),
         (["--offline", "--no-cache", "."], "--offline and --no-cache"),
         (["--files", "cache", "--no-cache", "."], "--files cache and --no-cache"),
         (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),
@@ -177,6 +176,26 @@ def test_every_option_is_a_variable_too(command: click.Command) -> None:
         variable = f"SRS_{max(option.opts, key=len)[2:].upper().replace('-', '_')}"
         assert option.envvar == variable
         assert f"env var: {variable}" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SRS_MEMORY", "lots"), ("SRS_CACHE_SIZE", "10"), ("SRS_SMALL_FILES", "x"),
+        ("SRS_ALLOWED_HOST", "http://a"), ("SRS_FORWARDED_ALLOW_IPS", "a.b"), ("SRS_PORT", "x"),
+        ("SRS_NO_CACHE", "maybe"), ("SRS_PROXY", "foo://"), ("SRS_CA_FILE", "/nope"),
+        ("SRS_FORBIDDEN_MEANS_ABSENT", "x"), ("SRS_HOST", "192.0.2.1"),
+    ],
+)  # fmt: skip
+def test_a_bad_variable_is_named(variable: str, value: str) -> None:
+    """The line on stderr names the variable: nobody looks for an option that was not given."""
+    sources = ["http://127.0.0.1:9/simple/"]
+    if variable == "SRS_FORBIDDEN_MEANS_ABSENT":
+        sources.append(".")
+    result = _run(*sources, **{variable: value})
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert variable in result.stderr
 
 
 def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:

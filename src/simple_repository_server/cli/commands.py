@@ -1,9 +1,11 @@
 """What all commands have in common: variables for their options, and errors in one line."""
 
+import re
 import sys
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 from typing_extensions import override
 
 REFUSED = 2
@@ -46,6 +48,18 @@ class Group(Command, click.Group):
     """Several commands under one name, with what they have in common."""
 
     command_class = Command
+
+
+def by_their_variables(text: str, context: click.Context) -> str:
+    """The text, in which options whose values come from variables are called by these, too."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is ParameterSource.ENVIRONMENT and isinstance(parameter, click.Option):
+            option = re.escape(max(parameter.opts, key=len))
+            text = re.sub(
+                rf"{option}(?![\w-])", rf"\g<0> (env var: '{parameter.envvar}')", text, count=1
+            )
+    return text
 
 
 def refuse(text: str) -> NoReturn:

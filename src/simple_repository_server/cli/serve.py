@@ -9,7 +9,7 @@ import click
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.cli.banner import banner
-from simple_repository_server.cli.commands import Command, refuse
+from simple_repository_server.cli.commands import Command, by_their_variables, refuse
 from simple_repository_server.cli.listening import PortTaken
 from simple_repository_server.cli.main import CACHE
 from simple_repository_server.cli.server import serve
@@ -225,7 +225,7 @@ def command(source: tuple[str, ...], **options: Any) -> None:
         )
         serve(settings, partial(banner, settings, implicit=not source))
     except (BadSetting, PortTaken) as error:
-        refuse(str(error))
+        refuse(by_their_variables(str(error), click.get_current_context()))
 
 
 def _files(options: dict[str, Any]) -> str:
