@@ -86,8 +86,7 @@ def test_offline_tells_what_it_knows(
     arguments = ("--offline", "--files", mode, "--cache-dir", tmp_path / "kept")
     with serving(tmp_path, *arguments, upstream.simple, public.simple) as server:
         assert "Offline: no index is asked" in server.banner
-        how = "remote index, offline: what the cache has of it"
-        assert f"1. {upstream.simple} ({how})" in server.banner
+        assert f"1. {upstream.simple} (remote index, files from the cache)" in server.banner
         assert _files(server, "foo") == [], "the first source has it, and none of its files is kept"
         assert _files(server, "bar") == [BAR[0].filename]
         assert _get(f"{server.url}resources/bar/{BAR[0].filename}") == (200, BAR[0].content)

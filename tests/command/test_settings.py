@@ -279,7 +279,7 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path, upstream: Upstream) 
 def test_offline_says_where_things_come_from(tmp_path: Path, upstream: Upstream) -> None:
     """Offline the start-up message does not say that clients are sent to an index."""
     with serving(tmp_path, "--offline", upstream.simple) as server:
-        assert f"{upstream.simple} (remote index, files from the cache)" in (server.banner)
+        assert f"{upstream.simple} (remote index, files from the cache)" in server.banner
         assert "redirect" not in server.banner
 
 

@@ -47,6 +47,8 @@ def describe(source: Source, settings: Settings) -> str:
 
 
 def _files(source: IndexSource, settings: Settings) -> str:
+    if settings.offline:
+        return "files from the cache"
     if settings.files == "redirect" and not source.is_private:
         return "files by redirect"
     if settings.cache is not None and settings.files != "stream":
