@@ -9,7 +9,7 @@ import pytest
 from simple_repository_server.testing.upstream import Upstream
 
 #: Settings of the machine's owner that would reach clients and servers under test.
-_FOREIGN = ("PIP_", "UV_", "POETRY_", "PDM_", "TWINE_", "NETRC", "XDG_", "PYTHONPATH",
+_FOREIGN = ("SRS_", "PIP_", "UV_", "POETRY_", "PDM_", "TWINE_", "NETRC", "XDG_", "PYTHONPATH",
             "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")  # fmt: skip
 
 
