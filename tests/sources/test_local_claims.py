@@ -22,7 +22,7 @@ from simple_repository_server.observe.events import Event, SourceFailed, SourceR
 from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_root import judge
 from simple_repository_server.sources.local_tree import Listing
-from simple_repository_server.storage.digests import DigestStore
+from simple_repository_server.storage.digests import DigestStore, SeenRoot
 from simple_repository_server.testing.distributions import build_wheel
 from tests.local_tree import FOO, put, skipped, soon
 
@@ -175,7 +175,7 @@ _ON_1, _ON_2 = (
 )
 _CLAIMS_1, _CLAIMS_2 = Listing({FOO: ()}, device=1), Listing({FOO: ()}, device=2)
 _EMPTY_1, _EMPTY_2 = Listing({}, device=1), Listing({}, device=2)
-_MEANT_1 = Listing({}, device=1, is_meant_empty=True)
+_LEFT_LYING, _MEANT_1 = (Listing({}, device=1, marked_empty_ns=ns) for ns in (10, 11))
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,18 @@ _MEANT_1 = Listing({}, device=1, is_meant_empty=True)
         (_EMPTY_1, 1, False, 1),
         (_EMPTY_2, 1, False, 1),
         (_MEANT_1, 1, True, None),
+        (_LEFT_LYING, 1, False, 1),
     ],
 )
 def test_the_decision(
     listing: Listing, had_on: int | None, is_fine: bool, remembered: int | None
 ) -> None:
     """What never had anything may be empty; what had may not, nor change its device for nothing."""
-    verdict = judge(listing, had_on)
-    assert (verdict.problem == "", verdict.had_on) == (is_fine, remembered)
+    before = None if had_on is None else SeenRoot(device=had_on, since_ns=10)
+    verdict = judge(listing, before, 20)
+    since_ns = 20 if before is None else 10
+    kept = None if remembered is None else SeenRoot(device=remembered, since_ns=since_ns)
+    assert (verdict.problem == "", verdict.seen) == (is_fine, kept)
 
 
 async def _unavailable(repository: LocalRepository) -> bool:
@@ -238,7 +242,7 @@ async def test_a_directory_that_is_suddenly_empty_is_unavailable(
                 assert (await repository.get_project_page(FOO)).files
                 _emptied(folder)
             await soon(lambda: _unavailable(repository))
-            with pytest.raises(SourceUnavailable, match=r"a file called \.empty"):
+            with pytest.raises(SourceUnavailable, match=r"touch a file called \.empty"):
                 await repository.get_project_list()
             assert repository.peek_project_list() is None
             (state,) = repository.source_states()
@@ -292,6 +296,26 @@ async def test_a_directory_that_is_empty_on_purpose_is_empty(folder: Path, tmp_p
     again = DigestStore(tmp_path / "digests.sqlite")
     async with LocalRepository(folder, digests=again) as repository:
         assert (await repository.get_project_list()).names == ()
+
+
+async def test_a_marker_is_no_standing_permission(tmp_path: Path) -> None:
+    """A `.empty` that lay there before there were projects counts only when touched again."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    marker = folder / ".empty"
+    async with LocalRepository(folder) as repository:
+        marker.touch()
+        os.utime(marker, (1_000_000_000, 1_000_000_000))
+        put(folder / "foo", WHEEL)
+        await soon(lambda: repository.get_project_page(FOO))
+        shutil.rmtree(folder / "foo")
+        await soon(lambda: _unavailable(repository))
+        marker.touch()
+
+        async def empty() -> bool:
+            return (await repository.get_project_list()).names == ()
+
+        await soon(empty)
 
 
 async def test_another_disk_in_its_place_has_to_have_files(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.observe.events import Emit, Event, ignore
-from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
+from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity, SeenRoot
+
+SEEN = SeenRoot(device=7, since_ns=1)
+LARGE = SeenRoot(device=2**64 - 1, since_ns=2**62)
 
 IDENTITY = FileIdentity("/d/foo-1.0.whl", 10, 20, 30)
 FACTS = Facts(sha256="ab", metadata_sha256="cd", requires_python=">=3.8")
@@ -176,7 +179,7 @@ def test_a_busy_file_is_left_alone(tmp_path: Path, new_store: Callable[..., Dige
         assert store.is_busy()
         store.put(IDENTITY, FACTS)
         assert store.get(IDENTITY) == FACTS
-        assert not store.put_root("/packages", 7)
+        assert not store.put_root("/packages", SEEN)
         assert path.stat().st_ino == before
         assert [event.text() for event in events] == [
             f"digests are not kept while {path} is locked by another process"
@@ -188,7 +191,7 @@ def test_a_busy_file_is_left_alone(tmp_path: Path, new_store: Callable[..., Dige
     store.close()
     store.open()
     assert not store.is_busy()
-    assert store.put_root("/packages", 7)
+    assert store.put_root("/packages", SEEN)
     with sqlite3.connect(path) as connection:
         assert connection.execute("select count(*) from mine").fetchone() == (0,)
     connection.close()
@@ -271,13 +274,13 @@ def test_a_directory_that_had_something_is_remembered(tmp_path: Path) -> None:
     odd = "/pack\udcff ages"
     store = DigestStore(path)
     assert store.get_root(odd) is None
-    assert store.put_root(odd, 2**64 - 1)
+    assert store.put_root(odd, LARGE)
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("pragma user_version = 99")
     connection.close()
     store.open()
-    assert store.get_root(odd) == 2**64 - 1
+    assert store.get_root(odd) == LARGE
     assert store.put_root(odd, None)
     assert store.get_root(odd) is None
     store.close()

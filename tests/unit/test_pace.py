@@ -25,3 +25,10 @@ def test_too_little_within_a_window_is_too_slow(
     pace = Pace(LIMITS, now=0.0)
     slow = [now for now, received in arrivals if pace.is_too_slow(received, now)]
     assert slow == ([] if slow_at is None else [slow_at])
+
+
+def test_a_large_file_may_take_longer() -> None:
+    """The deadline grows with the size: what is slow, but gets on, arrives."""
+    limits = TransferLimits()
+    assert limits.seconds_for(None) == limits.total_s
+    assert 3_000_000_000 / limits.seconds_for(3_000_000_000) < 700_000

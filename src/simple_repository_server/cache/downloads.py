@@ -165,14 +165,19 @@ class Download:
             else:
                 await self._changed.wait()
 
+    @property
+    def _seconds(self) -> float:
+        """How long it may take, and who reads it after that."""
+        return self._limits.seconds_for(self.origin.size)
+
     def _check_reader(self) -> None:
         """Whoever reads for longer than it took to fetch it may not keep the file for ever."""
         ended_at = self._ended_at
-        if ended_at is not None and time.monotonic() - ended_at > self._limits.total_s:
+        if ended_at is not None and time.monotonic() - ended_at > self._seconds:
             raise TransferAborted(f"Its client took too long for {self.what}.")
 
     async def _fetch_in_time(self) -> None:
-        seconds = self._limits.total_s
+        seconds = self._seconds
         try:
             async with asyncio.timeout(seconds) as deadline:
                 await self._fetch()

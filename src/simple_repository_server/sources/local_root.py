@@ -5,12 +5,13 @@ decision is a pure function; what it needs to know of earlier is kept with the f
 """
 
 import os
+import time
 from pathlib import Path
 
 import msgspec
 
 from simple_repository_server.sources.local_tree import EMPTY_MARKER, Listing
-from simple_repository_server.storage.digests import DigestStore
+from simple_repository_server.storage.digests import DigestStore, SeenRoot
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -18,23 +19,28 @@ class Verdict(msgspec.Struct, frozen=True):
 
     #: Why not; "" if it can.
     problem: str
-    #: The device on which it had something last; None: there never was anything, or that is over.
-    had_on: int | None
+    #: What to remember: that it had something; None: there never was anything, or that is over.
+    seen: SeenRoot | None
 
 
-def judge(listing: Listing, had_on: int | None) -> Verdict:
-    """Whether what lies in the directory can be all there is."""
+def judge(listing: Listing, seen: SeenRoot | None, now_ns: int) -> Verdict:
+    """Whether what lies in the directory can be all there is, given what was seen before.
+
+    A marker counts if it is younger than that: one that was left lying on the mount point says
+    nothing of a disk that was mounted later.
+    """
     has_files = any(listing.files.values())
-    is_on_another = had_on is not None and had_on != listing.device
+    is_on_another = seen is not None and seen.device != listing.device
     if has_files or (listing.files and not is_on_another):
-        return Verdict("", listing.device)
-    if had_on is None or listing.is_meant_empty:
+        since_ns = now_ns if seen is None else seen.since_ns
+        return Verdict("", SeenRoot(device=listing.device, since_ns=since_ns))
+    if seen is None or listing.marked_empty_ns > seen.since_ns:
         return Verdict("", None)
     where = "is on another device now, without any package" if is_on_another else "is empty now"
     return Verdict(
         f"the directory had projects and {where}: is a disk not mounted? Put something into it, "
-        f"or, if it is empty on purpose, a file called {EMPTY_MARKER}",
-        had_on,
+        f"or, if it is empty on purpose, touch a file called {EMPTY_MARKER} in it",
+        seen,
     )
 
 
@@ -44,21 +50,21 @@ class RootGuard:
     def __init__(self, path: Path, store: DigestStore) -> None:
         self._path = os.path.abspath(path)  # noqa: PTH100 - as it was given, links and all
         self._store = store
-        self._had_on: int | None = None
-        self._saved: int | None = None
+        self._seen: SeenRoot | None = None
+        self._saved: SeenRoot | None = None
         self._is_loaded = False
 
     def problem(self, listing: Listing) -> str:
         """Why the directory cannot be served as it is; "" if it can."""
         # Another process may have seen something here since this one asked, too.
-        is_known = (self._is_loaded and self._had_on is not None) or self._load()
-        verdict = judge(listing, self._had_on)
-        if not is_known and verdict.had_on is None and not listing.is_meant_empty:
+        is_known = (self._is_loaded and self._seen is not None) or self._load()
+        verdict = judge(listing, self._seen, time.time_ns())
+        if not is_known and verdict.seen is None:
             return "the directory is empty, and whether it had projects cannot be looked up now"
-        self._had_on = verdict.had_on
-        is_new = self._is_loaded and self._saved != self._had_on
-        if is_new and self._store.put_root(self._path, self._had_on):
-            self._saved = self._had_on
+        self._seen = verdict.seen
+        is_new = self._is_loaded and self._saved != self._seen
+        if is_new and self._store.put_root(self._path, self._seen):
+            self._saved = self._seen
         return verdict.problem
 
     def _load(self) -> bool:
@@ -67,6 +73,6 @@ class RootGuard:
         if self._store.is_busy():
             return False
         self._is_loaded, self._saved = True, saved
-        if self._had_on is None:
-            self._had_on = self._saved
+        if self._seen is None:
+            self._seen = self._saved
         return True

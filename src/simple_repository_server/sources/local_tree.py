@@ -48,7 +48,8 @@ class Listing(msgspec.Struct, frozen=True):
     #: The real path of the directory, the device it is on, and whether it may be empty.
     root: str = ""
     device: int = 0
-    is_meant_empty: bool = False
+    #: When somebody last said, by `.empty`, that it is empty on purpose; 0: nobody did.
+    marked_empty_ns: int = 0
 
     def names(self) -> Sequence[ProjectName]:
         """The projects that have files, sorted."""
@@ -66,7 +67,7 @@ class _Folder(msgspec.Struct):
     skipped: list[Skipped] = []
     #: Directly below the root: the names that its folders claim, by the name of the folder.
     claims: dict[str, ProjectName] = {}
-    has_marker: bool = False
+    marker_ns: int = 0
     has_lost_link: bool = False
 
     def is_current(self, state: os.stat_result) -> bool:
@@ -79,6 +80,10 @@ class _Folder(msgspec.Struct):
             and not self.has_lost_link
         )
 
+    def has_same_marker(self, folder: str) -> bool:
+        """Whether `.empty` was not touched since; where there is none its folder tells."""
+        return not self.marker_ns or self.marker_ns == _marker_ns(folder)
+
     def says_the_same(self, other: "_Folder") -> bool:
         return (
             self.device,
@@ -86,14 +91,14 @@ class _Folder(msgspec.Struct):
             self.subfolders,
             self.skipped,
             self.claims,
-            self.has_marker,
+            self.marker_ns,
         ) == (
             other.device,
             other.found,
             other.subfolders,
             other.skipped,
             other.claims,
-            other.has_marker,
+            other.marker_ns,
         )
 
 
@@ -186,7 +191,7 @@ class LocalTree:
             tuple(skipped),
             root=root,
             device=current.device,
-            is_meant_empty=current.has_marker,
+            marked_empty_ns=current.marker_ns,
         )
 
 
@@ -196,7 +201,7 @@ def _by_name(found: Found) -> str:
 
 def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
     state = os.lstat(folder)
-    if known is not None and known.is_current(state):
+    if known is not None and known.is_current(state) and known.has_same_marker(folder):
         return known
     if stat.S_ISLNK(state.st_mode):
         raise FileNotFoundError(folder)  # it has just become one: its folder will be listed again
@@ -209,6 +214,14 @@ def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
         known.listed_at_ns = current.listed_at_ns
         return known
     return current
+
+
+def _marker_ns(root: str) -> int:
+    """When `.empty` was last touched; 0 if it is gone."""
+    try:
+        return os.lstat(os.path.join(root, EMPTY_MARKER)).st_mtime_ns  # noqa: PTH118 - as all paths here
+    except OSError:
+        return 0
 
 
 def _sort(
@@ -231,7 +244,7 @@ def _sort(
         ):
             into.found.append(before)
         elif folder == root and entry.name == EMPTY_MARKER:
-            into.has_marker = True
+            into.marker_ns = _marker_ns(folder)
         elif entry.name.startswith("."):
             continue
         elif entry.is_dir(follow_symlinks=False) or (folder == root and is_folder_link(entry)):

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ create table files (
 """
 #: Apart from the version: it must outlive a new schema of the other table.
 _ROOTS_SCHEMA = """
-create table if not exists roots (path text primary key, device text not null)
+create table if not exists seen_roots
+(path text primary key, device text not null, since_ns integer not null)
 without rowid, strict
 """
 #: About 250 bytes each.
@@ -66,6 +68,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     requires_python: str | None = None
     #: Why a wheel's metadata cannot be read.
     problem: str | None = None
+
+
+class SeenRoot(msgspec.Struct, frozen=True, kw_only=True):
+    """That a directory had something: on which device it was last, and since when that is known."""
+
+    device: int
+    #: Nanoseconds since the epoch.
+    since_ns: int
 
 
 class DigestStore:
@@ -98,7 +108,7 @@ class DigestStore:
 
     def is_busy(self) -> bool:
         """Whether the file cannot be asked now: it is closed here, or locked by others."""
-        self._run(lambda db: db.execute("select 1 from roots").fetchone())
+        self._run(lambda db: db.execute("select 1 from seen_roots").fetchone())
         return self._closed or self._again_at is not None
 
     def get(self, identity: FileIdentity) -> Facts | None:
@@ -121,22 +131,21 @@ class DigestStore:
         marks = ",".join("?" * len(row))
         self._run(lambda db: db.execute(f"insert or replace into files values ({marks})", row))  # noqa: S608
 
-    def get_root(self, path: str) -> int | None:
-        """The device on which the directory at the path had something last; None: it never had."""
-        query = "select device from roots where path = ?"
+    def get_root(self, path: str) -> SeenRoot | None:
+        """What is known of the directory at the path; None: it never had anything."""
+        query = "select device, since_ns from seen_roots where path = ?"
         row = self._run(lambda db: db.execute(query, (shown_path(path),)).fetchone())
-        return None if row is None else int(row[0])
+        return None if row is None else SeenRoot(device=int(row[0]), since_ns=row[1])
 
-    def put_root(self, path: str, device: int | None) -> bool:
+    def put_root(self, path: str, seen: SeenRoot | None) -> bool:
         """Remember that the directory had something; None: forget it. Whether that is kept."""
         name = shown_path(path)
-        if device is None:
-            done = self._run(lambda db: db.execute("delete from roots where path = ?", (name,)))
+        if seen is None:
+            work = partial(_execute, "delete from seen_roots where path = ?", (name,))
         else:
-            row = (name, str(device))
-            done = self._run(
-                lambda db: db.execute("insert or replace into roots values (?, ?)", row)
-            )
+            row = (name, str(seen.device), seen.since_ns)
+            work = partial(_execute, "insert or replace into seen_roots values (?, ?, ?)", row)
+        done = self._run(work)
         return done is not None and self._again_at is None
 
     def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
@@ -188,6 +197,10 @@ class DigestStore:
 def _key(identity: FileIdentity) -> tuple[str, int, int, int]:
     """How the identity stands in the database, whose integers have 64 bits and a sign."""
     return identity.path, identity.size, _signed(identity.mtime_ns), _signed(identity.inode)
+
+
+def _execute(query: str, row: tuple[object, ...], connection: sqlite3.Connection) -> sqlite3.Cursor:
+    return connection.execute(query, row)
 
 
 def _signed(number: int) -> int:

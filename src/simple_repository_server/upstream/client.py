@@ -222,7 +222,7 @@ class UpstreamClient:
 
     def chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         """The body of a streamed answer. Raises `TransferAborted` if it breaks off."""
-        return incoming.chunks(within_s=self.limits.file_s)
+        return incoming.chunks(within_s=self.limits.seconds_for_file(incoming.length))
 
     async def _retrying(self, work: Callable[[], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(

@@ -11,8 +11,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 30.0
     #: A whole page, retries included.
     page_s: float = 60.0
-    #: A whole file.
+    #: A whole file, and in addition the time its bytes take at the slowest rate that is waited for.
     file_s: float = 3600.0
+    slowest_file_bytes_per_s: int = 100_000
     #: A page, and the list of all projects, after decoding. A public index's list has about 40 MB.
     page_bytes: int = 64 * 1024 * 1024
     list_bytes: int = 256 * 1024 * 1024
@@ -30,3 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: How long until it is probed then: doubled each time that fails, up to the longest.
     probe_first_s: float = 1.0
     probe_longest_s: float = 30.0
+
+    def seconds_for_file(self, size: int | None) -> float:
+        """How long a file of so many bytes may take."""
+        return self.file_s + (size or 0) / self.slowest_file_bytes_per_s
