@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -366,3 +367,31 @@ async def test_a_skipped_name_that_claims_is_said(folder: Path) -> None:
     async with LocalRepository(folder, emit=events.append) as repository:
         assert (await repository.get_project_page(ProjectName("foo"))).files == ()
     assert [name for name, _ in skipped(events)] == ["foo-1.0.whl"]
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+async def test_a_disk_mounted_deeper_that_is_gone_releases_no_name(tmp_path: Path) -> None:
+    """Below the root, too, a folder that was on another device and is empty now is not believed."""
+    root, disk = tmp_path / "packages", tmp_path / "packages" / "team" / "disk"
+    disk.mkdir(parents=True)
+    put(root, OTHER)
+    if not _succeeds("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)):
+        pytest.skip("mounting a disk needs more rights")
+    try:
+        put(disk, WHEEL)
+        async with _before_a_public_index(root) as repository:
+            await repository.get_project_list()
+            assert _succeeds("umount", "-l", str(disk))
+            await asyncio.sleep(0.6)
+            for _ in range(2):
+                with pytest.raises(SourceUnavailable):
+                    await repository.get_project_page(FOO)
+                await asyncio.sleep(0.6)
+            assert (await repository.get_project_page(ProjectName("other"))).files
+            put(disk, WHEEL)
+            await soon(lambda: repository.get_project_page(FOO))
+    finally:
+        _succeeds("umount", "-l", str(disk))

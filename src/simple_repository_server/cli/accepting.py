@@ -10,7 +10,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 from simple_repository_server.cli.listening import BACKLOG
-from simple_repository_server.observe.events import AcceptingPaused, AcceptingResumed, Emit
+from simple_repository_server.observe.events import Emit
+from simple_repository_server.observe.server_events import AcceptingPaused, AcceptingResumed
 
 #: How many descriptors must be free for connections to be accepted, and to be accepted again.
 _SPARE, _FREE = 16, 32

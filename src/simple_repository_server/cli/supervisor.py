@@ -18,8 +18,9 @@ from typing import NoReturn
 
 from simple_repository_server.cli.hangup import Hangup
 from simple_repository_server.cli.worker import CUT, START_FAILED, Worker
-from simple_repository_server.observe.events import InternalFailure, WorkerReplaced
+from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import ThreadlessLog
+from simple_repository_server.observe.server_events import WorkerReplaced
 
 #: A worker that lived for so long is replaced at once when it dies.
 _STABLE_S = 10.0

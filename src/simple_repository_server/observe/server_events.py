@@ -81,3 +81,41 @@ class LogLinesDropped(Event, frozen=True, kw_only=True, tag="log_lines_dropped")
     def text(self) -> str:
         """How many, and why."""
         return f"{self.count} log lines were dropped: they are read too slowly, or not at all"
+
+
+class AcceptingPaused(Event, frozen=True, kw_only=True, tag="accepting_paused"):
+    """Nearly all descriptors are in use: new connections wait until some are free."""
+
+    level: ClassVar[str] = "error"
+    limit: int
+
+    @override
+    def text(self) -> str:
+        """The limit, and what to do."""
+        return (
+            f"nearly all of the {self.limit} files this process may open are in use: new "
+            "connections wait; raise the limit (ulimit -n, LimitNOFILE=) or add --workers"
+        )
+
+
+class AcceptingResumed(Event, frozen=True, kw_only=True, tag="accepting_resumed"):
+    """New connections are accepted again."""
+
+    @override
+    def text(self) -> str:
+        """That it is over."""
+        return "new connections are accepted again"
+
+
+class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
+    """A process that answered requests ended without being told to by us; there is a new one."""
+
+    level: ClassVar[str] = "error"
+    pid: int
+    reason: str
+    replacement: int
+
+    @override
+    def text(self) -> str:
+        """Which one, by what, and the number of the new one."""
+        return f"worker {self.pid} died ({self.reason}), replaced by {self.replacement}"

@@ -136,6 +136,10 @@ class LocalTree:
                     raise
                 unreadable.append(folder)
                 continue
+            if known is not None and folder != root and _lost_its_disk(known, current):
+                # As if it could not be read, for as long as it is so.
+                unreadable.append(folder)
+                current.device = known.device
             changed = changed or current is not known
             self._folders[folder] = current
             pending.extend(current.subfolders)
@@ -197,6 +201,12 @@ class LocalTree:
 
 def _by_name(found: Found) -> str:
     return found.filename
+
+
+def _lost_its_disk(known: _Folder, current: _Folder) -> bool:
+    """Whether a folder that was on another device is empty now, as one that is not mounted."""
+    is_empty = not (current.found or current.subfolders or current.skipped)
+    return is_empty and known.device != current.device
 
 
 def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:

@@ -19,7 +19,7 @@ from simple_repository_server.storage.digests import DigestStore
 _LOOK_AGAIN_S = 0.5
 #: How long a look is waited for, as a file system on the network may never answer.
 DEADLINE_S = 30.0
-_CANNOT_READ = "it cannot be read; make it readable or move it out"
+_CANNOT_READ = "it cannot be read, or its disk is not mounted; mend that or move it out"
 
 _HANGS = "its file system does not answer"
 
