@@ -265,14 +265,16 @@ async def test_all_attempts_have_one_deadline(upstream: Upstream, tmp_path: Path
         body=LARGE.content, ranges=True, piece=10_000, piece_delay_s=0.1, stop_after=70_000
     )
     upstream.on(_path(LARGE), slow)
-    async with _cached(upstream, tmp_path, limits=TransferLimits(total_s=1.5)) as cached:
+    limits = TransferLimits(total_s=1.5, slowest_bytes_per_s=10**12)
+    async with _cached(upstream, tmp_path, limits=limits) as cached:
         assert "within" in await _fails(cached)
 
 
 async def test_a_reader_does_not_keep_a_file_for_ever(upstream: Upstream, tmp_path: Path) -> None:
     """Who still reads long after all has come is cut, and the file is closed."""
     publish_json(upstream, [LARGE])
-    async with _cached(upstream, tmp_path, limits=TransferLimits(total_s=0.5)) as cached:
+    limits = TransferLimits(total_s=0.5, slowest_bytes_per_s=10**12)
+    async with _cached(upstream, tmp_path, limits=limits) as cached:
         async with (await cached.resource(LARGE)).open() as body:
             chunks = aiter(body.chunks)
             await anext(chunks)

@@ -17,7 +17,7 @@ from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
 from tests.serving import comes_true, running, serving
 
-WHEEL = build_wheel("foo", "1.0", files={"data": os.urandom(400_000)})
+WHEEL = build_wheel("foo", "1.0", files={"data": os.urandom(2_000_000)})
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
 
@@ -99,7 +99,8 @@ def test_a_slow_download_does_not_hold_up_the_end(
     """By default it ends before the 10 s are over after which containers are killed: status 0."""
     publish_json(upstream, [WHEEL])
     place = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
-    upstream.on(place, Reply(body=WHEEL.content, piece=1000, piece_delay_s=0.5))
+    # The last 64 kB are held back until all is there: the first bytes come with the fifth piece.
+    upstream.on(place, Reply(body=WHEEL.content, piece=20_000, piece_delay_s=0.5))
     with serving(tmp_path, "--files", files, "--workers", workers, upstream.simple) as server:
         with closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection:
             connection.request("GET", f"/resources/foo/{WHEEL.filename}")
