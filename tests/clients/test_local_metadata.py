@@ -40,6 +40,7 @@ def test_a_metadata_file_is_what_is_installed_by(
 ) -> None:
     """The installer fetches it, finds it right, and installs what it requires."""
     (folder / f"{WHEEL.filename}.metadata").write_bytes(WHEEL.metadata + b"\nMore of it.\n")
+    time.sleep(1)  # changes are seen within a second
     result = install(tmp_path, server.simple, NAME)
     assert result.status == 0, result.output
     assert installed(tmp_path) == {NAME.replace("-", "_"): "1.0", NEEDED.replace("-", "_"): "1.0"}
@@ -52,6 +53,7 @@ def test_pip_refuses_a_wheel_that_differs_from_its_metadata_file(
     """As the warning in the log says it may."""
     other = core_metadata(NAME, "1.0", requires=[f"{NEEDED}>=0.5"], requires_python=">=3.8")
     (folder / f"{WHEEL.filename}.metadata").write_bytes(other)
+    time.sleep(1)  # changes are seen within a second
     result = pip_install(tmp_path, server.simple, NAME)
     assert result.status != 0
     assert installed(tmp_path) == {}
