@@ -22,9 +22,10 @@ async def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path: Pa
     """Who asks is told in time, who asks after that at once, and it is served when it answers."""
     put(tmp_path, build_wheel("foo"))
     events: list[Event] = []
+    store = DigestStore()
     directory = LocalDirectory(
         tmp_path,
-        DigestStore(),
+        store,
         reports=Reports("packages", events.append),
         emit=events.append,
         deadline_s=0.2,
@@ -49,3 +50,4 @@ async def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path: Pa
     await soon(seen)
     assert [type(event) for event in events] == [SourceFailed, SourceRecovered]
     await directory.close()
+    store.close()
