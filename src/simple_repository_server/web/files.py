@@ -85,7 +85,7 @@ class FileEndpoint:
         etag = resource.etag
         known = request.header(b"if-none-match")
         if etag is not None and known and matches(known, etag):
-            return Reply(_unchanged(etag, may_change=resource.may_change))
+            return Reply(_unchanged(etag, _caching(resource)))
         if self._redirects and resource.location is not None:
             if len(resource.location) > _MAX_LOCATION:
                 return Reply(_redirection.__wrapped__(resource.location))
@@ -142,6 +142,11 @@ async def _refuse_range(exchange: Exchange, resource: Resource, filename: FileNa
     await exchange.problem(Problem(416, detail, (total, *_validators(resource.etag))))
 
 
+def _caching(resource: Resource) -> tuple[bytes, bytes]:
+    """How long clients may keep it. An argument by position: heads are looked up by it."""
+    return _ASK_AGAIN if resource.may_change else _FOREVER
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _redirection(location: str) -> Head:
     headers = [
@@ -180,20 +185,22 @@ def _head(
 ) -> Head:
     """Status and headers; nothing that an upstream sent is passed on as it came."""
     if wanted is None:
-        return _whole(resource.media_type, etag, length, may_change=resource.may_change)
+        return _whole(resource.media_type, etag, length, _caching(resource))
     whole_size = b"*" if total is None else b"%d" % total
     part = b"bytes %d-%d/%s" % (wanted.start, wanted.stop - 1, whole_size)
-    head = _whole(resource.media_type, etag, wanted.length, may_change=resource.may_change)
+    head = _whole(resource.media_type, etag, wanted.length, _caching(resource))
     return Head(206, [*head.headers, (b"content-range", part)])
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _whole(media_type: str, etag: str | None, length: int | None, *, may_change: bool) -> Head:
+def _whole(
+    media_type: str, etag: str | None, length: int | None, caching: tuple[bytes, bytes]
+) -> Head:
     headers = [
         (b"content-type", media_type.encode()),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
-        _ASK_AGAIN if may_change else _FOREVER,
+        caching,
         *_validators(etag),
     ]
     if length is not None:
@@ -202,8 +209,8 @@ def _whole(media_type: str, etag: str | None, length: int | None, *, may_change:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _unchanged(etag: str, *, may_change: bool) -> Head:
-    return Head(304, [*_validators(etag), _ASK_AGAIN if may_change else _FOREVER])
+def _unchanged(etag: str, caching: tuple[bytes, bytes]) -> Head:
+    return Head(304, [*_validators(etag), caching])
 
 
 def _validators(etag: str | None) -> Headers:
