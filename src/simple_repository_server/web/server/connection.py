@@ -18,15 +18,11 @@ from typing_extensions import override
 from uvicorn.protocols.utils import get_local_addr
 
 from simple_repository_server.observe.events import InternalFailure
-from simple_repository_server.web.exchange import MAX_TOLD, WATCHED
+from simple_repository_server.web.exchange import WATCHED
 from simple_repository_server.web.problems import Problem
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.cycle import Cycle
-from simple_repository_server.web.server.forwarded import (
-    NOBODY,
-    TrustedProxies,
-    without_forwarded,
-)
+from simple_repository_server.web.server.forwarded import NOBODY, TrustedProxies, without_forwarded
 from simple_repository_server.web.server.heads import (
     HEAD_TOO_LONG,
     MAX_HEAD_BYTES,
@@ -277,11 +273,8 @@ class HttpConnection(Lifetime):
         """The headers as far as they are believed, and the client for whom a proxy asks."""
         if not self.is_proxy:
             return without_forwarded(self.headers), self.client
-        lists = [value for name, value in self.headers if name == b"x-forwarded-for"]
-        if not lists:
-            return self.headers, self.client
-        forwarded_for = b", ".join(lists)[-MAX_TOLD:].decode("latin-1")
-        return self.headers, (self._proxies.client_of(forwarded_for, self.client_host), 0)
+        named = self._proxies.client_in(self.headers, self.client_host)
+        return self.headers, self.client if named is None else (named, 0)
 
     @override
     def on_response_complete(self) -> None:

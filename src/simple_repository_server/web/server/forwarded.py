@@ -8,6 +8,8 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
+from simple_repository_server.web.exchange import MAX_TOLD
+
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ABOUT_CLIENT = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
@@ -31,6 +33,13 @@ class TrustedProxies:
         #: Remembered, as each of them asks many times.
         self.trusts = lru_cache(maxsize=_MAX_SEEN)(self._trusts)
         self.client_of = lru_cache(maxsize=_MAX_SEEN)(self._client_of)
+
+    def client_in(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> str | None:
+        """For whom the trusted `peer` asks, by all its headers; None if they do not say."""
+        lists = [value for name, value in headers if name == b"x-forwarded-for"]
+        if not lists:
+            return None
+        return self.client_of(b", ".join(lists)[-MAX_TOLD:].decode("latin-1"), peer)
 
     def _trusts(self, host: str) -> bool:
         """Whether the client at that address is believed; one without an address is nobody."""
