@@ -166,13 +166,13 @@ def install_commit(commit: str, folder: Path) -> str:
         check=True,
     )  # fmt: skip
     place = folder.absolute() / found.stdout.strip()
-    python = place / "venv" / "bin" / "python"
+    python = place / ".venv" / "bin" / "python"
     if not (place / "done").exists():
         sources = place / "sources"
         sources.mkdir(parents=True, exist_ok=True)
         archive = subprocess.run([*git, "archive", commit], capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", str(sources)], input=archive.stdout, check=True)
-        subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(place / ".venv")], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(sources)], check=True)
         (place / "done").touch()
     return str(python)
