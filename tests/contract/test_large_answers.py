@@ -1,7 +1,8 @@
 """What is made of large answers: within a budget, and not where it holds everybody up."""
 
 import asyncio
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TypeVar
 from weakref import ref
 
@@ -11,6 +12,8 @@ from typing_extensions import override
 from simple_repository_server import (
     AllowListRepository,
     DenyListRepository,
+    File,
+    FileName,
     MemoryRepository,
     MergedRepository,
     ProjectName,
@@ -21,6 +24,8 @@ from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage,
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
+E = TypeVar("E")
+DEADLINE_S = 20.0
 FOO = ProjectName("foo")
 
 
@@ -28,8 +33,8 @@ class Listed(Repository):
     """Has as many names as a large index."""
 
     def __init__(self) -> None:
-        names = sorted(ProjectName(f"p{number}") for number in range(150_000))
-        self._list = ProjectList(names=tuple(names))
+        self.names = watched(sorted(ProjectName(f"p{number}") for number in range(150_000)))
+        self._list = ProjectList(names=self.names)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
@@ -40,22 +45,29 @@ class Listed(Repository):
         return self._list
 
 
-async def _with_turns(work: Awaitable[T]) -> tuple[T, int]:
-    """What it comes to, and how often others had their turn meanwhile."""
-    turns = 0
+class Watched(tuple[E, ...]):  # noqa: SLOT001 - a tuple can have none that holds something
+    """Values that can be gone through once the event loop has had a turn, or never."""
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
+    turn: threading.Event
 
-    counting = asyncio.create_task(count())
-    await asyncio.sleep(0)
-    before = turns
-    result = await work
-    counting.cancel()
-    return result, turns - before
+    @override
+    def __iter__(self) -> Iterator[E]:
+        assert self.turn.wait(DEADLINE_S), "it is gone through where it holds everybody up"
+        return super().__iter__()
+
+
+def watched(values: Iterable[E]) -> Watched[E]:
+    """The values, and an event that is set when others have their turn."""
+    found = Watched(values)
+    found.turn = threading.Event()
+    return found
+
+
+async def _beside(work: Awaitable[T], turn: threading.Event) -> T:
+    """What it comes to, if others have a turn meanwhile."""
+    waiting = asyncio.ensure_future(work)
+    asyncio.get_running_loop().call_later(0.05, turn.set)
+    return await waiting
 
 
 async def test_merged_pages_are_kept_within_a_budget() -> None:
@@ -83,16 +95,18 @@ async def test_merged_pages_are_kept_within_a_budget() -> None:
 
 async def test_a_large_page_is_merged_in_a_thread() -> None:
     """Once for all who ask, who get the same page."""
-    first, second = MemoryRepository(), MemoryRepository()
+    files = watched(
+        File(filename=FileName(f"foo-{n}.0.tar.gz"), url="memory:", hashes={}) for n in range(1_100)
+    )
+    first = MemoryRepository({FOO: ProjectPage(name=FOO, files=files)})
+    second = MemoryRepository()
     for number in range(1_100):
-        first.add(f"foo-{number}.0.tar.gz", b"1")
         second.add(f"foo-{number}.1.tar.gz", b"2")
     merged = MergedRepository([first, second])
     asked = asyncio.gather(*(merged.get_project_page(FOO) for _ in range(3)))
-    pages, turns = await _with_turns(asked)
+    pages = await _beside(asked, files.turn)
     assert pages[0] is pages[1] is pages[2] is merged.peek_project_page(FOO)
     assert len(pages[0].files) == 2_200
-    assert turns > 10
 
 
 @pytest.mark.parametrize("kind", ["allow", "deny"])
@@ -105,7 +119,6 @@ async def test_a_large_list_is_filtered_in_a_thread(kind: str) -> None:
         else DenyListRepository(source, denied=["p1"])
     )
     asked = asyncio.gather(*(repository.get_project_list() for _ in range(3)))
-    lists, turns = await _with_turns(asked)
+    lists = await _beside(asked, source.names.turn)
     assert lists[0] is lists[1] is lists[2] is repository.peek_project_list()
     assert len(lists[0].names) == (1 if kind == "allow" else 149_999)
-    assert turns > 10
