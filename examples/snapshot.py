@@ -59,7 +59,7 @@ class SnapshotRepository(RepositoryContainer):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         page = await self.get_project_page(project, context=context)
-        if page.find(filename.described) is None:
+        if page.find(filename.distribution) is None:
             raise ResourceNotFound(project, filename)
         return await self.source.get_resource(project, filename, context=context)
 

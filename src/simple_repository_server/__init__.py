@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from simple_repository_server.version import __version__
 
 if TYPE_CHECKING:
-    from simple_repository_server.cache.disk import DiskCache
     from simple_repository_server.cache.files import FileCache
-    from simple_repository_server.cache.metadata import MetadataStore
-    from simple_repository_server.cache.policy import Rules
+    from simple_repository_server.cache.policy import CachePolicy
     from simple_repository_server.cache.snapshots import SnapshotMemo
     from simple_repository_server.combine.merged import MergedRepository
     from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
+    from simple_repository_server.disk.folder import CacheFolder
+    from simple_repository_server.disk.metadata_store import MetadataStore
     from simple_repository_server.distributions.filenames import versions_of
     from simple_repository_server.errors import (
         InvalidName,
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     )
     from simple_repository_server.sources.http import HttpRepository
     from simple_repository_server.sources.local import LocalRepository
+    from simple_repository_server.sources.local_facts import DigestStore
     from simple_repository_server.sources.memory import MemoryRepository
-    from simple_repository_server.storage.digests import DigestStore
     from simple_repository_server.transforms.file_cache import FileCacheRepository
     from simple_repository_server.transforms.filter import AllowListRepository, DenyListRepository
     from simple_repository_server.transforms.metadata import MetadataInjectorRepository
@@ -75,7 +75,7 @@ __all__ = [
     "Credentials",
     "DenyListRepository",
     "DigestStore",
-    "DiskCache",
+    "CacheFolder",
     "Egress",
     "Emit",
     "Event",
@@ -110,7 +110,7 @@ __all__ = [
     "RequestContext",
     "Resource",
     "ResourceNotFound",
-    "Rules",
+    "CachePolicy",
     "SnapshotMemo",
     "SourceInvalid",
     "SourceState",
@@ -135,8 +135,8 @@ _HOMES = {
     "BytesResource": "resource",
     "Credentials": "upstream.credentials",
     "DenyListRepository": "transforms.filter",
-    "DigestStore": "storage.digests",
-    "DiskCache": "cache.disk",
+    "DigestStore": "sources.local_facts",
+    "CacheFolder": "disk.folder",
     "Egress": "upstream.egress",
     "Emit": "observe.events",
     "Event": "observe.events",
@@ -154,7 +154,7 @@ _HOMES = {
     "MemoryRepository": "sources.memory",
     "MergedRepository": "combine.merged",
     "MetadataInjectorRepository": "transforms.metadata",
-    "MetadataStore": "cache.metadata",
+    "MetadataStore": "disk.metadata_store",
     "NO_CONTEXT": "model",
     "NotAcceptable": "errors",
     "NotFound": "errors",
@@ -171,7 +171,7 @@ _HOMES = {
     "RequestContext": "model",
     "Resource": "resource",
     "ResourceNotFound": "errors",
-    "Rules": "cache.policy",
+    "CachePolicy": "cache.policy",
     "SnapshotMemo": "cache.snapshots",
     "SourceInvalid": "errors",
     "SourceState": "model",

@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import chain
 from sys import getsizeof
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 from typing_extensions import override
@@ -81,6 +82,22 @@ class ProjectStatus(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class FreshnessInfo(NamedTuple):
+    """How fresh a snapshot is at one moment, as the headers of an answer say it (RFC 9111 §5)."""
+
+    #: `Cache-Control: max-age`, in seconds.
+    max_age: int
+    #: `Age`, in seconds; None for content that is always confirmed.
+    age: int | None
+    #: `Warning: 110`: why it is stale; None while it is not.
+    warning: str | None
+    #: What its cache decided last, e.g. `fresh`; empty where there is none (`cache/policy.py`).
+    verdict: str = ""
+
+
+_UNKNOWN = FreshnessInfo(0, None, None)
+
+
 class Freshness:
     """What a source knows of how current a snapshot is; the source keeps it up to date.
 
@@ -88,22 +105,25 @@ class Freshness:
     Times are seconds since the epoch, as `time.time` gives them.
     """
 
-    __slots__ = ("lifetime_s", "stale_because", "validated_at")
+    __slots__ = ("lifetime_s", "stale_reason", "validated_at", "verdict")
 
     def __init__(self, *, validated_at: float = 0.0, lifetime_s: float = 0.0) -> None:
         self.validated_at = validated_at
         #: How long a client may keep its copy without asking; 0: it must always ask.
         self.lifetime_s = lifetime_s
         #: Why the source could not confirm the snapshot, once its lifetime was over.
-        self.stale_because: str | None = None
+        self.stale_reason: str | None = None
+        #: What its cache decided when it was last asked for it (`cache/policy.py`).
+        self.verdict = ""
 
-    def told(self, now: float) -> tuple[int, int | None, str | None]:
-        """What to tell clients: max-age in seconds, age in seconds or None, a warning or None."""
-        if self.lifetime_s <= 0 and self.stale_because is None:
-            return 0, None, None
+    def at(self, now: float) -> FreshnessInfo:
+        """What the headers of an answer sent at `now` say of it."""
+        if self.lifetime_s <= 0 and self.stale_reason is None:
+            return _UNKNOWN
         if now < self.validated_at:  # the clock was set back: nobody knows for how long it is fresh
-            return 0, 0, self.stale_because
-        return int(self.lifetime_s), int(now - self.validated_at), self.stale_because
+            return FreshnessInfo(0, 0, self.stale_reason)
+        age = int(now - self.validated_at)
+        return FreshnessInfo(int(self.lifetime_s), age, self.stale_reason)
 
 
 class WeakestFreshness(Freshness):
@@ -116,13 +136,13 @@ class WeakestFreshness(Freshness):
         self.parts = tuple(parts)
 
     @override
-    def told(self, now: float) -> tuple[int, int | None, str | None]:
+    def at(self, now: float) -> FreshnessInfo:
         """The shortest lifetime, the highest age and all the warnings of the parts."""
-        told = [part.told(now) for part in self.parts]
-        ages = [age for _, age, _ in told if age is not None]
-        warnings = [warning for _, _, warning in told if warning]
-        lifetime = min((lifetime for lifetime, _, _ in told), default=0)
-        return lifetime, max(ages, default=None), "; ".join(warnings) or None
+        infos = [part.at(now) for part in self.parts]
+        ages = [info.age for info in infos if info.age is not None]
+        warnings = [info.warning for info in infos if info.warning]
+        max_age = min((info.max_age for info in infos), default=0)
+        return FreshnessInfo(max_age, max(ages, default=None), "; ".join(warnings) or None)
 
 
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):

@@ -81,7 +81,7 @@ class FileName(str):
         return self.endswith(METADATA_SUFFIX)
 
     @property
-    def described(self) -> "FileName":
+    def distribution(self) -> "FileName":
         """The distribution file this name is about: itself, without a `.metadata` at the end."""
         return FileName(self.removesuffix(METADATA_SUFFIX)) if self.is_metadata else self
 
@@ -100,7 +100,7 @@ class PackedNames(Sequence[ProjectName]):
     def __init__(self, names: Iterable[ProjectName]) -> None:
         self._blocks: list[str] = []
         self._length = 0
-        for block in in_steps(names, _BLOCK):
+        for block in batched(names, _BLOCK):
             # No name has a line end in it.
             self._blocks.append("\n".join(block))
             self._length += len(block)
@@ -112,7 +112,7 @@ class PackedNames(Sequence[ProjectName]):
     @override
     def __iter__(self) -> Iterator[ProjectName]:
         for block in self._blocks:
-            yield from map(_trusted, block.split("\n"))
+            yield from map(_unchecked, block.split("\n"))
 
     @overload
     def __getitem__(self, index: int) -> ProjectName: ...
@@ -123,7 +123,7 @@ class PackedNames(Sequence[ProjectName]):
         if isinstance(index, slice):
             return tuple(self)[index]
         block, place = divmod(range(self._length)[index], _BLOCK)
-        return _trusted(self._blocks[block].split("\n")[place])
+        return _unchecked(self._blocks[block].split("\n")[place])
 
     @property
     def size(self) -> int:
@@ -131,7 +131,7 @@ class PackedNames(Sequence[ProjectName]):
         return sum(map(getsizeof, self._blocks)) + getsizeof(self._blocks)
 
 
-def _trusted(text: str) -> ProjectName:
+def _unchecked(text: str) -> ProjectName:
     """The name that a text is known to be."""
     return str.__new__(ProjectName, text)
 
@@ -142,7 +142,7 @@ def sorted_unique(names: Iterable[ProjectName]) -> Sequence[ProjectName]:
     A public index has close to a million of them: they are taken in steps that let other threads
     run in between, and never are all there as objects.
     """
-    steps = in_steps(names, _SORTED_AT_ONCE)
+    steps = batched(names, _SORTED_AT_ONCE)
     first = sorted(set(next(steps, ())))
     return merged([first, *(PackedNames(sorted(set(step))) for step in steps)])
 
@@ -154,7 +154,7 @@ def merged(lists: Iterable[Iterable[ProjectName]]) -> Sequence[ProjectName]:
     return few if len(few) < _SORTED_AT_ONCE else PackedNames(chain(few, unique))
 
 
-def in_steps(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """The items, up to `size` of them at a time."""
     source = iter(items)
     while step := list(islice(source, size)):

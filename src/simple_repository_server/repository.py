@@ -4,12 +4,12 @@ Sources, combiners, filters and caches are all repositories, so configuration is
 conformance suite in `testing` says in code what is promised here in words.
 """
 
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from typing_extensions import override
 
+from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import (
     NO_CONTEXT,
     ProjectList,
@@ -21,7 +21,7 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Resource
 
 
-class Repository:
+class Repository(SharedLifespan):
     """Something that has projects, their pages and their files.
 
     What the list, the page and the resource say is one decision: a file on the page is served, a
@@ -29,7 +29,8 @@ class Repository:
     As long as nothing has changed, the same snapshot object is returned again.
 
     A repository is an asynchronous context manager; what it needs (connections, watchers) it
-    opens and closes there. It may be entered more than once, as part of several combinations.
+    opens and closes in `lifespan`. It may be entered more than once, as part of several
+    combinations: it is opened once, and closed when the last of them leaves it.
     """
 
     @override
@@ -104,34 +105,6 @@ class Repository:
         """How the sources below are doing, in the order in which they are asked."""
         return ()
 
-    async def _open(self) -> None:
-        """Open what is needed; called once, however often the repository is entered."""
-
-    async def _close(self) -> None:
-        """Close what `_open` opened; called once, when it is left for the last time."""
-
-    _entered = 0
-
-    async def __aenter__(self) -> Self:
-        self._entered += 1
-        if self._entered == 1:
-            try:
-                await self._open()
-            except BaseException:
-                self._entered = 0
-                raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._entered -= 1
-        if self._entered == 0:
-            await self._close()
-
 
 #: Which peek mirrors which coroutine.
 _PEEKS = {
@@ -151,22 +124,18 @@ class RepositoryGroup(Repository):
 
     def __init__(self, *sources: Repository) -> None:
         self.sources = sources
-        self._stack = AsyncExitStack()
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
         return tuple(state for source in self.sources for state in source.source_states())
 
     @override
-    async def _open(self) -> None:
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for source in self.sources:
                 await stack.enter_async_context(source)
-            self._stack = stack.pop_all()
-
-    @override
-    async def _close(self) -> None:
-        await self._stack.aclose()
+            yield
 
 
 class RepositoryContainer(RepositoryGroup):

@@ -51,10 +51,10 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     #: The origin's strong validator with its quotes, for resources without a digest.
     etag: str | None = None
     #: Whether the origin sends the whole for a part, so that asking for parts is no use.
-    cut: bool = False
+    ranges_ignored: bool = False
 
 
-class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+class RawBody(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes on their way from their origin, of which nothing has been checked."""
 
     chunks: AsyncIterator[bytes]
@@ -81,7 +81,7 @@ class Resource:
     Subclass it for a new kind of storage: set what is known, implement `open`.
     """
 
-    #: In bytes; None if only opening (or `measured`) will tell.
+    #: In bytes; None if only opening (or `with_size`) will tell.
     size: int | None = None
     #: The sha256 of the very bytes, lowercase hex.
     sha256: str | None = None
@@ -101,7 +101,7 @@ class Resource:
     #: Where a client can fetch the bytes itself, without credentials.
     location: str | None = None
     #: What the bytes may be kept under; None if they are not worth keeping.
-    identity: str | None = None
+    cache_key: str | None = None
     #: What the origin calls this version of the bytes (its ETag or Last-Modified).
     version: str | None = None
     #: Digests the bytes must have, by the names `hashlib` knows; the first one counts.
@@ -116,16 +116,16 @@ class Resource:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def transfer(
+    async def open_raw(
         self, start: int = 0, *, version: str | None = None
-    ) -> AsyncIterator[Transfer]:
+    ) -> AsyncIterator[RawBody]:
         """The bytes from `start` on, or from an earlier place if the origin cannot do better.
 
         `version` is that of an earlier transfer: of another version all is sent. Raises as `open`.
         """
         del start, version
         async with self.open() as body:
-            yield Transfer(chunks=body.chunks, total=body.total or body.length, version=body.etag)
+            yield RawBody(chunks=body.chunks, total=body.total or body.length, version=body.etag)
 
     def open_checked(self) -> BinaryIO:
         """The file of `file_key`, opened; not for resources without one. Blocks as the disk does.
@@ -134,7 +134,7 @@ class Resource:
         """
         raise NotImplementedError
 
-    async def measured(self) -> "Resource":
+    async def with_size(self) -> "Resource":
         """The same resource with its size known, if that can be found without its bytes."""
         return self
 

@@ -5,16 +5,16 @@ The order of the wrappers, outermost first: metadata → priority → files on d
 
 from typing import Any
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.memory import MemoryCache
-from simple_repository_server.cache.metadata import MetadataStore
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
 from simple_repository_server.sources.local import LocalRepository
-from simple_repository_server.storage.digests import DigestStore
+from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
@@ -46,7 +46,7 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
     """The repository for the settings."""
     disk = None
     if settings.cache is not None:
-        disk = DiskCache(
+        disk = CacheFolder(
             settings.cache,
             max_bytes=settings.cache_bytes,
             evicts=not settings.offline,
@@ -63,7 +63,7 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
         if isinstance(source, IndexSource):
             index: Repository = _index(source, settings, of_source, lists, disk, emit)
             if files:
-                index = FileCacheRepository(index, files, only_kept=settings.offline)
+                index = FileCacheRepository(index, files, cached_only=settings.offline)
             sources.append(index)
         else:
             sources.append(_directory(source, settings, of_source, emit))
@@ -88,10 +88,10 @@ def _index(
     settings: Settings,
     memory_bytes: int,
     lists: MemoryCache[Any, Any],
-    disk: DiskCache | None,
+    disk: CacheFolder | None,
     emit: Emit,
 ) -> Repository:
-    from simple_repository_server.cache.policy import Rules
+    from simple_repository_server.cache.policy import CachePolicy
     from simple_repository_server.sources.http import HttpRepository  # slow to import
 
     credentials = None
@@ -106,9 +106,9 @@ def _index(
         memory_bytes=memory_bytes,
         lists=lists,
         cache=disk,
-        rules=Rules(
+        policy=CachePolicy(
             stale_if_error_s=settings.stale_if_error_s,
-            grace_s=settings.stale_while_revalidate_s,
+            stale_while_revalidate_s=settings.stale_while_revalidate_s,
             offline=settings.offline,
         ),
         egress=settings.egress,

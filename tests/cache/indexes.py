@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.sources.http import HttpRepository
@@ -36,15 +36,15 @@ def index(
     user: str = "",
     limits: Limits = QUICK,
     emit: Emit = ignore,
-    **rules: Any,
+    **policy: Any,
 ) -> HttpRepository:
     """The index of `upstream`, asked as `user` (`name:password`), with its cache in `folder`."""
     url = upstream.simple.replace("//", f"//{user}@", 1) if user else upstream.simple
     return HttpRepository(
         url,
         limits=limits,
-        cache=DiskCache(folder),
-        rules=Rules(**rules),
+        cache=CacheFolder(folder),
+        policy=CachePolicy(**policy),
         clock=clock,
         emit=emit,
     )

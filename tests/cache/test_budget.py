@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.pace import TransferLimits
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import claim
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event, NotCached, TransferResumed
 from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.folder import claim
 from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
@@ -42,7 +42,7 @@ def _path(built: Built) -> str:
 class Cached:
     """A small cache in front of an index, and all that it said and took meanwhile."""
 
-    def __init__(self, repository: FileCacheRepository, disk: DiskCache) -> None:
+    def __init__(self, repository: FileCacheRepository, disk: CacheFolder) -> None:
         self.repository = repository
         self.disk = disk
         self.events: list[Event] = []
@@ -87,7 +87,7 @@ async def _cached(
     limits: TransferLimits | None = None,
 ) -> AsyncIterator[Cached]:
     events: list[Event] = []
-    disk = DiskCache(folder / "cache", max_bytes=max_bytes, emit=events.append)
+    disk = CacheFolder(folder / "cache", max_bytes=max_bytes, emit=events.append)
     files = FileCache(disk, limits=limits or TransferLimits(), emit=events.append)
     source = HttpRepository(upstream.simple, limits=QUICK, cache=disk)
     async with FileCacheRepository(source, files) as repository:
@@ -200,7 +200,7 @@ async def test_two_servers_with_different_budgets(upstream: Upstream, tmp_path: 
 
 def test_what_is_being_written_is_made_room_for(tmp_path: Path) -> None:
     """Eviction counts what lies in `partial/`, whoever writes it."""
-    disk = DiskCache(tmp_path / "cache", max_bytes=BUDGET)
+    disk = CacheFolder(tmp_path / "cache", max_bytes=BUDGET)
     claim(disk.folder)
     for number in range(8):
         path = disk.files.path(f"{number:064x}")

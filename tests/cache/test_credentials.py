@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.policy import Rules
-from simple_repository_server.cache.projects import refresh
-from simple_repository_server.cache.secret_key import fingerprint, folder_key
-from simple_repository_server.cache.verify import Verification
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.projects import refresh
+from simple_repository_server.disk.secret_key import fingerprint, folder_key
+from simple_repository_server.disk.verify import Verification
 from simple_repository_server.errors import RepositoryError, SourceUnavailable
 from simple_repository_server.model import NO_CONTEXT, RequestContext
 from simple_repository_server.names import FileName
@@ -62,7 +62,7 @@ async def test_tokens_do_not_share_pages(upstream: Upstream, folder: Path) -> No
 async def test_the_key_of_the_folder_is_made_once_and_for_its_owner(folder: Path) -> None:
     """Any number of processes that begin at once have the same one, which others cannot read."""
     async with AsyncExitStack() as stack:
-        disks = [await stack.enter_async_context(DiskCache(folder)) for _ in range(10)]
+        disks = [await stack.enter_async_context(CacheFolder(folder)) for _ in range(10)]
         keys = set(await asyncio.gather(*(folder_key(disk) for disk in disks)))
         (key,) = keys
         assert len(key) == 32
@@ -93,10 +93,10 @@ async def test_addresses_without_digests_are_kept_by_who_asks(
     publish_html(upstream, [WHEEL], hashes=False)
     identities, found = set(), []
     for user in (ME, YOU, "", ME, YOU, ""):
-        cache = FileCache(DiskCache(folder))
+        cache = FileCache(CacheFolder(folder))
         async with FileCacheRepository(index(upstream, folder, user=user), cache) as repository:
             resource = await repository.source.get_resource(FOO, NAME)
-            identities.add(resource.identity)
+            identities.add(resource.cache_key)
             found.append(await cache.kept(resource) is not None)
             async with (await repository.get_resource(FOO, NAME)).open() as body:
                 assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
@@ -115,8 +115,8 @@ async def test_a_token_in_an_address_is_not_written_to_disk(
     upstream.on("/t0p-s3cret/foo/", reply)
     url = f"{upstream.url}/t0p-s3cret/"
     for offline in (False, False, True):
-        rules, disk = Rules(offline=offline), DiskCache(folder)
-        async with HttpRepository(url, label="${INDEX}", cache=disk, rules=rules) as repository:
+        policy, disk = CachePolicy(offline=offline), CacheFolder(folder)
+        async with HttpRepository(url, label="${INDEX}", cache=disk, policy=policy) as repository:
             page = await repository.get_project_page(FOO)
         assert [file.url for file in page.files] == [f"{url}foo/foo-1.0.tar.gz"]
     assert len(upstream.requests) == 1
@@ -182,7 +182,7 @@ async def test_after_a_refusal_nothing_else_is_served_stale(
         await asyncio.sleep(0.1)
         clock.now += 301
         upstream.on("/simple/bar/", Reply(reset=True))
-        assert (await one.get_project_page(BAR)).freshness.stale_because
+        assert (await one.get_project_page(BAR)).freshness.stale_reason
         assert one.peek_project_page(BAR) is not None
         upstream.on("/simple/foo/", Reply(status=401))
         with pytest.raises(SourceUnavailable):
@@ -196,9 +196,9 @@ async def test_after_a_refusal_nothing_else_is_served_stale(
         assert (await one.get_project_page(FOO)).files
         await asyncio.sleep(0.1)
         upstream.on("/simple/bar/", Reply(reset=True))
-        assert (await one.get_project_page(BAR)).freshness.stale_because, "it answered well"
+        assert (await one.get_project_page(BAR)).freshness.stale_reason, "it answered well"
     async with index(upstream, folder, clock=clock, user=ME) as repository:
-        assert (await repository.get_project_page(BAR)).freshness.stale_because
+        assert (await repository.get_project_page(BAR)).freshness.stale_reason
 
 
 async def test_a_revoked_token_gets_one_page_by_stale_while_revalidate(
@@ -207,7 +207,9 @@ async def test_a_revoked_token_gets_one_page_by_stale_while_revalidate(
     """That one answer is given before the index was asked; no other after it, and no list."""
     publish_json(upstream, [WHEEL, OTHER], max_age=300)
     clock = Clock()
-    async with index(upstream, folder, clock=clock, user=ME, grace_s=600) as repository:
+    async with index(
+        upstream, folder, clock=clock, user=ME, stale_while_revalidate_s=600
+    ) as repository:
         await repository.get_project_page(FOO)
         await repository.get_project_page(BAR)
         await repository.get_project_list()
@@ -262,7 +264,7 @@ async def test_another_process_stops_serving_stale_pages_within_a_second(
             await other.get_project_page(project)
         clock.now += 301
         upstream.refuse()
-        assert (await other.get_project_page(BAR)).freshness.stale_because
+        assert (await other.get_project_page(BAR)).freshness.stale_reason
         assert other.peek_project_page(BAR) is not None
         upstream.refuse(refusing=False)
         upstream.on("/simple/foo/", Reply(status=401))
@@ -297,7 +299,7 @@ async def test_a_refusal_is_over_when_any_process_was_answered_well(
             while True:  # the one that was refused knows, too
                 upstream.on("/simple/bar/", Reply(reset=True))
                 with contextlib.suppress(SourceUnavailable):
-                    assert (await one.get_project_page(BAR)).freshness.stale_because
+                    assert (await one.get_project_page(BAR)).freshness.stale_reason
                     break
                 await asyncio.sleep(0.1)
 
@@ -324,7 +326,7 @@ async def test_a_refused_file_without_a_digest_is_not_served_from_the_cache(
     publish_html(upstream, [WHEEL], hashes=False)
     target = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
     clock = Clock()
-    disk = DiskCache(folder, clock=clock)
+    disk = CacheFolder(folder, clock=clock)
     source = index(upstream, folder, clock=clock, user=ME)
     async with FileCacheRepository(source, FileCache(disk)) as repository:
         async with (await repository.get_resource(FOO, NAME)).open() as body:
@@ -348,7 +350,7 @@ async def test_a_proxy_that_wants_a_password_is_an_outage(upstream: Upstream, fo
         await repository.get_project_page(FOO)
         clock.now += 301
         upstream.on("/simple/foo/", Reply(status=407))
-        assert "407" in ((await repository.get_project_page(FOO)).freshness.stale_because or "")
+        assert "407" in ((await repository.get_project_page(FOO)).freshness.stale_reason or "")
 
 
 async def test_all_that_is_kept_is_sound(upstream: Upstream, folder: Path) -> None:
@@ -364,6 +366,6 @@ async def test_all_that_is_kept_is_sound(upstream: Upstream, folder: Path) -> No
     refresh(folder, FOO)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert names == {"CACHEDIR.TAG", "key", "changes", "foo", "bar", ".refused"}
-    verification = Verification(DiskCache(folder))
+    verification = Verification(CacheFolder(folder))
     assert list(verification.run()) == []
     assert verification.foreign() == []

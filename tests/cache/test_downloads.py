@@ -12,13 +12,13 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.partial import PartialFile
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def _cached(upstream: Upstream, folder: Path) -> AsyncIterator[FileCacheRepository]:
-    files = FileCache(DiskCache(folder))
+    files = FileCache(CacheFolder(folder))
     async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
         yield found
 
@@ -170,7 +170,7 @@ class _Crumbs(Resource):
     """A file that comes in tiny pieces."""
 
     content = WHEEL.content[:300_000]
-    identity = "crumbs"
+    cache_key = "crumbs"
     size = len(content)
     sha256 = sha256(content).hexdigest()
     hashes = {"sha256": sha256}  # noqa: RUF012
@@ -188,7 +188,7 @@ class _Crumbs(Resource):
 
 async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
     """Who joins late is not given each of the pieces in which a file came."""
-    async with FileCache(DiskCache(folder)) as files:
+    async with FileCache(CacheFolder(folder)) as files:
         resource = await files.resource(_Crumbs(), FOO, NAME)
         async with resource.open() as body, resource.open() as late:
             assert b"".join([chunk async for chunk in body.chunks]) == _Crumbs.content
@@ -197,7 +197,7 @@ async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
     assert len(chunks) < 10
 
 
-class _SlowToKeep(DiskCache):
+class _SlowToKeep(CacheFolder):
     """A disk that takes its time for each thing it is to do."""
 
     @override
@@ -229,7 +229,7 @@ async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, fo
     assert not list((folder / "partial").iterdir())
 
 
-class _Hanging(DiskCache):
+class _Hanging(CacheFolder):
     """A disk that takes no bytes until it is `free`."""
 
     def __init__(self, folder: Path) -> None:

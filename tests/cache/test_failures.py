@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from simple_repository_server.cache.projects import forget, refresh
+from simple_repository_server.disk.projects import forget, refresh
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import NO_CONTEXT, RequestContext
 from simple_repository_server.names import ProjectName
@@ -111,7 +111,7 @@ async def test_what_is_forgotten_during_an_outage_stays_forgotten(
         assert not asking.done(), "it took too long to be of any use"
         for ask in (lambda: asking, lambda: repository.get_project_page(FOO)):
             if by_hand is refresh:
-                assert (await ask()).freshness.stale_because
+                assert (await ask()).freshness.stale_reason
             else:
                 with pytest.raises(SourceTimeout):
                     await ask()
@@ -123,7 +123,7 @@ async def test_a_page_that_is_confirmed_in_the_background_is_so_by_one_task(
     """However many ask for it while its index is silent."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
-    async with index(upstream, folder, clock=clock, grace_s=300) as repository:
+    async with index(upstream, folder, clock=clock, stale_while_revalidate_s=300) as repository:
         await repository.get_project_page(FOO)
         clock.now += 301
         upstream.on(PAGE, SILENT)
@@ -145,4 +145,4 @@ async def test_a_304_that_nobody_asked_for_says_nothing(upstream: Upstream, fold
     async with index(upstream, folder, clock=clock) as repository:
         await repository.get_project_page(FOO)
         clock.now += 61
-        assert "304" in ((await repository.get_project_page(FOO)).freshness.stale_because or "")
+        assert "304" in ((await repository.get_project_page(FOO)).freshness.stale_reason or "")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import (
     RepositoryError,
     ResourceNotFound,
@@ -28,7 +29,6 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.partial import PartialFile
 from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 async def _cached(
     upstream: Upstream, folder: Path, emit: Callable[[Event], None] = ignore
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = DiskCache(folder, emit=emit)
+    disk = CacheFolder(folder, emit=emit)
     files = FileCache(disk, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
@@ -333,7 +333,7 @@ class Clock:
 async def _cached_at(
     upstream: Upstream, folder: Path, clock: Clock
 ) -> AsyncIterator[FileCacheRepository]:
-    files = FileCache(DiskCache(folder, clock=clock))
+    files = FileCache(CacheFolder(folder, clock=clock))
     async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
         yield found
 
@@ -368,8 +368,8 @@ async def test_a_full_disk_is_survived(
     """Clients get the file all the same, checked; it is said once; with room it is kept again."""
     publish_json(upstream, [WHEEL])
     events: list[Event] = []
-    monkeypatch.setattr("simple_repository_server.storage.blobs.PartialFile", FullDisk)
-    monkeypatch.setattr("simple_repository_server.cache.disk._PAUSE_S", 0.2)
+    monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
+    monkeypatch.setattr("simple_repository_server.disk.folder._PAUSE_S", 0.2)
     monkeypatch.setattr(FullDisk, "room", 300_000)
     async with _cached(upstream, folder, events.append) as repository:
         contents = await asyncio.gather(*(_read(repository) for _ in range(5)))
@@ -393,7 +393,7 @@ async def test_a_wrong_file_on_a_full_disk_is_not_completed(
     """Without the cache the digest counts as much as with it."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WRONG))
-    monkeypatch.setattr("simple_repository_server.storage.blobs.PartialFile", FullDisk)
+    monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
     monkeypatch.setattr(FullDisk, "room", 300_000)
     async with _cached(upstream, folder) as repository:
         with pytest.raises(TransferAborted):
@@ -454,6 +454,6 @@ async def test_a_folder_of_somebody_else_is_not_entered(folder: Path, names: lis
     for name in names:
         (folder / name).mkdir(parents=True)
     with pytest.raises(RepositoryError, match="no cache"):
-        async with DiskCache(folder):
+        async with CacheFolder(folder):
             pass
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.names import FileName
 from simple_repository_server.testing.distributions import build_wheel
@@ -91,7 +91,7 @@ async def test_a_damaged_note_says_nothing(
 
 
 async def test_absence_is_shared_while_it_is_believed(upstream: Upstream, folder: Path) -> None:
-    """Other processes and the next one do not ask within `missing_s`; then they do."""
+    """Other processes and the next one do not ask within `negative_ttl_s`; then they do."""
     clock = Clock()
     async with index(upstream, folder, clock=clock) as one:
         with pytest.raises(ProjectNotFound):
@@ -131,7 +131,7 @@ async def test_who_reads_403_as_absence_believes_it_alone(upstream: Upstream, fo
     upstream.on("/simple/foo/", Reply(status=403))
     repository = index(upstream, folder)
     lenient = type(repository)(
-        upstream.simple, cache=DiskCache(folder), forbidden_means_absent=True
+        upstream.simple, cache=CacheFolder(folder), forbidden_means_absent=True
     )
     async with lenient:
         with pytest.raises(ProjectNotFound):
@@ -152,7 +152,9 @@ async def test_a_page_without_kept_files_claims_its_name(upstream: Upstream, fol
             await other.get_project_page(FOO)
         offline = [
             FileCacheRepository(
-                index(source, folder, offline=True), FileCache(DiskCache(folder)), only_kept=True
+                index(source, folder, offline=True),
+                FileCache(CacheFolder(folder)),
+                cached_only=True,
             )
             for source in (upstream, public)
         ]

@@ -14,14 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.files import FileCache, Link
-from simple_repository_server.cache.upkeep import clear, prune
-from simple_repository_server.cache.verify import Verification
-from simple_repository_server.names import FileName, ProjectName
-from simple_repository_server.observe.events import CacheFailed, Event
-from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.folder import (
+from simple_repository_server.cache.files import FileCache
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.maintenance import clear, prune
+from simple_repository_server.disk.ownership import (
     TAG,
     TAG_TEXT,
     ForeignFolder,
@@ -29,6 +26,10 @@ from simple_repository_server.storage.folder import (
     has_tag,
     may_be_cache,
 )
+from simple_repository_server.disk.verify import Verification
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.observe.events import CacheFailed, Event
+from simple_repository_server.sources.http import HttpRepository
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -82,10 +83,10 @@ def _tree(folder: Path) -> dict[str, tuple[float, int]]:
     ],
     ids=["evict", "clear", "prune", "verify", "file", "broken", "entry", "new", "write"],
 )  # fmt: skip
-def test_nothing_there_is_changed(theirs: Path, harm: Callable[[DiskCache], object]) -> None:
+def test_nothing_there_is_changed(theirs: Path, harm: Callable[[CacheFolder], object]) -> None:
     """Whatever is done to it as if it were a cache: no file is removed, written or made."""
     before = _tree(theirs)
-    disk = DiskCache(theirs, max_bytes=1)
+    disk = CacheFolder(theirs, max_bytes=1)
     with contextlib.suppress(ForeignFolder):
         harm(disk)
     assert _tree(theirs) == before
@@ -98,7 +99,7 @@ async def test_a_folder_that_takes_the_place_of_a_cache(
     publish_json(upstream, [WHEEL], max_age=0)
     folder = tmp_path / "cache"
     events: list[Event] = []
-    disk = DiskCache(folder, max_bytes=1_000_000, emit=events.append)
+    disk = CacheFolder(folder, max_bytes=1_000_000, emit=events.append)
     source = HttpRepository(upstream.simple, cache=disk)
     async with FileCacheRepository(source, FileCache(disk, emit=events.append)) as repository:
         await repository.get_project_page(FOO)
@@ -122,7 +123,7 @@ async def test_a_transfer_that_ends_after_the_cache_was_deleted(
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.1))
     folder = tmp_path / "cache"
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     async with FileCacheRepository(HttpRepository(upstream.simple), FileCache(disk)) as repository:
         async with (await repository.get_resource(FOO, NAME)).open() as body:
             chunks = aiter(body.chunks)
@@ -148,7 +149,7 @@ def test_a_cache_made_while_it_is_deleted_has_its_tag(tmp_path: Path) -> None:
     seen: list[set[str]] = []
 
     def write() -> None:
-        disk = DiskCache(folder)
+        disk = CacheFolder(folder)
         link = Link(sha256=DIGEST, size=1, version=None, confirmed_at=0.0)
         while not stop.is_set():
             with contextlib.suppress(OSError):
@@ -194,7 +195,7 @@ def test_a_tag_of_another_program_is_not_ours(folder: Path, tag: str) -> None:
     assert (folder / TAG).read_text() == tag
 
 
-def _linked(disk: DiskCache, theirs: Path) -> Iterator[Path]:
+def _linked(disk: CacheFolder, theirs: Path) -> Iterator[Path]:
     for name in ("files", "links", "partial", "served"):
         path = disk.folder / name
         if path.exists():
@@ -206,7 +207,7 @@ def _linked(disk: DiskCache, theirs: Path) -> Iterator[Path]:
 async def test_links_in_a_cache_lead_nowhere(tmp_path: Path, theirs: Path) -> None:
     """What a link in our folder leads to is somebody else's: not written, evicted or cleared."""
     before = _tree(theirs)
-    disk = DiskCache(tmp_path / "cache", max_bytes=1)
+    disk = CacheFolder(tmp_path / "cache", max_bytes=1)
     claim(disk.folder)
     list(_linked(disk, theirs))
     disk.prune()
@@ -225,7 +226,7 @@ async def test_a_cache_may_be_reached_by_a_link(upstream: Upstream, tmp_path: Pa
     (tmp_path / "large").mkdir()
     folder = tmp_path / "cache"
     folder.symlink_to(tmp_path / "large")
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     async with FileCacheRepository(HttpRepository(upstream.simple), FileCache(disk)) as repository:
         async with (await repository.get_resource(FOO, NAME)).open() as body:
             assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.metadata import MetadataStore
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import (
     ProjectNotFound,
     ResourceNotFound,
@@ -61,14 +61,14 @@ def _index(
     clock: Callable[[], float] | None = None,
     emit: Callable[[Event], None] = ignore,
     url: str | None = None,
-    **rules: Any,
+    **policy: Any,
 ) -> HttpRepository:
-    disk = DiskCache(folder, emit=emit)
+    disk = CacheFolder(folder, emit=emit)
     return HttpRepository(
         url or upstream.simple,
         limits=QUICK,
         cache=disk,
-        rules=Rules(**rules),
+        policy=CachePolicy(**policy),
         emit=emit,
         clock=clock or time.time,
     )
@@ -108,7 +108,7 @@ async def test_a_page_within_its_grace_is_served_while_it_is_confirmed(
     """Nobody waits for the index then; the next one gets what it said."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
-    async with _index(upstream, folder, clock=clock, grace_s=60) as repository:
+    async with _index(upstream, folder, clock=clock, stale_while_revalidate_s=60) as repository:
         page = await repository.get_project_page(FOO)
         publish_json(upstream, [WHEEL, build_wheel("foo", "2.0")], max_age=300)
         clock.now += 310
@@ -135,8 +135,8 @@ async def test_an_outage_after_a_restart(upstream: Upstream, folder: Path) -> No
     async with _index(upstream, folder, clock=clock) as repository:
         page = await repository.get_project_page(FOO)
         assert page.files
-        assert page.freshness.told(clock.now)[1] == 3600
-        assert upstream.simple in (page.freshness.stale_because or "")
+        assert page.freshness.at(clock.now)[1] == 3600
+        assert upstream.simple in (page.freshness.stale_reason or "")
         assert (await repository.get_project_list()).names == (BAR, FOO)
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(BAR)
@@ -252,7 +252,7 @@ async def test_no_credential_is_written_down(upstream: Upstream, folder: Path) -
 
 
 def _with_metadata(upstream: Upstream, folder: Path) -> MetadataInjectorRepository:
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     source = HttpRepository(upstream.simple, limits=QUICK, cache=disk)
     return MetadataInjectorRepository(source, store=MetadataStore(disk))
 
@@ -302,9 +302,11 @@ async def test_unreadable_metadata_stays_unreadable(upstream: Upstream, folder: 
 async def _server(
     upstream: Upstream, folder: Path, *, offline: bool = False
 ) -> AsyncIterator[MetadataInjectorRepository]:
-    disk = DiskCache(folder)
-    index = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
-    source = FileCacheRepository(index, FileCache(disk), only_kept=offline)
+    disk = CacheFolder(folder)
+    index = HttpRepository(
+        upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
+    )
+    source = FileCacheRepository(index, FileCache(disk), cached_only=offline)
     async with MetadataInjectorRepository(source, store=MetadataStore(disk)) as repository:
         yield repository
 

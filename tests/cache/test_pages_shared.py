@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.entries import EntryStore
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
 from simple_repository_server.names import ProjectName
 from simple_repository_server.sources.http import DEFAULT_MEMORY_BYTES, HttpRepository
-from simple_repository_server.storage.entries import EntryStore
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -46,17 +46,17 @@ def folder(tmp_path: Path) -> Path:
 
 def _index(
     upstream: Upstream,
-    disk: DiskCache,
+    disk: CacheFolder,
     *,
     clock: Callable[[], float] | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
-    **rules: Any,
+    **policy: Any,
 ) -> HttpRepository:
     return HttpRepository(
         upstream.simple,
         limits=QUICK,
         cache=disk,
-        rules=Rules(**rules),
+        policy=CachePolicy(**policy),
         clock=clock or time.time,
         memory_bytes=memory_bytes,
     )
@@ -72,8 +72,8 @@ async def test_what_another_process_saw_meanwhile_does_not_come_back(
 ) -> None:
     """A release is published, seen by one server and taken back: no other one brings it back."""
     clock = Clock()
-    one = _index(upstream, DiskCache(folder), clock=clock)
-    other = _index(upstream, DiskCache(folder), clock=clock)
+    one = _index(upstream, CacheFolder(folder), clock=clock)
+    other = _index(upstream, CacheFolder(folder), clock=clock)
     publish_json(upstream, [WHEEL], max_age=10)
     async with one, other:
         await one.get_project_page(FOO)
@@ -86,7 +86,7 @@ async def test_what_another_process_saw_meanwhile_does_not_come_back(
         publish_json(upstream, [WHEEL], max_age=10)
         assert len((await one.get_project_page(FOO)).files) == 1
     upstream.refuse()
-    async with _index(upstream, DiskCache(folder), clock=clock) as later:
+    async with _index(upstream, CacheFolder(folder), clock=clock) as later:
         try:
             page = await later.get_project_page(FOO)
         except SourceUnavailable:
@@ -99,7 +99,7 @@ async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
 ) -> None:
     """A page that changed while the disk refuses: its old form is not served after a restart."""
     clock = Clock()
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     publish_json(upstream, [WHEEL, BAD], max_age=10)
     async with _index(upstream, disk, clock=clock) as repository:
         await repository.get_project_page(FOO)
@@ -109,7 +109,7 @@ async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
         clock.now += 11
         assert len((await repository.get_project_page(FOO)).files) == 1
     upstream.refuse()
-    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(FOO)
 
@@ -120,7 +120,7 @@ async def test_a_page_larger_than_the_memory_survives_an_outage(
     """What does not fit into the memory for pages is on disk: confirmed, and served on."""
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=10)
-    async with _index(upstream, DiskCache(folder), clock=clock, memory_bytes=1) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock, memory_bytes=1) as repository:
         await repository.get_project_page(FOO)
         await asyncio.sleep(0.1)
         clock.now += 11
@@ -129,7 +129,7 @@ async def test_a_page_larger_than_the_memory_survives_an_outage(
         await asyncio.sleep(0.1)
         clock.now += 11
         upstream.refuse()
-        assert (await repository.get_project_page(FOO)).freshness.stale_because
+        assert (await repository.get_project_page(FOO)).freshness.stale_reason
 
 
 async def test_who_wants_it_confirmed_gets_it_confirmed(
@@ -138,11 +138,11 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
     """Also when somebody else has just begun to take the page from the disk."""
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=300)
-    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
         await repository.get_project_page(FOO)
     clock.now += 100
     publish_json(upstream, [WHEEL, BAD], max_age=300)
-    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
         some, confirmed = await asyncio.gather(
             repository.get_project_page(FOO),
             repository.get_project_page(FOO, context=REVALIDATE),
@@ -158,8 +158,8 @@ async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=300)
     async with (
-        _index(upstream, DiskCache(folder), clock=clock) as one,
-        _index(upstream, DiskCache(folder), clock=clock) as other,
+        _index(upstream, CacheFolder(folder), clock=clock) as one,
+        _index(upstream, CacheFolder(folder), clock=clock) as other,
     ):
         await one.get_project_page(FOO)
         await asyncio.sleep(0.1)
@@ -185,13 +185,13 @@ async def test_damage_to_what_is_said_of_a_page_is_found(
 ) -> None:
     """One flipped bit before the body is found as well as one in it."""
     publish_json(upstream, [WHEEL], max_age=300)
-    async with _index(upstream, DiskCache(folder)) as repository:
+    async with _index(upstream, CacheFolder(folder)) as repository:
         await repository.get_project_page(FOO)
     path = _page_file(folder)
     content = path.read_bytes()
     assert sound in content
     path.write_bytes(content.replace(sound, damaged, 1))
-    async with _index(upstream, DiskCache(folder)) as repository:
+    async with _index(upstream, CacheFolder(folder)) as repository:
         assert (await repository.get_project_page(FOO)).files
     assert len(upstream.requests) == 2
 
@@ -201,17 +201,17 @@ async def test_other_files_among_the_pages_are_passed_over(
 ) -> None:
     """What a file system or a person left there does not spoil the list of projects."""
     publish_json(upstream, [WHEEL])
-    async with _index(upstream, DiskCache(folder)) as repository:
+    async with _index(upstream, CacheFolder(folder)) as repository:
         await repository.get_project_page(FOO)
     _page_file(folder).with_name(".nfs0000000001").write_bytes(b"")
-    async with _index(upstream, DiskCache(folder), offline=True) as repository:
+    async with _index(upstream, CacheFolder(folder), offline=True) as repository:
         assert (await repository.get_project_list()).names == (FOO,)
 
 
 async def test_how_long_nothing_is_believed(upstream: Upstream, folder: Path) -> None:
     """That there is no such project is believed as long as the rules say, and no longer."""
     clock = Clock()
-    async with _index(upstream, DiskCache(folder), clock=clock, missing_s=10) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock, negative_ttl_s=10) as repository:
         for later, asked in ((0, 1), (9, 1), (2, 2)):
             clock.now += later
             with pytest.raises(ProjectNotFound):
@@ -222,7 +222,7 @@ async def test_how_long_nothing_is_believed(upstream: Upstream, folder: Path) ->
 async def test_in_an_outage_nothing_is_not_served_on(upstream: Upstream, folder: Path) -> None:
     """That there was no such project does not make it another index's while nobody can say."""
     clock = Clock()
-    async with _index(upstream, DiskCache(folder), clock=clock) as repository:
+    async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
         upstream.refuse()
@@ -243,13 +243,13 @@ async def test_a_slow_disk_does_not_bring_a_page_back(
 
     monkeypatch.setattr(EntryStore, "save", slow)
     publish_json(upstream, [WHEEL], max_age=0)
-    async with _index(upstream, DiskCache(folder)) as repository:
+    async with _index(upstream, CacheFolder(folder)) as repository:
         await repository.get_project_page(FOO)
         upstream.on("/simple/foo/", Reply(status=404))
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
     upstream.refuse()
-    async with _index(upstream, DiskCache(folder), missing_s=0) as repository:
+    async with _index(upstream, CacheFolder(folder), negative_ttl_s=0) as repository:
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(FOO)
 
@@ -259,7 +259,7 @@ async def test_the_same_text_from_elsewhere_is_another_page(
 ) -> None:
     """Where a page redirects to says what its links mean."""
     text = Reply(headers={"Content-Type": "text/html"}, body=b'<a href="foo-1.0.tar.gz">foo</a>')
-    async with _index(upstream, DiskCache(folder)) as repository:
+    async with _index(upstream, CacheFolder(folder)) as repository:
         for place in ("/a/", "/b/"):
             upstream.on(place, text)
             upstream.on("/simple/foo/", Reply(status=302, headers={"Location": place}))

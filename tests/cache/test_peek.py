@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.blobs import BlobStore, FoundBlob
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http import HttpRepository
 from simple_repository_server.sources.memory import MemoryRepository
-from simple_repository_server.storage.blobs import BlobStore, FoundBlob
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Upstream
@@ -41,9 +41,9 @@ def folder(tmp_path: Path) -> Path:
 async def _cached(
     upstream: Upstream, folder: Path, *, offline: bool = False
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = DiskCache(folder)
-    source = HttpRepository(upstream.simple, cache=disk, rules=Rules(offline=offline))
-    async with FileCacheRepository(source, FileCache(disk), only_kept=offline) as repository:
+    disk = CacheFolder(folder)
+    source = HttpRepository(upstream.simple, cache=disk, policy=CachePolicy(offline=offline))
+    async with FileCacheRepository(source, FileCache(disk), cached_only=offline) as repository:
         yield repository
 
 
@@ -125,7 +125,7 @@ async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
 ) -> None:
     """Who looked before the file was there does not make it be taken for absent afterwards."""
     publish_json(upstream, [WHEEL])
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     store = disk.files = SlowStore(disk.files.folder, folder / "partial")
     files = FileCache(disk)
     async with FileCacheRepository(HttpRepository(upstream.simple), files) as repository:
@@ -168,7 +168,7 @@ async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
     async with _cached(upstream, folder) as repository:
         await _fill(repository)
     (folder / "served" / "foo").unlink()
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     files = FileCache(disk)
     async with FileCacheRepository(HttpRepository(upstream.simple), files) as repository:
         await repository.get_project_page(FOO)
@@ -213,8 +213,8 @@ async def test_offline_the_list_is_a_matter_of_the_disk(folder: Path) -> None:
     """A source that knows its list does not tell projects of which no file is kept."""
     source = MemoryRepository()
     source.add(NAME, WHEEL.content)
-    files = FileCache(DiskCache(folder))
-    async with FileCacheRepository(source, files, only_kept=True) as repository:
+    files = FileCache(CacheFolder(folder))
+    async with FileCacheRepository(source, files, cached_only=True) as repository:
         assert (await repository.get_project_list()).names == ()
         assert source.peek_project_list() is not None
         assert repository.peek_project_list() is None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.metadata import MetadataStore
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataStore
+from simple_repository_server.disk.ownership import PARTS, claim
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.folder import PARTS, claim
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Upstream
@@ -46,7 +46,7 @@ async def test_all_that_is_written_is_private(
     folder = tmp_path / "cache"
     if made_before:
         folder.mkdir(mode=0o755)
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     source = FileCacheRepository(HttpRepository(upstream.simple, cache=disk), FileCache(disk))
     async with MetadataInjectorRepository(source, store=MetadataStore(disk)) as repository:
         for name in (WHEEL.filename, f"{WHEEL.filename}.metadata"):
@@ -69,7 +69,7 @@ async def test_a_cache_of_before_is_closed(tmp_path: Path) -> None:
     for name in PARTS:
         (folder / name).mkdir(mode=0o755)
     (folder / "pages" / "private").mkdir(mode=0o755)
-    async with DiskCache(folder):
+    async with CacheFolder(folder):
         pass
     modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in PARTS}
     assert modes == dict.fromkeys(PARTS, 0o700)
@@ -82,6 +82,6 @@ async def test_a_folder_of_somebody_else_keeps_its_modes(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "files").mkdir(mode=0o755)
     with pytest.raises(Exception, match="no cache"):
-        async with DiskCache(folder):
+        async with CacheFolder(folder):
             pass
     assert stat.S_IMODE((folder / "files").stat().st_mode) == 0o755

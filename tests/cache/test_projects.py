@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.changes import Changes
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.metadata import MetadataStore
-from simple_repository_server.cache.projects import forget, refresh
+from simple_repository_server.disk.changes import Changes
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataStore
+from simple_repository_server.disk.projects import forget, refresh
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.names import FileName
 from simple_repository_server.sources.http import HttpRepository
@@ -50,7 +50,7 @@ async def test_a_refreshed_page_is_asked_for_again(upstream: Upstream, folder: P
         assert len((await repository.get_project_page(FOO)).files) == 2
         assert repository.peek_project_page(BAR) is other
     publish_json(upstream, [OLD, OTHER], max_age=600)
-    assert refresh(DiskCache(folder), FOO) == 1
+    assert refresh(CacheFolder(folder), FOO) == 1
     upstream.forget()
     for _ in range(2):
         async with index(upstream, folder) as repository:
@@ -85,7 +85,7 @@ async def test_what_is_refreshed_still_counts_in_an_outage(
     assert refresh(folder, FOO) == refresh(folder, BAR) == 1
     upstream.refuse()
     async with index(upstream, folder) as repository:
-        assert (await repository.get_project_page(FOO)).freshness.stale_because
+        assert (await repository.get_project_page(FOO)).freshness.stale_reason
         with pytest.raises(SourceUnavailable):
             await repository.get_project_page(BAR)
     async with index(upstream, folder, offline=True) as repository:
@@ -97,7 +97,7 @@ async def test_what_is_refreshed_still_counts_in_an_outage(
 async def test_a_forgotten_project_leaves_nothing(upstream: Upstream, folder: Path) -> None:
     """No page for any who ask, no metadata, no note that it is not there; not in memory either."""
     publish_html(upstream, [OLD])
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     source = index(upstream, folder)
     async with MetadataInjectorRepository(source, store=MetadataStore(disk)) as repository:
         await repository.get_project_page(FOO)
@@ -123,7 +123,7 @@ async def test_metadata_is_forgotten_in_memory_too(upstream: Upstream, folder: P
     """A server that runs reads it out of the wheel again, and announces what it finds then."""
     publish_html(upstream, [OLD])
     source = index(upstream, folder)
-    store = MetadataStore(DiskCache(folder))
+    store = MetadataStore(CacheFolder(folder))
     name = FileName(f"{OLD.filename}.metadata")
     async with MetadataInjectorRepository(source, store=store) as repository:
         resource = await repository.get_resource(FOO, name)

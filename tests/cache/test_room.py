@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.storage.allowance import OverBudget
-from simple_repository_server.storage.folder import claim
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.allowance import OverBudget
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import claim
+from simple_repository_server.disk.partial import PartialFile
 
 NAMES = ["aa" + f"{number:062x}" for number in range(3)]
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> DiskCache:
+def disk(tmp_path: Path) -> CacheFolder:
     """A cache with three files, used an hour ago, of which two fit."""
-    disk = DiskCache(tmp_path / "cache", max_bytes=250_000)
+    disk = CacheFolder(tmp_path / "cache", max_bytes=250_000)
     claim(disk.folder)
     for number, name in enumerate(NAMES):
         path = disk.files.path(name)
@@ -30,18 +30,18 @@ def disk(tmp_path: Path) -> DiskCache:
     return disk
 
 
-def _there(disk: DiskCache) -> list[str]:
+def _there(disk: CacheFolder) -> list[str]:
     return sorted(disk.files.digests())
 
 
-def test_what_was_used_is_not_the_oldest(disk: DiskCache) -> None:
+def test_what_was_used_is_not_the_oldest(disk: CacheFolder) -> None:
     """A file that was found just now outlives one that came later and was not."""
     assert disk.files.find(NAMES[0], time.time()) is not None
     disk.prune()
     assert _there(disk) == [NAMES[0], NAMES[2]]
 
 
-def test_what_is_in_use_stays(disk: DiskCache) -> None:
+def test_what_is_in_use_stays(disk: CacheFolder) -> None:
     """Whatever the budget, what was found a moment ago may be on its way to a client."""
     for name in NAMES:
         disk.files.find(name, time.time())
@@ -53,11 +53,11 @@ def test_what_is_in_use_stays(disk: DiskCache) -> None:
 
 @pytest.mark.anyio
 async def test_what_was_in_use_goes_when_it_is_not(
-    disk: DiskCache, monkeypatch: pytest.MonkeyPatch
+    disk: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as it is too much room is made again and again, though nothing more is written."""
-    monkeypatch.setattr("simple_repository_server.cache.disk._PRUNE_FIRST_S", 0.05)
-    monkeypatch.setattr("simple_repository_server.cache.disk._PRUNE_AGAIN_S", 0.05)
+    monkeypatch.setattr("simple_repository_server.disk.folder._PRUNE_FIRST_S", 0.05)
+    monkeypatch.setattr("simple_repository_server.disk.folder._PRUNE_AGAIN_S", 0.05)
     now = time.time()
     for name in NAMES:
         disk.files.find(name, now)
@@ -73,7 +73,7 @@ async def test_what_was_in_use_goes_when_it_is_not(
         assert len(_there(disk)) == 2
 
 
-def test_one_process_makes_room(disk: DiskCache) -> None:
+def test_one_process_makes_room(disk: CacheFolder) -> None:
     """While another one is at it, nothing is removed."""
     with (disk.folder / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -85,7 +85,7 @@ def test_one_process_makes_room(disk: DiskCache) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_hung_process_does_not_lift_the_budget(disk: DiskCache) -> None:
+async def test_a_hung_process_does_not_lift_the_budget(disk: CacheFolder) -> None:
     """Where nothing can be evicted, as another process is at it for ever, no more is written."""
     with (disk.folder / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -95,9 +95,9 @@ async def test_a_hung_process_does_not_lift_the_budget(disk: DiskCache) -> None:
     assert _there(disk) == NAMES
 
 
-def test_what_cannot_be_fetched_again_stays(disk: DiskCache) -> None:
+def test_what_cannot_be_fetched_again_stays(disk: CacheFolder) -> None:
     """Offline, nothing is evicted, whatever the budget; only what a crash left behind goes."""
-    offline = DiskCache(disk.folder, max_bytes=100_000, evicts=False)
+    offline = CacheFolder(disk.folder, max_bytes=100_000, evicts=False)
     left = disk.folder / "partial" / "left.partial"
     left.parent.mkdir()
     left.write_bytes(b"half")
@@ -110,11 +110,11 @@ def test_what_cannot_be_fetched_again_stays(disk: DiskCache) -> None:
 
 @pytest.mark.anyio
 async def test_the_end_does_not_wait_for_a_long_walk(
-    disk: DiskCache, monkeypatch: pytest.MonkeyPatch
+    disk: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that makes room in a large cache stops with its server, with nothing removed."""
-    monkeypatch.setattr("simple_repository_server.storage.room._AT_ONCE", 1)
-    monkeypatch.setattr("simple_repository_server.storage.room._PAUSE_S", 0.5)
+    monkeypatch.setattr("simple_repository_server.disk.room._AT_ONCE", 1)
+    monkeypatch.setattr("simple_repository_server.disk.room._PAUSE_S", 0.5)
     disk.max_bytes = 0
     async with disk:
         making = asyncio.create_task(disk.run(disk.prune))
@@ -126,7 +126,7 @@ async def test_the_end_does_not_wait_for_a_long_walk(
     assert _there(disk) == NAMES
 
 
-def test_what_a_crash_left_behind_goes(disk: DiskCache) -> None:
+def test_what_a_crash_left_behind_goes(disk: CacheFolder) -> None:
     """An old file that nobody writes any more is removed; one in the works is not, nor a young."""
     scratch = disk.folder / "partial"
     working = PartialFile(scratch)

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.storage.folder import claim
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import claim
 
 DIGESTS = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(2_000)]
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> DiskCache:
+def disk(tmp_path: Path) -> CacheFolder:
     """An empty cache of 1 MB."""
-    disk = DiskCache(tmp_path / "cache", max_bytes=1_000_000)
+    disk = CacheFolder(tmp_path / "cache", max_bytes=1_000_000)
     claim(disk.folder)
     return disk
 
 
-def test_eviction_forgets_notes_of_files_that_are_gone(disk: DiskCache) -> None:
+def test_eviction_forgets_notes_of_files_that_are_gone(disk: CacheFolder) -> None:
     """A line without its file goes, a file without lines, too; what is there stays noted."""
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     path = disk.files.path(DIGESTS[0])
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -38,9 +38,9 @@ def test_eviction_forgets_notes_of_files_that_are_gone(disk: DiskCache) -> None:
     assert notes.of("some") == {DIGESTS[0]}
 
 
-def test_notes_have_a_part_of_the_budget(disk: DiskCache) -> None:
+def test_notes_have_a_part_of_the_budget(disk: CacheFolder) -> None:
     """Any number of projects that claim one file take no more than a twentieth."""
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     path = disk.files.path(DIGESTS[0])
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -52,9 +52,9 @@ def test_notes_have_a_part_of_the_budget(disk: DiskCache) -> None:
     assert "p99" in notes.names()
 
 
-def test_what_is_added_meanwhile_is_not_lost(disk: DiskCache) -> None:
+def test_what_is_added_meanwhile_is_not_lost(disk: CacheFolder) -> None:
     """Noted by one while another takes lines out, it is there in the end."""
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     stop = threading.Event()
 
     def correct() -> None:
@@ -77,9 +77,9 @@ def test_what_is_added_meanwhile_is_not_lost(disk: DiskCache) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_note_that_another_process_holds_is_no_fault_of_the_disk(disk: DiskCache) -> None:
+async def test_a_note_that_another_process_holds_is_no_fault_of_the_disk(disk: CacheFolder) -> None:
     """Where one hangs while it has a project's note locked, the cache goes on for all others."""
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     notes.add("held", DIGESTS[0])
     with (disk.served / "held").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

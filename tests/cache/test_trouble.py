@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import claim
+from simple_repository_server.disk.partial import PartialFile, remove_abandoned
 from simple_repository_server.errors import ResourceNotFound, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
 from simple_repository_server.resource import ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.storage.folder import claim
-from simple_repository_server.storage.partial import PartialFile, remove_abandoned
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -55,10 +55,12 @@ async def _cached(
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = DiskCache(folder, emit=emit)
-    source = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
+    disk = CacheFolder(folder, emit=emit)
+    source = HttpRepository(
+        upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
+    )
     files = FileCache(disk, emit=emit)
-    async with FileCacheRepository(source, files, only_kept=offline) as repository:
+    async with FileCacheRepository(source, files, cached_only=offline) as repository:
         yield repository
 
 
@@ -123,7 +125,7 @@ async def test_closing_before_a_transfer_has_begun_tells_its_readers(
 ) -> None:
     """A transfer that is stopped before its first step leaves nobody waiting, and nothing open."""
     publish_json(upstream, [WHEEL])
-    files = FileCache(DiskCache(folder))
+    files = FileCache(CacheFolder(folder))
     async with HttpRepository(upstream.simple, limits=QUICK) as source, files:
         origin = await source.get_resource(FOO, NAME)
         download = await files.download(origin, FOO, NAME)
@@ -259,7 +261,7 @@ async def test_a_kept_file_counts(upstream: Upstream, folder: Path) -> None:
     """What a file takes on the disk is known to those who make room."""
     told: list[int] = []
 
-    class Counting(DiskCache):
+    class Counting(CacheFolder):
         @override
         def wrote(self, size: int) -> None:
             told.append(size)
@@ -311,7 +313,7 @@ async def test_a_file_that_is_just_replaced_is_served(
 async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
     """A disk that fails is said to fail once, though something begun before still succeeds."""
     events: list[Event] = []
-    async with DiskCache(folder, emit=events.append) as disk:
+    async with CacheFolder(folder, emit=events.append) as disk:
         disk.failed(OSError(28, "No space left on device"))
         disk.wrote(10)
         disk.failed(OSError(28, "No space left on device"))
@@ -322,7 +324,7 @@ async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
 async def test_a_disk_that_failed_is_left_alone(upstream: Upstream, folder: Path) -> None:
     """For a while no file is begun there, and clients get theirs without."""
     publish_json(upstream, [WHEEL])
-    disk = DiskCache(folder)
+    disk = CacheFolder(folder)
     async with (
         HttpRepository(upstream.simple, limits=QUICK) as source,
         FileCacheRepository(source, FileCache(disk)) as repository,
@@ -337,7 +339,7 @@ async def test_a_disk_that_failed_is_left_alone(upstream: Upstream, folder: Path
 async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) -> None:
     """After the clock was set back, what it had dated goes first, not what is used now."""
     now = time.time()
-    disk = DiskCache(folder, max_bytes=100_000, clock=lambda: now)
+    disk = CacheFolder(folder, max_bytes=100_000, clock=lambda: now)
     claim(folder)
     for name, used_at in (("future", now + 10 * 24 * 3600), ("used", now - 60)):
         path = folder / "files" / "aa" / name
@@ -376,13 +378,12 @@ async def test_a_disk_without_locks_leaves_nothing_open(
 
 def test_the_cache_is_pruned_in_every_event_loop(folder: Path) -> None:
     """A cache that was closed can be opened again by another event loop, and keeps its budget."""
-    disk = DiskCache(folder, max_bytes=1)
+    disk = CacheFolder(folder, max_bytes=1)
 
     async def use() -> bool:
         async with disk:
             await asyncio.sleep(0.05)
-            assert disk._pruning is not None
-            return not disk._pruning.done()
+            return any("_keep_room" in repr(task) for task in asyncio.all_tasks())
 
     assert asyncio.run(use())
     assert asyncio.run(use())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import RepositoryError, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event, ignore
@@ -61,10 +61,12 @@ async def _cached(
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = DiskCache(folder, clock=clock, emit=emit)
-    source = HttpRepository(upstream.simple, limits=QUICK, cache=disk, rules=Rules(offline=offline))
+    disk = CacheFolder(folder, clock=clock, emit=emit)
+    source = HttpRepository(
+        upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
+    )
     files = FileCache(disk, emit=emit)
-    async with FileCacheRepository(source, files, only_kept=offline) as repository:
+    async with FileCacheRepository(source, files, cached_only=offline) as repository:
         yield repository
 
 
@@ -206,7 +208,7 @@ async def test_a_range_of_one_version_is_not_taken_from_another(
         reading = asyncio.create_task(_read(repository))
         await asyncio.sleep(0.2)
         upstream.on(PATH, _tagged(NEW, '"2"', ranges=True))
-        resource = await (await repository.get_resource(FOO, NAME)).measured()
+        resource = await (await repository.get_resource(FOO, NAME)).with_size()
         assert resource.etag == '"2"'
         assert await _content(resource, ByteRange(1000, 2000)) == NEW[1000:2000]
         assert await reading == OLD

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cli.cache import cache as group
 from simple_repository_server.cli.main import is_about_cache
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Upstream
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "kept"
 
     async def prepare() -> None:
-        async with DiskCache(folder) as disk:
+        async with CacheFolder(folder) as disk:
             for days, content in enumerate(reversed(CONTENTS), 1):
                 file = disk.files.create()
                 file.append([content])

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from simple_repository_server.cache.projects import refresh
+from simple_repository_server.disk.projects import refresh
 from simple_repository_server.names import ProjectName
 from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.testing.published import publish_json

@@ -10,8 +10,8 @@ import pytest
 
 from simple_repository_server import (
     AllowListRepository,
+    CacheFolder,
     DenyListRepository,
-    DiskCache,
     FileCache,
     FileCacheRepository,
     FileName,
@@ -51,9 +51,9 @@ class Places:
         publish_html(html_index, [*DEMO, *OTHER])
         self.json_index, self.html_index = json_index, html_index
 
-    def disk(self) -> DiskCache:
+    def disk(self) -> CacheFolder:
         """An empty cache."""
-        return DiskCache(Path(tempfile.mkdtemp(dir=self.scratch)))
+        return CacheFolder(Path(tempfile.mkdtemp(dir=self.scratch)))
 
 
 @pytest.fixture(scope="module")

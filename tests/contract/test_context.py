@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from simple_repository_server import (
     AllowListRepository,
+    CacheFolder,
     DenyListRepository,
-    DiskCache,
     FileCache,
     FileCacheRepository,
     FileName,
@@ -91,7 +91,7 @@ class Recording(MemoryRepository):
 
 
 def _cached(source: Repository, folder: Path) -> Repository:
-    return FileCacheRepository(source, FileCache(DiskCache(folder / "cache")))
+    return FileCacheRepository(source, FileCache(CacheFolder(folder / "cache")))
 
 
 AROUND: dict[str, Callable[[Repository, Path], Repository]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server import (
+    CachePolicy,
     FileName,
     HttpRepository,
     LocalRepository,
@@ -13,7 +14,6 @@ from simple_repository_server import (
     PrioritySelectedProjectsRepository,
     ProjectName,
     Repository,
-    Rules,
 )
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
@@ -55,8 +55,8 @@ async def test_a_stale_page_is_not_peeked(upstream: Upstream) -> None:
     """Once its lifetime is over it takes a request, so nothing is said, and nothing is begun."""
     publish_json(upstream, [WHEEL], max_age=60)
     clock = Clock()
-    rules = Rules(grace_s=600)
-    async with HttpRepository(upstream.simple, clock=clock, rules=rules) as repository:
+    policy = CachePolicy(stale_while_revalidate_s=600)
+    async with HttpRepository(upstream.simple, clock=clock, policy=policy) as repository:
         page = await repository.get_project_page(FOO)
         projects = await repository.get_project_list()
         clock.now += 59
@@ -118,7 +118,7 @@ async def test_a_page_whose_index_is_down_is_peeked_until_it_is_tried_again(
         upstream.on("/simple/foo/", Reply(status=503))
         assert await repository.get_project_page(FOO) is page
         assert repository.peek_project_page(FOO) is page
-        assert page.freshness.stale_because is not None
+        assert page.freshness.stale_reason is not None
         clock.now += 6
         assert repository.peek_project_page(FOO) is None
 

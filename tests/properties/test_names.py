@@ -68,9 +68,9 @@ def test_a_metadata_name_tells_its_file() -> None:
     """`<file>.metadata` is about the file; a file is about itself."""
     name = FileName("a-1-py3-none-any.whl.metadata")
     assert name.is_metadata
-    assert name.described == "a-1-py3-none-any.whl"
-    assert name.described.described == "a-1-py3-none-any.whl"
-    assert not name.described.is_metadata
+    assert name.distribution == "a-1-py3-none-any.whl"
+    assert name.distribution.distribution == "a-1-py3-none-any.whl"
+    assert not name.distribution.is_metadata
 
 
 @given(st.lists(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True).map(ProjectName)))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectPage, Status
 from simple_repository_server.names import ProjectName
-from simple_repository_server.wire import json, json_stream, pages, reading
-from simple_repository_server.wire.reading import (
+from simple_repository_server.wire import json, json_stream, pages, parsing
+from simple_repository_server.wire.parsing import (
     MAX_REASON,
     MAX_REQUIRES_PYTHON,
     MAX_URL,
@@ -271,8 +271,8 @@ def test_a_base_address_beyond_all_measure_does_not_count() -> None:
 
 def test_files_and_versions_beyond_all_number_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first ones are served, and those dropped are counted."""
-    monkeypatch.setattr(reading, "MAX_FILES", 3)
-    monkeypatch.setattr(reading, "MAX_VERSIONS", 4)
+    monkeypatch.setattr(parsing, "MAX_FILES", 3)
+    monkeypatch.setattr(parsing, "MAX_VERSIONS", 4)
     files = [{"filename": f"foo-{n}.zip", "url": "x"} for n in range(9)]
     read = _read(stdlib_json.dumps({"files": files, "versions": list("123456789")}).encode())
     assert _names(read) == ["foo-0.zip", "foo-1.zip", "foo-2.zip"]

@@ -14,7 +14,7 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
 from simple_repository_server.wire import html, json, json_stream
-from simple_repository_server.wire.reading import Read
+from simple_repository_server.wire.parsing import Read
 from tests.strategies import pages, project_names
 
 BASE = "https://index.example/simple/foo/"

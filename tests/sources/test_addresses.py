@@ -8,8 +8,8 @@ import pytest
 from aiohttp.abc import AbstractResolver
 from typing_extensions import override
 
-from simple_repository_server.upstream.addresses import PrivateAddress, Zone, zone_of
 from simple_repository_server.upstream.guard import GuardedResolver, check_for_proxy
+from simple_repository_server.upstream.private_addresses import PrivateAddress, Zone, zone_of
 
 pytestmark = pytest.mark.anyio
 

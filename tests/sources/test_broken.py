@@ -134,7 +134,7 @@ async def test_what_was_seen_is_served_on_at_once(upstream: Upstream) -> None:
         upstream.forget()
         assert await repository.get_project_page(FOO) is page
         assert upstream.requests == []
-        assert "is not asked until" in (page.freshness.told(time.time())[2] or "")
+        assert "is not asked until" in (page.freshness.at(time.time())[2] or "")
 
 
 async def test_one_broken_page_is_one_broken_page(upstream: Upstream) -> None:
@@ -302,13 +302,13 @@ async def test_what_breaks_off_at_the_end_starts_no_probe(upstream: Upstream) ->
         async with client.stream("GET", upstream.simple):
             pass
 
-    await client.open()
+    await client.__aenter__()
     requests = [asyncio.create_task(request()) for _ in range(5)]
     await asyncio.sleep(0.1)
-    await client.close()
+    await client.__aexit__(None, None, None)
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert all(isinstance(result, SourceUnavailable) for result in results)
-    assert client.not_asked == ""
+    assert client.open_circuits == ""
     assert asyncio.all_tasks() == tasks
 
 

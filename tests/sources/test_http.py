@@ -259,7 +259,7 @@ async def test_a_stale_page_is_confirmed_once_for_all(upstream: Upstream) -> Non
         clock.now += 99
         await repository.get_project_page(FOO)
         assert len(upstream.requests) == 2
-        assert page.freshness.told(clock.now) == (100, 99, None)
+        assert page.freshness.at(clock.now) == (100, 99, None)
 
 
 async def test_an_unchanged_body_is_the_same_page(upstream: Upstream) -> None:
@@ -435,7 +435,7 @@ async def test_a_stale_page_is_served_when_the_index_is_down(upstream: Upstream)
         upstream.refuse()
         clock.now += 3600
         assert await repository.get_project_page(FOO) is page
-        _, age, warning = page.freshness.told(clock.now)
+        _, age, warning = page.freshness.at(clock.now)
         assert age == 3600
         assert upstream.simple in (warning or "")
         assert repository.source_states()[0].available is False
@@ -443,7 +443,7 @@ async def test_a_stale_page_is_served_when_the_index_is_down(upstream: Upstream)
         await until_asked_again(repository)
         clock.now += 10
         assert await repository.get_project_page(FOO) is page
-        assert page.freshness.told(clock.now)[2] is None
+        assert page.freshness.at(clock.now)[2] is None
         assert repository.source_states()[0].available is True
         clock.now += 8 * 24 * 3600
         upstream.refuse()
@@ -619,7 +619,7 @@ async def test_an_empty_answer_to_head_is_no_size(upstream: Upstream, ranges: bo
     async with _index(upstream) as repository:
         page = await repository.get_project_page(FOO)
         resource = await repository.get_resource(FOO, page.files[0].filename)
-        assert (await resource.measured()).size == len(WHEEL.content)
+        assert (await resource.with_size()).size == len(WHEEL.content)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -649,12 +649,12 @@ async def test_a_clock_set_back_does_not_keep_a_failed_index_unasked(upstream: U
         clock.now += 61
         upstream.on(PAGE, Reply(status=500))
         await repository.get_project_page(FOO)
-        assert page.freshness.stale_because
+        assert page.freshness.stale_reason
         clock.now -= 24 * 3600
         publish_json(upstream, [build_wheel("foo", "1.0")])
         assert repository.peek_project_page(FOO) is None
         assert await repository.get_project_page(FOO) is page
-        assert page.freshness.stale_because is None
+        assert page.freshness.stale_reason is None
 
 
 async def test_no_cache_asks_a_failed_index_again_after_a_second(upstream: Upstream) -> None:
@@ -674,4 +674,4 @@ async def test_no_cache_asks_a_failed_index_again_after_a_second(upstream: Upstr
         assert len(upstream.seen(PAGE)) == asked
         publish_json(upstream, [build_wheel("foo", "1.0")])
         assert await repository.get_project_page(FOO, context=confirmed) is page
-        assert page.freshness.stale_because is None
+        assert page.freshness.stale_reason is None

@@ -17,13 +17,13 @@ from simple_repository_server import FileName, LocalRepository, ProjectName
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound, SourceUnavailable
 from simple_repository_server.model import ProjectPage
 from simple_repository_server.observe.events import (
+    DigestProgress,
     Event,
     FileSkipped,
-    Inspecting,
     SourceFailed,
     SourceRecovered,
 )
-from simple_repository_server.storage.digests import DigestStore
+from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.testing.distributions import (
     Built,
     build_sdist,
@@ -368,7 +368,7 @@ async def test_digests_are_computed_once(folder: Path, tmp_path: Path) -> None:
         async with _served(folder, digests=store, emit=events.append) as repository:
             await repository._warm_up  # type: ignore[misc]
             await repository.get_project_page(FOO)
-        inspected.append(sum(isinstance(event, Inspecting) for event in events))
+        inspected.append(sum(isinstance(event, DigestProgress) for event in events))
     assert inspected == [5, 0, 1]
 
 

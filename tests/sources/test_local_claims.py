@@ -21,9 +21,9 @@ from simple_repository_server import (
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.observe.events import Event, SourceFailed, SourceRecovered
 from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_facts import DigestStore, SeenRoot
 from simple_repository_server.sources.local_root import judge
 from simple_repository_server.sources.local_tree import Listing
-from simple_repository_server.storage.digests import DigestStore, SeenRoot
 from simple_repository_server.testing.distributions import build_wheel
 from tests.local_tree import FOO, put, skipped, soon
 

@@ -9,9 +9,9 @@ import pytest
 
 from simple_repository_server.errors import SourceTimeout
 from simple_repository_server.observe.events import Event, SourceFailed, SourceRecovered
+from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.sources.local_reports import Reports
 from simple_repository_server.sources.local_watch import LocalDirectory
-from simple_repository_server.storage.digests import DigestStore
 from simple_repository_server.testing.distributions import build_wheel
 from tests.local_tree import FOO, put, soon
 

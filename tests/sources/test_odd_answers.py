@@ -187,7 +187,7 @@ async def test_a_part_of_a_file_of_another_size_is_refused(upstream: Upstream) -
             async with resource.open(ByteRange(10, 20)):
                 pass
         with pytest.raises(SourceInvalid, match="its page says"):
-            async with resource.transfer(10):
+            async with resource.open_raw(10):
                 pass
 
 
@@ -200,9 +200,9 @@ async def test_a_part_of_another_version_is_refused(
     async with _index(upstream) as repository:
         resource = _resource(repository, f"{upstream.url}/f", size=10, hashes=hashes)
         with pytest.raises(SourceInvalid, match="another"):
-            async with resource.transfer(5, version='"old"'):
+            async with resource.open_raw(5, version='"old"'):
                 pass
-        async with resource.transfer(5, version='"new"') as transfer:
+        async with resource.open_raw(5, version='"new"') as transfer:
             assert transfer.start == 5
         resource = _resource(
             repository, f"{upstream.url}/f", size=10, hashes=hashes, version='"old"'
@@ -229,7 +229,7 @@ async def test_a_part_that_does_not_say_its_version(
     async with _index(upstream) as repository:
         resource = _resource(repository, f"{upstream.url}/f", size=10, hashes=hashes)
         try:
-            async with resource.transfer(5, version=version):
+            async with resource.open_raw(5, version=version):
                 assert accepted
         except SourceInvalid:
             assert not accepted
@@ -247,13 +247,13 @@ async def test_a_part_that_is_coded_is_no_part_of_the_file(
         for path in ("/part", "/whole"):
             url, hashes = f"{upstream.url}{path}", {"sha256": "0" * 64}
             resource = _resource(repository, url, size=size, hashes=hashes)
-            assert (await resource.measured()).size == size
+            assert (await resource.with_size()).size == size
             try:
                 async with resource.open(ByteRange(5, 10)):
                     assert accepted
             except SourceInvalid:
                 assert not accepted
-            async with resource.open() if path == "/whole" else resource.transfer(5):
+            async with resource.open() if path == "/whole" else resource.open_raw(5):
                 pass  # a digest of the whole tells
 
 
@@ -271,7 +271,7 @@ async def test_a_whole_file_of_another_version_than_was_measured_is_refused(
     async with _index(upstream) as repository:
         page = await repository.get_project_page(FOO)
         resource = await repository.get_resource(FOO, page.files[0].filename)
-        measured = await resource.measured()
+        measured = await resource.with_size()
         assert measured.etag == '"old"'
         with pytest.raises(SourceInvalid, match="another"):
             async with measured.open(ByteRange(0, 10)):

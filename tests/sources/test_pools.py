@@ -53,7 +53,7 @@ async def test_slow_readers_take_their_own_connections(upstream: Upstream) -> No
                 await repository.get_project_page(ProjectName("bar"))
             async with (await _file(repository, ".whl")).open() as body:
                 assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
-            assert (await large.measured()).size == len(LARGE)
+            assert (await large.with_size()).size == len(LARGE)
             async with large.open(ByteRange(0, 1000)) as body:
                 assert b"".join([chunk async for chunk in body.chunks])
             with pytest.raises(SourceUnavailable) as caught:
@@ -94,7 +94,7 @@ async def test_a_part_that_comes_as_the_whole_takes_a_connection_of_files(
         async with contextlib.AsyncExitStack() as slow:
             for _ in range(LIMITS.file_connections):
                 body = await slow.enter_async_context(large.open(ByteRange(0, 1000)))
-                assert body.cut
+                assert body.ranges_ignored
             with pytest.raises(ProjectNotFound):
                 await repository.get_project_page(ProjectName("bar"))
             with pytest.raises(SourceUnavailable, match="connections to it for files are in use"):

@@ -6,14 +6,14 @@ import pytest
 
 from simple_repository_server.cache.background import Background
 from simple_repository_server.cache.memory import MemoryCache
-from simple_repository_server.cache.policy import Rules
+from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.errors import SourceInvalid
 from simple_repository_server.model import NO_CONTEXT, ProjectPage
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Event, InternalFailure
 from simple_repository_server.sources.http_answers import AnswerReader
 from simple_repository_server.sources.http_cache import IndexCache
-from simple_repository_server.sources.http_documents import Documents
+from simple_repository_server.sources.http_documents import CachedDocuments
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.upstream.client import Answer, UpstreamClient
 from tests.cache.indexes import QUICK, Clock
@@ -45,28 +45,28 @@ async def test_an_answer_that_cannot_be_read_is_an_unusable_one(
         cache = IndexCache(
             None, "", secret=b"", forget=lambda _: None, clock=clock, emit=events.append
         )
-        documents = Documents(
+        documents = CachedDocuments(
             client,
             cache,
             reader,
             url_of=lambda name: f"{upstream.simple}{name}/",
             memory=MemoryCache(1_000_000),
-            rules=Rules(),
+            policy=CachePolicy(),
             clock=clock,
             note=failures.append,
         )
-        await client.open()
+        await client.__aenter__()
         try:
             page = await documents.get("foo", NO_CONTEXT)
             assert page is not None
             clock.now += 61
             assert await documents.get("foo", NO_CONTEXT) is page
-            assert page.freshness.stale_because
+            assert page.freshness.stale_reason
             with pytest.raises(SourceInvalid, match="its answer cannot be read"):
                 await documents.get("bar", NO_CONTEXT)
         finally:
             await documents.close()
-            await client.close()
+            await client.__aexit__(None, None, None)
     assert [bool(reason) for reason in failures] == [False, True, True]
     told = [event for event in events if isinstance(event, InternalFailure)]
     assert len(told) == len(events) == 2

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from simple_repository_server import (
-    DiskCache,
+    CacheFolder,
     FileName,
     HttpRepository,
     MetadataInjectorRepository,
@@ -75,7 +75,7 @@ async def _over(
     upstream: Upstream, folder: Path | None = None, *, name: str = WHEEL.filename, **options: Any
 ) -> AsyncIterator[Setting]:
     clock = Clock()
-    store = MetadataStore(DiskCache(folder / "kept")) if folder is not None else None
+    store = MetadataStore(CacheFolder(folder / "kept")) if folder is not None else None
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with MetadataInjectorRepository(
         source, store=store, clock=clock, **options

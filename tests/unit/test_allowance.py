@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.storage.allowance import (
+from simple_repository_server.disk.allowance import (
     Allowance,
     OverBudget,
     Usage,
     free_for_cache,
     refusal,
 )
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.partial import PartialFile
 
 MB = 1_000_000
 

@@ -75,7 +75,7 @@ def test_intervals_double(chance: float, expected: list[float]) -> None:
     waits = []
     for _ in expected:
         waits.append(breaker.wait_s(50.0))
-        breaker = breaker.probed_in_vain(failure, now=50.0, chance=chance)
+        breaker = breaker.on_probe_failed(failure, now=50.0, chance=chance)
     assert waits == expected
 
 
@@ -83,7 +83,7 @@ def test_years_of_probes_do_no_harm() -> None:
     """However many probes fail, the next one has its time."""
     breaker = _after("a", "a", "a")
     for _ in range(2000):
-        breaker = breaker.probed_in_vain(Failure(url=BASE, reason="x"), now=7.0, chance=0.0)
+        breaker = breaker.on_probe_failed(Failure(url=BASE, reason="x"), now=7.0, chance=0.0)
     assert breaker.wait_s(7.0) == 15
 
 
@@ -101,7 +101,7 @@ def test_probes_take_turns() -> None:
     for _ in range(4):
         urls.append(breaker.probe_url(BASE))
         failure = Failure(url=urls[-1], reason="it stopped answering", timed_out=True)
-        breaker = breaker.probed_in_vain(failure, now=0.0, chance=0.0)
+        breaker = breaker.on_probe_failed(failure, now=0.0, chance=0.0)
     assert urls == [BASE, BASE + "c"] * 2
     assert breaker.failure == Failure(url=BASE + "c", reason="it stopped answering", timed_out=True)
 
@@ -110,4 +110,4 @@ def test_a_probe_that_comes_late_changes_nothing() -> None:
     """A probe that fails after it was closed does not open it again."""
     breaker = Breaker()
     failure = Failure(url=BASE, reason="no connection")
-    assert breaker.probed_in_vain(failure, now=0.0, chance=0.0) is breaker
+    assert breaker.on_probe_failed(failure, now=0.0, chance=0.0) is breaker

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.observe.events import Emit, Event, ignore
-from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity, SeenRoot
+from simple_repository_server.sources.local_facts import DigestStore, Facts, FileIdentity, SeenRoot
 
 SEEN = SeenRoot(device=7, since_ns=1)
 LARGE = SeenRoot(device=2**64 - 1, since_ns=2**62)

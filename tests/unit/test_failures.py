@@ -3,8 +3,8 @@
 import pytest
 
 from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
-from simple_repository_server.upstream.addresses import PrivateAddress
 from simple_repository_server.upstream.failures import failure, refusal
+from simple_repository_server.upstream.private_addresses import PrivateAddress
 
 
 @pytest.mark.parametrize(

@@ -47,22 +47,22 @@ def test_fresh(validated_at: float, now: float, fresh: object) -> None:
 
 def test_what_clients_are_told() -> None:
     """Local content must be asked for each time; a mirror's says how old it is."""
-    assert Freshness().told(1000) == (0, None, None)
-    assert Freshness(validated_at=990, lifetime_s=600).told(1000) == (600, 10, None)
+    assert Freshness().at(1000) == (0, None, None)
+    assert Freshness(validated_at=990, lifetime_s=600).at(1000) == (600, 10, None)
 
 
 def test_several_sources_are_as_fresh_as_the_weakest() -> None:
     """Of several parts: the shortest lifetime, the highest age, all warnings."""
     stale = Freshness(validated_at=900, lifetime_s=60)
-    stale.stale_because = "it is down"
+    stale.stale_reason = "it is down"
     both = WeakestFreshness([Freshness(validated_at=990, lifetime_s=600), stale])
-    assert both.told(1000) == (60, 100, "it is down")
-    assert WeakestFreshness([Freshness(), stale]).told(1000) == (0, 100, "it is down")
+    assert both.at(1000) == (60, 100, "it is down")
+    assert WeakestFreshness([Freshness(), stale]).at(1000) == (0, 100, "it is down")
 
 
 def test_a_clock_that_was_set_back_makes_no_client_trust_a_page() -> None:
     """Nobody knows for how long a page from the future is fresh: clients are to ask again."""
     ahead = Freshness(validated_at=1000, lifetime_s=600)
-    assert ahead.told(999) == (0, 0, None)
-    ahead.stale_because = "it is down"
-    assert ahead.told(999) == (0, 0, "it is down")
+    assert ahead.at(999) == (0, 0, None)
+    ahead.stale_reason = "it is down"
+    assert ahead.at(999) == (0, 0, "it is down")

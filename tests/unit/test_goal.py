@@ -2,7 +2,7 @@
 
 import pytest
 
-from simple_repository_server.storage.room import goal
+from simple_repository_server.disk.room import goal
 
 
 @pytest.mark.parametrize(

@@ -4,22 +4,22 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.cache.pages import PageHead
 from simple_repository_server.cache.policy import (
     CacheEntry,
-    Rules,
+    CachePolicy,
     contradicts,
     counts_for,
     is_usable,
     may_revalidate_later,
     may_serve_stale,
 )
+from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.model import Freshness, ProjectPage
 from simple_repository_server.names import ProjectName
 
 NOW = 1_000_000.0
 DAY = 24 * 3600.0
-RULES = Rules()
+RULES = CachePolicy()
 
 
 def _entry(
@@ -31,7 +31,7 @@ def _entry(
     return CacheEntry(
         snapshot=page,
         freshness=freshness,
-        head=PageHead(validated_at=NOW - age, lifetime_s=300, grace_s=grace),
+        head=PageHead(validated_at=NOW - age, lifetime_s=300, stale_while_revalidate_s=grace),
         failed_at=None if failed is None else NOW - failed,
     )
 
@@ -71,7 +71,7 @@ def test_what_is_served_as_it_is(
 @pytest.mark.parametrize("age", [0, 300, 365 * DAY, -DAY])
 def test_offline_age_does_not_matter(age: float) -> None:
     """What was said last counts, be it that there is nothing; unless we were refused since."""
-    offline = Rules(offline=True)
+    offline = CachePolicy(offline=True)
     for entry in (_entry(age), _entry(age, missing=True)):
         assert is_usable(entry, offline, now=NOW)
         assert not is_usable(entry, offline, now=NOW, refused=True)
@@ -84,7 +84,7 @@ def test_offline_age_does_not_matter(age: float) -> None:
         (_entry(359, grace=60), {}, True),
         (_entry(360, grace=60), {}, False),
         (_entry(300), {}, False),
-        (_entry(300), {"grace_s": 60}, True),
+        (_entry(300), {"stale_while_revalidate_s": 60}, True),
         (_entry(-1, grace=60), {}, False),
         (_entry(300, grace=60), {"revalidate": True}, False),
         (_entry(300, grace=60), {"refused": True}, False),
@@ -96,7 +96,7 @@ def test_what_is_served_while_it_is_revalidated(
     entry: CacheEntry[ProjectPage], options: dict[str, Any], *, expected: bool
 ) -> None:
     """A page a little beyond its lifetime; never "not there", and nothing after a refusal."""
-    options = {"grace_s": 0.0, "revalidate": False, "refused": False, **options}
+    options = {"stale_while_revalidate_s": 0.0, "revalidate": False, "refused": False, **options}
     assert may_revalidate_later(entry, now=NOW, **options) is expected
 
 
@@ -124,8 +124,8 @@ def test_a_page_from_the_future_is_as_old_as_it_seems_young(
     most_s: float, *, expected: bool
 ) -> None:
     """After a clock was set back, too, nothing is served for longer than the operator allows."""
-    rules = Rules(stale_if_error_s=most_s)
-    assert may_serve_stale(_entry(-3600), rules, now=NOW, refused=False) is expected
+    policy = CachePolicy(stale_if_error_s=most_s)
+    assert may_serve_stale(_entry(-3600), policy, now=NOW, refused=False) is expected
 
 
 @pytest.mark.parametrize(

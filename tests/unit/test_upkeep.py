@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.cache.contents import items
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.files import Link
-from simple_repository_server.cache.metadata import MetadataHead
-from simple_repository_server.cache.pages import PageHead
-from simple_repository_server.cache.secret_key import KEY_BYTES
-from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.cache.upkeep import NoCache, check_is_cache, clear, prune, usage
-from simple_repository_server.cache.verify import Damage, Verification
-from simple_repository_server.storage.entries import BrokenEntry
-from simple_repository_server.storage.folder import KINDS, PARTIAL, SERVED, TAG
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.contents import items
+from simple_repository_server.disk.entries import BrokenEntry
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.maintenance import NotACache, check_is_cache, clear, prune, usage
+from simple_repository_server.disk.metadata_store import MetadataEntry
+from simple_repository_server.disk.ownership import KINDS, PARTIAL, SERVED, TAG
+from simple_repository_server.disk.page_store import PageHead
+from simple_repository_server.disk.partial import PartialFile
+from simple_repository_server.disk.secret_key import KEY_BYTES
+from simple_repository_server.disk.verify import Damage, Verification
 
 FIRST, SECOND, THIRD = b"first" * 3000, b"second" * 3000, b"third" * 3000
 DAY_S = 24 * 3600.0
@@ -33,7 +33,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _keep(disk: DiskCache, content: bytes, *, age_s: float = 3600.0) -> Path:
+def _keep(disk: CacheFolder, content: bytes, *, age_s: float = 3600.0) -> Path:
     file = disk.files.create()
     file.append([content])
     path = disk.files.keep(file, _sha256(content)).path
@@ -47,16 +47,16 @@ def _aged(path: Path, age_s: float) -> Path:
     return path
 
 
-def _link(disk: DiskCache, content: bytes, name: str = "1" * 64) -> Path:
+def _link(disk: CacheFolder, content: bytes, name: str = "1" * 64) -> Path:
     link = Link(sha256=_sha256(content), size=len(content), version=None, confirmed_at=0.0)
     disk.entries("links", Link).save(link, b"", name[:2], name[2:])
     return disk.folder / "links" / name[:2] / name[2:]
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> DiskCache:
+def disk(tmp_path: Path) -> CacheFolder:
     """A cache with something of every kind in it, all sound."""
-    disk = DiskCache(tmp_path / "cache")
+    disk = CacheFolder(tmp_path / "cache")
 
     async def prepare() -> None:
         async with disk:
@@ -66,20 +66,26 @@ def disk(tmp_path: Path) -> DiskCache:
     for content in (FIRST, SECOND):
         _keep(disk, content)
     head = PageHead(
-        url="u", content_type="t", coding="", validators={}, validated_at=0, lifetime_s=0, grace_s=0
+        url="u",
+        content_type="t",
+        coding="",
+        validators={},
+        validated_at=0,
+        lifetime_s=0,
+        stale_while_revalidate_s=0,
     )
     pages = disk.entries("pages", PageHead)
     for name in ("foo", "foo-bar2", ".list"):
         pages.save(head, b"page", "a" * 32, name)
-    disk.entries("metadata", MetadataHead).save(MetadataHead(), b"m", "foo", "b" * 40)
+    disk.entries("metadata", MetadataEntry).save(MetadataEntry(), b"m", "foo", "b" * 40)
     _link(disk, FIRST)
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     for content in (FIRST, THIRD):
         notes.add("foo", _sha256(content))
     return disk
 
 
-def _verify(disk: DiskCache, *, dry_run: bool = False) -> list[Damage]:
+def _verify(disk: CacheFolder, *, dry_run: bool = False) -> list[Damage]:
     return list(Verification(disk, dry_run=dry_run).run())
 
 
@@ -94,7 +100,7 @@ def _tree(folder: Path) -> dict[str, tuple[int, float]]:
 # --- verify --------------------------------------------------------------------------------------
 
 
-def test_a_sound_cache_is_sound(disk: DiskCache) -> None:
+def test_a_sound_cache_is_sound(disk: CacheFolder) -> None:
     """Nothing is found, changed, or made to look used in what servers have written."""
     file = PartialFile(disk.folder / PARTIAL)
     with contextlib.closing(file):
@@ -176,7 +182,7 @@ def _pipe_instead(path: Path) -> None:
     ],
 )
 def test_damage_is_found_and_removed(
-    disk: DiskCache, kind: str, harm: Callable[[Path], None]
+    disk: CacheFolder, kind: str, harm: Callable[[Path], None]
 ) -> None:
     """Whatever happened to a file, a dry run names it, and a repair removes it and no other."""
     places = {
@@ -216,7 +222,7 @@ def test_damage_is_found_and_removed(
         "served/new\nline\x1b[31m",
     ],
 )
-def test_strangers_are_removed(disk: DiskCache, place: str) -> None:
+def test_strangers_are_removed(disk: CacheFolder, place: str) -> None:
     """What has a name that nothing of ours has is damage."""
     path = disk.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,14 +233,14 @@ def test_strangers_are_removed(disk: DiskCache, place: str) -> None:
     assert _verify(disk) == []
 
 
-def test_a_file_by_a_wrong_digest_is_removed(disk: DiskCache) -> None:
+def test_a_file_by_a_wrong_digest_is_removed(disk: CacheFolder) -> None:
     """Content under the name of another is damage, however whole it is."""
     path = disk.files.path(_sha256(SECOND))
     path.write_bytes(THIRD)
     assert [damage.path for damage in _verify(disk)] == [path]
 
 
-def test_links_and_notes_go_with_their_file(disk: DiskCache) -> None:
+def test_links_and_notes_go_with_their_file(disk: CacheFolder) -> None:
     """What leads only to a damaged file goes in the same run: a second one finds nothing."""
     path = disk.files.path(_sha256(FIRST))
     _flipped(path)
@@ -244,7 +250,7 @@ def test_links_and_notes_go_with_their_file(disk: DiskCache) -> None:
     assert _verify(disk) == []
 
 
-def test_links_that_lead_nowhere_are_removed(disk: DiskCache) -> None:
+def test_links_that_lead_nowhere_are_removed(disk: CacheFolder) -> None:
     """A link whose file is gone, or that names no digest, is removed."""
     lost = _link(disk, THIRD, "2" * 64)
     bad = Link(sha256="../../x", size=1, version=None, confirmed_at=0.0)
@@ -252,18 +258,18 @@ def test_links_that_lead_nowhere_are_removed(disk: DiskCache) -> None:
     assert {d.path for d in _verify(disk)} == {lost, disk.folder / "links" / "33" / ("3" * 62)}
 
 
-def test_broken_notes_keep_their_sound_lines(disk: DiskCache) -> None:
+def test_broken_notes_keep_their_sound_lines(disk: CacheFolder) -> None:
     """A torn line is taken out of a note; a note without a sound line is removed."""
     with (disk.served / "foo").open("ab") as file:
         file.write(b"abc\xff\n" + _sha256(SECOND).encode()[:20])
     (disk.served / "bar").write_bytes(b"\0" * 65)
     found = {damage.path.name: damage.repair for damage in _verify(disk)}
     assert found == {"foo": "corrected", "bar": "removed"}
-    assert ServedNotes(disk.served).of("foo") == {_sha256(FIRST), _sha256(THIRD)}
+    assert CachedProjects(disk.served).of("foo") == {_sha256(FIRST), _sha256(THIRD)}
     assert _verify(disk) == []
 
 
-def test_abandoned_files_are_removed_and_no_others(disk: DiskCache) -> None:
+def test_abandoned_files_are_removed_and_no_others(disk: CacheFolder) -> None:
     """What a crash left goes; what is being written, or was begun just now, stays."""
     folder = disk.folder / PARTIAL
     running = PartialFile(folder)
@@ -279,7 +285,7 @@ def test_abandoned_files_are_removed_and_no_others(disk: DiskCache) -> None:
     running.close()
 
 
-def test_permissions_are_corrected(disk: DiskCache) -> None:
+def test_permissions_are_corrected(disk: CacheFolder) -> None:
     """Where others can get in, nobody but the owner may write; and the owner can use all of it."""
     path = disk.files.path(_sha256(FIRST))
     path.chmod(0o666)
@@ -295,7 +301,7 @@ def test_permissions_are_corrected(disk: DiskCache) -> None:
     assert _verify(disk) == []
 
 
-def test_wrong_kinds_at_the_top_are_removed(disk: DiskCache, tmp_path: Path) -> None:
+def test_wrong_kinds_at_the_top_are_removed(disk: CacheFolder, tmp_path: Path) -> None:
     """A folder of ours that is a link or a file is removed, and what it leads to is not touched."""
     other = tmp_path / "other"
     other.mkdir()
@@ -308,7 +314,7 @@ def test_wrong_kinds_at_the_top_are_removed(disk: DiskCache, tmp_path: Path) -> 
     assert (other / "mine.txt").exists()
 
 
-def test_what_lies_beside_the_folders_is_verified(disk: DiskCache) -> None:
+def test_what_lies_beside_the_folders_is_verified(disk: CacheFolder) -> None:
     """The key that tells passwords apart, and the names of projects, are files of their owner."""
     key, changes = disk.folder / "key", disk.folder / "changes"
     key.write_bytes(bytes(KEY_BYTES))
@@ -332,7 +338,7 @@ def test_what_lies_beside_the_folders_is_verified(disk: DiskCache) -> None:
     assert _verify(disk) == []
 
 
-def test_other_things_in_the_folder_are_left_alone(disk: DiskCache) -> None:
+def test_other_things_in_the_folder_are_left_alone(disk: CacheFolder) -> None:
     """What lies beside our folders is somebody else's: it is named, and never removed."""
     (disk.folder / "mine.txt").write_bytes(b"x")
     assert _verify(disk) == []
@@ -341,7 +347,7 @@ def test_other_things_in_the_folder_are_left_alone(disk: DiskCache) -> None:
     assert (disk.folder / "mine.txt").exists()
 
 
-def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: DiskCache) -> None:
+def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: CacheFolder) -> None:
     """A cache that servers write to and remove from is sound all the time."""
     stop = threading.Event()
 
@@ -367,7 +373,7 @@ def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: DiskCache) -> 
         server.join()
 
 
-def test_a_stopped_run_leaves_all_as_it_is(disk: DiskCache) -> None:
+def test_a_stopped_run_leaves_all_as_it_is(disk: CacheFolder) -> None:
     """Closed after the first damage, it is done at once and its threads are gone."""
     for number in range(200):
         _flipped(_keep(disk, b"%d" % number * 1000))
@@ -378,7 +384,9 @@ def test_a_stopped_run_leaves_all_as_it_is(disk: DiskCache) -> None:
     assert len(_verify(disk)) > 50
 
 
-def test_what_cannot_be_repaired_is_said(disk: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_repaired_is_said(
+    disk: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that does not let go of a damaged file leads to a reason, not to an exception."""
     _flipped(disk.files.path(_sha256(SECOND)))
 
@@ -391,13 +399,13 @@ def test_what_cannot_be_repaired_is_said(disk: DiskCache, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"{}", b"null\n", b'{"head":"\xff"}\n', b"\0" * 9])
-def test_garbage_is_no_entry(disk: DiskCache, content: bytes) -> None:
+def test_garbage_is_no_entry(disk: CacheFolder, content: bytes) -> None:
     """Reading what is no entry is always the same error."""
     with pytest.raises(BrokenEntry):
         disk.entries("links", Link).parse(content)
 
 
-def test_all_that_is_written_is_looked_at(disk: DiskCache) -> None:
+def test_all_that_is_written_is_looked_at(disk: CacheFolder) -> None:
     """No place of the cache is passed over."""
     run = Verification(disk)
     list(run.run())
@@ -409,7 +417,7 @@ def test_all_that_is_written_is_looked_at(disk: DiskCache) -> None:
 # --- prune, clear, usage -------------------------------------------------------------------------
 
 
-def test_prune_removes_what_was_used_least_recently(disk: DiskCache) -> None:
+def test_prune_removes_what_was_used_least_recently(disk: CacheFolder) -> None:
     """Down to the size and no further, the oldest first; a dry run says the same."""
     for kind in ("pages", "metadata", "links"):
         for path in (disk.folder / kind).rglob("*"):
@@ -428,7 +436,7 @@ def test_prune_removes_what_was_used_least_recently(disk: DiskCache) -> None:
     assert _verify(disk) == []
 
 
-def test_prune_removes_what_nobody_used(disk: DiskCache) -> None:
+def test_prune_removes_what_nobody_used(disk: CacheFolder) -> None:
     """What was used since stays, however small the rest."""
     old = _aged(disk.files.path(_sha256(SECOND)), 8 * DAY_S)
     done = prune(disk, max_bytes=None, unused_s=7 * DAY_S)
@@ -436,14 +444,14 @@ def test_prune_removes_what_nobody_used(disk: DiskCache) -> None:
     assert disk.files.path(_sha256(FIRST)).exists()
 
 
-def test_prune_spares_what_is_in_use(disk: DiskCache) -> None:
+def test_prune_spares_what_is_in_use(disk: CacheFolder) -> None:
     """What was used just now may be on its way to a client: it stays at any size."""
     path = _aged(disk.files.path(_sha256(FIRST)), 1)
     assert prune(disk, max_bytes=0, unused_s=0).unused.files == 1
     assert path.exists()
 
 
-def test_clear_removes_all_but_what_is_being_written(disk: DiskCache) -> None:
+def test_clear_removes_all_but_what_is_being_written(disk: CacheFolder) -> None:
     """Folder, tag, lock and a running transfer stay, so that servers go on; the rest is gone."""
     running = disk.files.create()
     _aged(running.path, 600)
@@ -461,7 +469,7 @@ def test_clear_removes_all_but_what_is_being_written(disk: DiskCache) -> None:
     assert _verify(disk) == []
 
 
-def test_a_file_is_kept_while_all_is_cleared(disk: DiskCache) -> None:
+def test_a_file_is_kept_while_all_is_cleared(disk: CacheFolder) -> None:
     """Writers are not disturbed by folders that vanish under them."""
     stop = threading.Event()
 
@@ -479,7 +487,7 @@ def test_a_file_is_kept_while_all_is_cleared(disk: DiskCache) -> None:
         thread.join()
 
 
-def test_usage_counts_by_kind(disk: DiskCache) -> None:
+def test_usage_counts_by_kind(disk: CacheFolder) -> None:
     """Files and the room they take, as the budget counts them."""
     found = usage(disk)
     counts = {kind: amount.files for kind, amount in found.kinds.items()}
@@ -491,12 +499,12 @@ def test_usage_counts_by_kind(disk: DiskCache) -> None:
 
 
 @pytest.mark.parametrize("tag", [None, b"", b"Signature: 8a477f597d28d172789f06886806bc55\n"])
-def test_only_a_cache_of_ours_is_one(disk: DiskCache, tag: bytes | None) -> None:
+def test_only_a_cache_of_ours_is_one(disk: CacheFolder, tag: bytes | None) -> None:
     """A folder without our tag is refused, also one with the tag of another program."""
     assert check_is_cache(disk.folder)
     (disk.folder / TAG).unlink()
     if tag is not None:
         (disk.folder / TAG).write_bytes(tag)
     (disk.folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(NoCache, match="no cache of simple-repository-server"):
+    with pytest.raises(NotACache, match="no cache of simple-repository-server"):
         check_is_cache(disk.folder)

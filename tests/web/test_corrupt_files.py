@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server import FilesMode, HttpRepository, LocalRepository, create_app
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Upstream
@@ -52,7 +52,7 @@ async def test_a_small_cached_file_that_lacks_its_digest_is_fetched_again(
 ) -> None:
     """The client gets the right bytes from upstream, and they replace the corrupt ones."""
     publish_json(upstream, [WHEEL])
-    disk = DiskCache(tmp_path / "cache")
+    disk = CacheFolder(tmp_path / "cache")
     source = FileCacheRepository(HttpRepository(upstream.simple), FileCache(disk))
     async with running(create_app(source, files=FilesMode.CACHE)) as app:
         assert (await ask(app, TARGET)).body == WHEEL.content
@@ -70,7 +70,7 @@ async def test_a_part_of_a_corrupt_cached_file_says_of_what_it_is(
 ) -> None:
     """The part comes from upstream, with the size of the whole, which its page does not give."""
     publish_html(upstream, [WHEEL])
-    disk = DiskCache(tmp_path / "cache")
+    disk = CacheFolder(tmp_path / "cache")
     source = FileCacheRepository(HttpRepository(upstream.simple), FileCache(disk))
     async with running(create_app(source, files=FilesMode.CACHE)) as app:
         assert (await ask(app, TARGET)).body == WHEEL.content
@@ -81,7 +81,7 @@ async def test_a_part_of_a_corrupt_cached_file_says_of_what_it_is(
         assert answer.headers["content-range"] == f"bytes 50-149/{len(WHEEL.content)}"
 
 
-def _cached(disk: DiskCache) -> list[Path]:
+def _cached(disk: CacheFolder) -> list[Path]:
     return [path for path in (disk.folder / "files").rglob("*") if path.is_file()]
 
 

@@ -1,5 +1,7 @@
 """The building kit: routers in other people's applications."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from urllib.parse import quote, urljoin
 
@@ -101,11 +103,10 @@ async def test_the_repository_lives_as_long_as_the_application() -> None:
         state = "new"
 
         @override
-        async def _open(self) -> None:
+        @asynccontextmanager
+        async def lifespan(self) -> AsyncIterator[None]:
             self.state = "open"
-
-        @override
-        async def _close(self) -> None:
+            yield
             self.state = "closed"
 
     repository = Watched()

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from simple_repository_server import (
     NO_CONTEXT,
-    DiskCache,
+    CacheFolder,
     File,
     FileCache,
     FileCacheRepository,
@@ -132,7 +132,7 @@ class Large(RepositoryContainer):
 @asynccontextmanager
 async def _index(tmp_path: Path, upstream: Upstream, **options: Any) -> AsyncIterator[IndexApp]:
     publish_json(upstream, [REMOTE], max_age=600)
-    files = FileCache(DiskCache(tmp_path / "cache"))
+    files = FileCache(CacheFolder(tmp_path / "cache"))
     async with Large(FileCacheRepository(HttpRepository(upstream.simple), files)) as repository:
         yield IndexApp(repository, files=FilesMode.CACHE, **options)
 

@@ -17,12 +17,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from errno import EIO
 from typing import Any
 
-from simple_repository_server.cache.behind import Behind, RunInThread
 from simple_repository_server.cache.pace import Pace, TransferLimits
+from simple_repository_server.cache.write_behind import RunInThread, WriteBehind
+from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import Emit, TransferResumed, ignore
-from simple_repository_server.resource import CHUNK_BYTES, HELD_BACK_BYTES, Resource, Transfer
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.resource import CHUNK_BYTES, HELD_BACK_BYTES, RawBody, Resource
 
 #: What readers at the front find in memory, and how far disk and digest may fall behind.
 _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
@@ -82,8 +82,8 @@ class Download:
         self._recent_bytes = 0
         names = {"sha256", *list(origin.hashes)[:1]}
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in names}
-        self._written = Behind(self._write, in_thread, self._forget_written)
-        self._digested = Behind(self._digest, in_thread)
+        self._written = WriteBehind(self._write, in_thread, self._forget_written)
+        self._digested = WriteBehind(self._digest, in_thread)
         self._changed = asyncio.Event()
         self._holders = 0
         self._closing: asyncio.Future[Any] | None = None
@@ -192,7 +192,7 @@ class Download:
         while True:
             before = self.received
             try:
-                async with self.origin.transfer(before, version=self.version) as transfer:
+                async with self.origin.open_raw(before, version=self.version) as transfer:
                     return await self._take_all(transfer)
             except (TransferAborted, SourceUnavailable) as error:
                 failures = 1 if self.received > before else failures + 1
@@ -214,13 +214,13 @@ class Download:
             return False
         return bool(self.origin.hashes) or self.version is not None
 
-    def _is_other_version(self, transfer: Transfer) -> bool:
+    def _is_other_version(self, transfer: RawBody) -> bool:
         """Whether what has come may not be part of it. A part that was sent on condition is."""
         if self.origin.hashes or (transfer.start and transfer.version is None):
             return False
         return transfer.version != self.version
 
-    async def _take_all(self, transfer: Transfer) -> None:
+    async def _take_all(self, transfer: RawBody) -> None:
         if transfer.total is not None:
             if self.total is not None and self.total != transfer.total:
                 raise _Wrong(f"{self.what} has another size now than before.")

@@ -25,7 +25,7 @@ class Downloads(Protocol):
         """The transfer of the file, joined or begun; None if the cache takes no files now."""
 
 
-class FetchedResource(Resource):
+class DownloadingResource(Resource):
     """A file that was not in the cache: reading it brings it there, for all who read it."""
 
     def __init__(self, downloads: Downloads, origin: Resource, project: str, filename: str) -> None:
@@ -69,11 +69,11 @@ class FetchedResource(Resource):
         )
 
     @override
-    async def measured(self) -> Resource:
+    async def with_size(self) -> Resource:
         if self.size is not None:
             return self
-        measured = await self._origin.measured()
-        return FetchedResource(self._downloads, measured, self._project, self._filename)
+        measured = await self._origin.with_size()
+        return DownloadingResource(self._downloads, measured, self._project, self._filename)
 
     async def _download(self, wanted: ByteRange | None) -> Download | None:
         begin = partial(self._downloads.download, self._origin, self._project, self._filename)
@@ -105,7 +105,7 @@ class WholeOnly(Resource):
     A client that goes on with what it has would put two files together.
     """
 
-    def __init__(self, fetched: FetchedResource) -> None:
+    def __init__(self, fetched: DownloadingResource) -> None:
         self._fetched = fetched
         self.media_type = fetched.media_type
         self.validator = fetched.validator
@@ -119,7 +119,7 @@ class WholeOnly(Resource):
             yield body
 
 
-class KeptResource(PathResource):
+class CachedResource(PathResource):
     """A file in the cache; if it is `found` there no more it is `fetched`.
 
     It may be removed at any time, and another process may just have replaced it by its own copy.
@@ -127,7 +127,7 @@ class KeptResource(PathResource):
 
     fallback: Resource
 
-    def __init__(self, found: PathResource, fetched: FetchedResource) -> None:
+    def __init__(self, found: PathResource, fetched: DownloadingResource) -> None:
         super().__init__(
             found.path,
             size=found.size,

@@ -2,26 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
-from typing import Self
 
 import msgspec
+from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.downloads import DEFAULT_LIMITS, DiskTrouble, Download
-from simple_repository_server.cache.file_resources import FetchedResource, KeptResource
+from simple_repository_server.cache.file_resources import CachedResource, DownloadingResource
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.pace import TransferLimits
-from simple_repository_server.cache.served import ServedNotes
 from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.disk.allowance import OverBudget
+from simple_repository_server.disk.blobs import FoundBlob
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.observe.events import CacheDamaged, Emit, NotCached, ignore
 from simple_repository_server.resource import PathResource, Resource
-from simple_repository_server.storage.allowance import OverBudget
-from simple_repository_server.storage.blobs import FoundBlob
-from simple_repository_server.storage.partial import PartialFile
 
 #: For how long what was found on disk, a file or none, is taken to be still so.
 _TRUST_S = 1.0
@@ -37,16 +40,6 @@ _FOR_ABSENT, _FOR_NOTED = 16, 4
 _KNOWN_WEIGHT, _ABSENT_WEIGHT = 1500, 650
 
 
-class Link(msgspec.Struct, kw_only=True):
-    """The content an address had, for files whose index gives no sha256."""
-
-    sha256: str
-    size: int
-    #: What the origin said it was, and when it was last asked.
-    version: str | None
-    confirmed_at: float
-
-
 class _Known(msgspec.Struct, frozen=True):
     """What was found of a digest, as it lies there and as a resource; None if nothing was."""
 
@@ -56,7 +49,7 @@ class _Known(msgspec.Struct, frozen=True):
     looked_at: float
 
 
-class FileCache:
+class FileCache(SharedLifespan):
     """The files of `disk`; an asynchronous context manager, which enters the disk, too.
 
     `memory_bytes` bounds what is remembered of what was found there, `limits` one transfer.
@@ -64,7 +57,7 @@ class FileCache:
 
     def __init__(
         self,
-        disk: DiskCache,
+        disk: CacheFolder,
         *,
         memory_bytes: int = DEFAULT_LOOKUP_BYTES,
         limits: TransferLimits = DEFAULT_LIMITS,
@@ -80,23 +73,20 @@ class FileCache:
         #: Apart: whoever asks for all that is not here must not evict what was checked.
         self._absent: MemoryCache[str, _Known] = MemoryCache(memory_bytes // _FOR_ABSENT)
         self._looking: SingleFlight[str, PathResource | None] = SingleFlight()
-        self._notes = ServedNotes(disk.served)
+        self._notes = CachedProjects(disk.served)
         self._noted: MemoryCache[str, str] = MemoryCache(memory_bytes // _FOR_NOTED)
         self._beginning: SingleFlight[str, Download | None] = SingleFlight()
         self._downloads: dict[str, Download] = {}
         self._tasks: dict[Download, asyncio.Task[None]] = {}
-        self._entered = 0
 
-    async def __aenter__(self) -> Self:
-        await self._disk.__aenter__()
-        self._entered += 1
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._entered -= 1
-        if not self._entered:
-            await self._stop()
-        await self._disk.__aexit__()
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self._disk:
+            try:
+                yield
+            finally:
+                await self._stop()
 
     async def resource(self, origin: Resource, project: str, filename: str) -> Resource:
         """The file from the cache if it is there, else one whose reading brings it there."""
@@ -118,8 +108,8 @@ class FileCache:
     def _resource(
         self, found: PathResource | None, origin: Resource, project: str, filename: str
     ) -> Resource:
-        fetched = FetchedResource(self, origin, project, filename)
-        return fetched if found is None else KeptResource(found, fetched)
+        fetched = DownloadingResource(self, origin, project, filename)
+        return fetched if found is None else CachedResource(found, fetched)
 
     async def kept(self, origin: Resource) -> PathResource | None:
         """The file from the cache, if it is there. Raises `SourceUnavailable` if it is refused."""
@@ -288,7 +278,7 @@ class FileCache:
         if origin.hashes or 0 <= now - link.confirmed_at < _CONFIRM_S:
             return link.sha256
         try:
-            measured = await origin.measured()
+            measured = await origin.with_size()
         except SourceUnavailable as error:
             if error.refused:
                 raise
@@ -324,6 +314,6 @@ def _key(origin: Resource) -> str:
 
 def _link_name(origin: Resource) -> tuple[str, str]:
     """The name of the link: it changes with whatever the index says of the file."""
-    said = f"{origin.identity} {sorted(origin.hashes.items())}"
+    said = f"{origin.cache_key} {sorted(origin.hashes.items())}"
     name = sha256(said.encode()).hexdigest()
     return name[:2], name[2:]

@@ -37,7 +37,7 @@ def lifetime_s(headers: Mapping[str, str], *, before: float | None = None) -> fl
     return max(0.0, min(lifetime - _seconds(headers.get("Age", "0")), MAX_LIFETIME_S))
 
 
-def grace_s(headers: Mapping[str, str], *, most: float = 0.0) -> float:
+def stale_while_revalidate_s(headers: Mapping[str, str], *, most: float = 0.0) -> float:
     """For how many seconds after that it may still be served while it is confirmed (RFC 5861 §3).
 
     Where an index does not say, that is up to `most`, but no longer than it said its page was

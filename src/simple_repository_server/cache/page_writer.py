@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from simple_repository_server.cache.background import Background
-from simple_repository_server.cache.pages import PageHead, PageStore
+from simple_repository_server.disk.page_store import PageHead, PageStore
 
 
 class PageWriter:

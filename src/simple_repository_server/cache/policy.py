@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S, is_fresh
-from simple_repository_server.cache.pages import PageHead
+from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.model import Freshness, ProjectList, ProjectPage
 
 S = TypeVar("S", ProjectPage, ProjectList)
@@ -22,16 +22,16 @@ REVALIDATE_AFTER_S = 1.0
 _MAX_AHEAD_S = 24 * 3600.0
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long what was said counts, in seconds."""
 
     #: How long "there is no such thing" is believed.
-    missing_s: float = 60.0
+    negative_ttl_s: float = 60.0
     #: How old a page may get while its index cannot be asked: after that, no answer is better.
     stale_if_error_s: float = STALE_IF_ERROR_S
     #: For how long a stale page is served once more while it is confirmed, where its index does
     #: not say; in any case no longer than it was fresh.
-    grace_s: float = 0.0
+    stale_while_revalidate_s: float = 0.0
     #: Ask nobody: what is kept counts, whatever its age, and what is not kept is unknown.
     offline: bool = False
 
@@ -53,7 +53,7 @@ class CacheEntry(msgspec.Struct, Generic[S], kw_only=True):
 
 def is_usable(
     entry: CacheEntry[S],
-    rules: Rules,
+    policy: CachePolicy,
     *,
     now: float,
     revalidate: bool = False,
@@ -63,44 +63,53 @@ def is_usable(
     if entry.failed_at is not None:
         pause = REVALIDATE_AFTER_S if revalidate else STALE_RETRY_S
         return not refused and is_fresh(validated_at=entry.failed_at, lifetime=pause, now=now)
-    if rules.offline:
+    if policy.offline:
         return not refused
-    lifetime = rules.missing_s if entry.snapshot is None else entry.freshness.lifetime_s
+    lifetime = policy.negative_ttl_s if entry.snapshot is None else entry.freshness.lifetime_s
     if revalidate:
         lifetime = min(lifetime, REVALIDATE_AFTER_S)
     return 0 <= now - entry.freshness.validated_at < lifetime  # `is_fresh`, on the hot path
 
 
 def may_revalidate_later(
-    entry: CacheEntry[S], *, grace_s: float, now: float, revalidate: bool, refused: bool
+    entry: CacheEntry[S],
+    *,
+    stale_while_revalidate_s: float,
+    now: float,
+    revalidate: bool,
+    refused: bool,
 ) -> bool:
     """Whether it is served once more while its index is asked (stale-while-revalidate).
 
-    `grace_s` is the least time for that, whatever its index said.
+    `stale_while_revalidate_s` is the least time for that, whatever its index said.
     """
     if entry.snapshot is None or entry.failed_at is not None or revalidate or refused:
         return False
-    lifetime = entry.freshness.lifetime_s + max(entry.head.grace_s, grace_s)
+    lifetime = entry.freshness.lifetime_s + max(
+        entry.head.stale_while_revalidate_s, stale_while_revalidate_s
+    )
     return is_fresh(validated_at=entry.freshness.validated_at, lifetime=lifetime, now=now)
 
 
-def may_serve_stale(entry: CacheEntry[S], rules: Rules, *, now: float, refused: bool) -> bool:
+def may_serve_stale(
+    entry: CacheEntry[S], policy: CachePolicy, *, now: float, refused: bool
+) -> bool:
     """Whether it is served though its index cannot be asked (stale-if-error)."""
     age = now - entry.freshness.validated_at
-    ahead = min(_MAX_AHEAD_S, rules.stale_if_error_s)
-    young = -ahead <= age < rules.stale_if_error_s
+    ahead = min(_MAX_AHEAD_S, policy.stale_if_error_s)
+    young = -ahead <= age < policy.stale_if_error_s
     return entry.snapshot is not None and young and not refused
 
 
 def counts_for(
-    head: PageHead, entry: CacheEntry[S], rules: Rules, *, now: float, revalidate: bool
+    head: PageHead, entry: CacheEntry[S], policy: CachePolicy, *, now: float, revalidate: bool
 ) -> bool:
     """Whether what another process was told makes asking unnecessary."""
     mine = entry.head.validated_at
     newer = head.validated_at > mine or mine > now
     if not newer or head.refused or head.expired:
         return False
-    lifetime = rules.missing_s if head.missing else head.lifetime_s
+    lifetime = policy.negative_ttl_s if head.missing else head.lifetime_s
     if revalidate:
         lifetime = min(lifetime, REVALIDATE_AFTER_S)
     return is_fresh(validated_at=head.validated_at, lifetime=lifetime, now=now)

@@ -14,11 +14,14 @@ import click
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache import projects
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.upkeep import (
+from simple_repository_server.cli.commands import REFUSED, Group, refuse
+from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
+from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
+from simple_repository_server.disk import projects
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.maintenance import (
     Amount,
-    NoCache,
+    NotACache,
     Usage,
     check_is_cache,
     clear,
@@ -26,10 +29,7 @@ from simple_repository_server.cache.upkeep import (
     prune,
     usage,
 )
-from simple_repository_server.cache.verify import Damage, Verification, bytes_to_read
-from simple_repository_server.cli.commands import REFUSED, Group, refuse
-from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
-from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
+from simple_repository_server.disk.verify import Damage, Verification, bytes_to_read
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.progress import byte_bar
@@ -50,7 +50,7 @@ class _Commands(Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted. Remaining entries were left unchanged.", err=True)
             sys.exit(_INTERRUPTED)
-        except (NoCache, BadSetting) as error:
+        except (NotACache, BadSetting) as error:
             refuse(_shown(error))
         except BrokenPipeError:  # nobody reads on, as behind `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -257,11 +257,11 @@ def _wanted_size(text: str) -> int:
     return size
 
 
-def _disk(cache_dir: Path | None) -> DiskCache:
-    return DiskCache((cache_dir or cache_folder()).absolute())
+def _disk(cache_dir: Path | None) -> CacheFolder:
+    return CacheFolder((cache_dir or cache_folder()).absolute())
 
 
-def _existing(cache_dir: Path | None) -> DiskCache:
+def _existing(cache_dir: Path | None) -> CacheFolder:
     """The cache; if there is none, says so, and that is all."""
     disk = _disk(cache_dir)
     if not check_is_cache(disk.folder):
@@ -271,7 +271,7 @@ def _existing(cache_dir: Path | None) -> DiskCache:
 
 
 @contextmanager
-def _progress(disk: DiskCache) -> Iterator[Callable[[int], object]]:
+def _progress(disk: CacheFolder) -> Iterator[Callable[[int], object]]:
     """A bar, for people who look on."""
     if sys.stderr.isatty():
         with byte_bar(sys.stderr, "reading the cache", bytes_to_read(disk)) as advance:

@@ -33,8 +33,8 @@ from simple_repository_server.config.settings import (
     MIN_MEMORY_BYTES,
     Settings,
 )
+from simple_repository_server.disk.ownership import NOT_OURS, may_be_cache
 from simple_repository_server.observe.logs import FORMATS, LEVELS
-from simple_repository_server.storage.folder import NOT_OURS, may_be_cache
 from simple_repository_server.version import __version__
 from simple_repository_server.web.server.forwarded import TrustedProxies
 

@@ -1,7 +1,8 @@
 """Several repositories whose files of a project are shown together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -43,7 +44,7 @@ class _Merge(msgspec.Struct, frozen=True):
 
     def owner(self, filename: FileName) -> Repository:
         """The source that has the file, or the one its metadata is of."""
-        owner = self.owners.get(filename) or self.owners.get(filename.described)
+        owner = self.owners.get(filename) or self.owners.get(filename.distribution)
         if owner is None:
             raise ResourceNotFound(self.page.name, filename)
         return owner
@@ -86,10 +87,12 @@ class MergedRepository(RepositoryGroup):
         return await self._lists.get(context)
 
     @override
-    async def _close(self) -> None:
-        await self._lists.close()
-        await self._merging.cancel_all()
-        await super()._close()
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with super().lifespan():
+            yield
+            await self._lists.close()
+            await self._merging.cancel_all()
 
     @override
     async def get_project_page(

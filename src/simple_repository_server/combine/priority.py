@@ -1,6 +1,7 @@
 """Several repositories of which the first one that has a project owns it, wholly."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from typing_extensions import override
 
@@ -37,9 +38,11 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         return await self._lists.get(context)
 
     @override
-    async def _close(self) -> None:
-        await self._lists.close()
-        await super()._close()
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with super().lifespan():
+            yield
+            await self._lists.close()
 
     @override
     async def get_project_page(

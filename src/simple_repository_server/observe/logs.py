@@ -17,12 +17,12 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import Event, Inspecting, InternalFailure
+from simple_repository_server.observe.events import DigestProgress, Event, InternalFailure
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.server_events import LogLinesDropped, LogReopened
 
 if TYPE_CHECKING:
-    from simple_repository_server.observe.progress import DigestProgress
+    from simple_repository_server.observe.progress import ProgressBars
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -45,9 +45,9 @@ class LogWriter:
         self._levels = levels_from(level)
         self._stream = stream
         #: None until the first progress: without a terminal, or for machines, there is no bar.
-        self._progress: DigestProgress | None = None
+        self._progress: ProgressBars | None = None
         self._shows_progress = form == "text" and stream.isatty()
-        self._waiting: deque[str | Inspecting | None] = deque()
+        self._waiting: deque[str | DigestProgress | None] = deque()
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -56,7 +56,7 @@ class LogWriter:
         """Write the event down, soon."""
         if event.level in self._levels:
             self._put(self._format(event, time.time()))
-        if self._shows_progress and isinstance(event, Inspecting):
+        if self._shows_progress and isinstance(event, DigestProgress):
             self._put(event)
 
     def reopen(self) -> None:
@@ -64,7 +64,7 @@ class LogWriter:
         self._put(None)
         self(LogReopened())
 
-    def _put(self, item: str | Inspecting | None) -> None:
+    def _put(self, item: str | DigestProgress | None) -> None:
         if len(self._waiting) >= _MAX_WAITING and item is not None:
             self._dropped += 1
             return
@@ -107,11 +107,11 @@ class LogWriter:
             if self._progress is None or not self._progress.write(text):
                 self._file.write(text.encode("utf-8", "replace"))
 
-    def _show(self, event: Inspecting) -> None:
+    def _show(self, event: DigestProgress) -> None:
         if self._progress is None:
-            from simple_repository_server.observe.progress import DigestProgress  # slow to import
+            from simple_repository_server.observe.progress import ProgressBars  # slow to import
 
-            self._progress = DigestProgress(self._stream)
+            self._progress = ProgressBars(self._stream)
         self._progress.update(event)
 
 

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from simple_repository_server.observe.events import Inspecting
+from simple_repository_server.observe.events import DigestProgress
 
 #: Shorter work is done before anyone could read what it is.
 _SHOW_AFTER_S = 1.0
@@ -40,7 +40,7 @@ def byte_bar(stream: TextIO, text: str, total: int) -> Iterator[Callable[[int], 
         yield lambda count: progress.advance(bar, count)
 
 
-class DigestProgress:
+class ProgressBars:
     """One bar for each directory, from when it takes long until it is done.
 
     Not for several threads at once: the log's thread owns it.
@@ -52,7 +52,7 @@ class DigestProgress:
         self._bars: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
 
-    def update(self, event: Inspecting) -> None:
+    def update(self, event: DigestProgress) -> None:
         """Show how far it is."""
         begun = self._begun.setdefault(event.source, time.monotonic())
         if event.done_files == event.files:

@@ -2,15 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.disk import DiskCache
 from simple_repository_server.cache.memory import ENTRY_BYTES, Memory, MemoryCache, MemoryPart
-from simple_repository_server.cache.policy import CacheEntry, Rules
+from simple_repository_server.cache.policy import CacheEntry, CachePolicy
+from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import (
     InvalidName,
     ProjectNotFound,
@@ -37,7 +38,7 @@ from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
 from simple_repository_server.sources.http_answers import AnswerReader
 from simple_repository_server.sources.http_cache import IndexCache
-from simple_repository_server.sources.http_documents import Documents
+from simple_repository_server.sources.http_documents import CachedDocuments
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.egress import Egress
@@ -48,7 +49,7 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 #: The list's name among the pages: none that a project could have.
 _LIST = ".list"
 #: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
-_LIST_GRACE_S = 7 * 24 * 3600.0
+_LIST_STALE_WHILE_REVALIDATE_S = 7 * 24 * 3600.0
 #: The files that were asked for last, and what they were made of.
 _Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
 #: Of the memory, the parts for the files that were asked for last, and for lists.
@@ -64,7 +65,7 @@ class HttpRepository(Repository):
     files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `memory_bytes` bounds what is kept in memory. `lists` is
     the budget for the list of projects, for any number of indexes together (else a part of
-    `memory_bytes`); with `cache` pages outlive the process. `rules` say how long what was said
+    `memory_bytes`); with `cache` pages outlive the process. `policy` says how long what was said
     counts. `label` is shown in the place of an address that has a secret in it; then, too, clients
     get all files from this server. `egress` says which proxies and certificates are used.
     """
@@ -79,8 +80,8 @@ class HttpRepository(Repository):
         forbidden_means_absent: bool = False,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         lists: MemoryCache[Any, Any] | None = None,
-        cache: DiskCache | None = None,
-        rules: Rules | None = None,
+        cache: CacheFolder | None = None,
+        policy: CachePolicy | None = None,
         egress: Egress | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
@@ -89,14 +90,14 @@ class HttpRepository(Repository):
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
         self.label = label or self._base
-        self._rules = rules or Rules()
+        self._policy = policy or CachePolicy()
         self._client = UpstreamClient(
             bare,
             label=self.label,
             credentials=self._credentials,
             limits=limits,
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
-            offline=self._rules.offline,
+            offline=self._policy.offline,
             egress=egress,
             on_change=self._note_origin,
         )
@@ -127,38 +128,38 @@ class HttpRepository(Repository):
 
     def _pages_of(
         self, memory: Memory[str, CacheEntry[ProjectPage]], clock: Callable[[], float]
-    ) -> Documents[ProjectPage]:
+    ) -> CachedDocuments[ProjectPage]:
         most = self._client.limits.page_bytes
-        return Documents(
+        return CachedDocuments(
             self._client,
             self._cache,
             AnswerReader(self.label, self._read_page, max_bytes=most, emit=self._emit),
             url_of=lambda project: f"{self._base}{project}/",
             memory=memory,
-            rules=self._rules,
+            policy=self._policy,
             clock=clock,
             note=self._note,
         )
 
     def _lists_of(
         self, memory: Memory[str, CacheEntry[ProjectList]], clock: Callable[[], float]
-    ) -> Documents[ProjectList]:
+    ) -> CachedDocuments[ProjectList]:
         most = self._client.limits.list_bytes
-        return Documents(
+        return CachedDocuments(
             self._client,
             self._cache,
             AnswerReader(self.label, _read_list, max_bytes=most, emit=self._emit),
             url_of=lambda _: self._base,
             memory=memory,
-            rules=self._rules,
-            min_grace_s=_LIST_GRACE_S,
+            policy=self._policy,
+            min_stale_while_revalidate_s=_LIST_STALE_WHILE_REVALIDATE_S,
             clock=clock,
             note=self._note,
         )
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
-        if self._rules.offline:
+        if self._policy.offline:
             return await self._known_projects()
         found = await self._lists.get(_LIST, context)
         if found is None:
@@ -183,7 +184,7 @@ class HttpRepository(Repository):
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        kept = None if self._rules.offline else self._lists.peek(_LIST, context)
+        kept = None if self._policy.offline else self._lists.peek(_LIST, context)
         return None if kept is None else kept.snapshot
 
     @override
@@ -205,8 +206,8 @@ class HttpRepository(Repository):
     @override
     def source_states(self) -> tuple[SourceState, ...]:
         available = self._failed_because is None if self._asked else None
-        detail = self._client.not_asked or self._failed_because or ""
-        if self._rules.offline:
+        detail = self._client.open_circuits or self._failed_because or ""
+        if self._policy.offline:
             available, detail = None, "offline: what is in the cache is served"
         elif not detail and self._lists.is_awaited(_LIST):
             detail = "its list of projects is still being fetched"
@@ -221,21 +222,14 @@ class HttpRepository(Repository):
         )
 
     @override
-    async def _open(self) -> None:
-        await self._cache.open()
-        self._client.identity = f"{self._cache.who} {self.label}"
-        try:
-            await self._client.open()
-        except BaseException:
-            await self._cache.close()
-            raise
-
-    @override
-    async def _close(self) -> None:
-        await self._pages.close()
-        await self._lists.close()
-        await self._client.close()
-        await self._cache.close()
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self._cache:
+            self._client.identity = f"{self._cache.who} {self.label}"
+            async with self._client:
+                yield
+                await self._pages.close()
+                await self._lists.close()
 
     def _resource(
         self, page: ProjectPage, project: ProjectName, filename: FileName
@@ -244,7 +238,7 @@ class HttpRepository(Repository):
         file = page.find(filename)
         is_metadata = file is None
         if file is None:
-            file = page.find(filename.described)
+            file = page.find(filename.distribution)
             if file is None or not file.core_metadata:
                 raise ResourceNotFound(project, filename)
         known = self._resources.get((project, filename))
@@ -317,7 +311,7 @@ class HttpRepository(Repository):
             self._emit(SourceFailed(source=place, reason=failed_because))
         elif place != self.label:
             self._emit(SourceRecovered(source=place))
-        if place == self.label or (failed_because is None and not self._client.not_asked):
+        if place == self.label or (failed_because is None and not self._client.open_circuits):
             self._note(failed_because)
 
 

@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from simple_repository_server.cache.background import unforeseen
-from simple_repository_server.cache.freshness import grace_s, lifetime_s
-from simple_repository_server.cache.pages import PageHead
-from simple_repository_server.cache.policy import CacheEntry, Rules
+from simple_repository_server.cache.freshness import lifetime_s, stale_while_revalidate_s
+from simple_repository_server.cache.policy import CacheEntry, CachePolicy
+from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.errors import Malformed, RepositoryError, SourceInvalid
 from simple_repository_server.model import Freshness, ProjectList, ProjectPage
 from simple_repository_server.observe.events import Emit
@@ -85,7 +85,7 @@ def missing_entry(head: PageHead) -> CacheEntry[S]:
     return CacheEntry(snapshot=None, freshness=freshness, head=head)
 
 
-def head_of(answer: Answer, url: str, now: float, rules: Rules) -> PageHead:
+def head_of(answer: Answer, url: str, now: float, policy: CachePolicy) -> PageHead:
     """What came with the page at `url`."""
     headers = answer.headers
     asked = (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified"))
@@ -97,7 +97,9 @@ def head_of(answer: Answer, url: str, now: float, rules: Rules) -> PageHead:
         validators={ask: headers[given] for ask, given in asked if given in headers},
         validated_at=now,
         lifetime_s=lifetime_s(headers),
-        grace_s=grace_s(headers, most=rules.grace_s),
+        stale_while_revalidate_s=stale_while_revalidate_s(
+            headers, most=policy.stale_while_revalidate_s
+        ),
     )
 
 
@@ -105,7 +107,7 @@ def confirmed(entry: CacheEntry[S], head: PageHead) -> CacheEntry[S]:
     """The same snapshot, confirmed: whoever holds it sees that."""
     live = entry.freshness
     live.validated_at, live.lifetime_s = head.validated_at, head.lifetime_s
-    live.stale_because = None
+    live.stale_reason = None
     entry.head = head
     entry.failed_at = None
     return entry

@@ -12,10 +12,9 @@ import msgspec
 
 from simple_repository_server.cache.freshness import lifetime_s
 from simple_repository_server.cache.memory import ENTRY_BYTES, Memory
-from simple_repository_server.cache.pages import PageHead
 from simple_repository_server.cache.policy import (
     CacheEntry,
-    Rules,
+    CachePolicy,
     contradicts,
     counts_for,
     is_usable,
@@ -23,6 +22,7 @@ from simple_repository_server.cache.policy import (
     may_serve_stale,
 )
 from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.errors import (
     RepositoryError,
     SourceInvalid,
@@ -48,12 +48,13 @@ _KEPT_BYTES, _NOTE_BYTES = 1600, 600
 _ATTEMPTS = 2
 
 
-class Documents(Generic[S]):
+class CachedDocuments(Generic[S]):
     """One kind of what the index of `client` has: pages, or the list.
 
     `url_of` says where to find what has a name, `reader` makes an entry of it, `note` is told
-    of each failure's reason, and None after each success. However stale, up to `min_grace_s` after
-    it was fresh nobody waits until it is confirmed. `cache` is the one of this index.
+    of each failure's reason, and None after each success. However stale, nobody waits
+    until it is confirmed, up to `min_stale_while_revalidate_s` after it was fresh. `cache` is the
+    one of this index.
     """
 
     def __init__(
@@ -64,16 +65,16 @@ class Documents(Generic[S]):
         *,
         url_of: Callable[[str], str],
         memory: Memory[str, CacheEntry[S]],
-        rules: Rules,
-        min_grace_s: float = 0.0,
+        policy: CachePolicy,
+        min_stale_while_revalidate_s: float = 0.0,
         clock: Callable[[], float],
         note: Callable[[str | None], None],
     ) -> None:
         self._client = client
         self._reader: AnswerReader[S] = reader
         self._url_of = url_of
-        self._rules = rules
-        self._min_grace_s = min_grace_s
+        self._policy = policy
+        self._min_stale_while_revalidate_s = min_stale_while_revalidate_s
         self._store = cache.store
         self._writer = cache.writer
         self._refusal = cache.refusal
@@ -94,7 +95,7 @@ class Documents(Generic[S]):
             entry = await self._once(name, partial(self._first, name, revalidate=revalidate))
         if self._is_usable(entry, revalidate=revalidate):
             return entry.snapshot
-        if self._rules.offline:
+        if self._policy.offline:
             raise self.unknown(name)
         if self._may_revalidate_later(entry, revalidate=revalidate):
             if not self._flight.is_running(name):
@@ -114,7 +115,7 @@ class Documents(Generic[S]):
         if entry is None:
             return None
         refused = self._refusal.holds
-        return entry if is_usable(entry, self._rules, now=self._clock(), refused=refused) else None
+        return entry if is_usable(entry, self._policy, now=self._clock(), refused=refused) else None
 
     def forget(self, name: str) -> None:
         """Look at the disk the next time."""
@@ -134,7 +135,7 @@ class Documents(Generic[S]):
     def _is_usable(self, entry: CacheEntry[S], *, revalidate: bool) -> bool:
         return is_usable(
             entry,
-            self._rules,
+            self._policy,
             now=self._clock(),
             revalidate=revalidate,
             refused=self._refusal.holds,
@@ -143,7 +144,7 @@ class Documents(Generic[S]):
     def _may_revalidate_later(self, entry: CacheEntry[S], *, revalidate: bool) -> bool:
         return may_revalidate_later(
             entry,
-            grace_s=self._min_grace_s,
+            stale_while_revalidate_s=self._min_stale_while_revalidate_s,
             now=self._clock(),
             revalidate=revalidate,
             refused=self._refusal.holds,
@@ -152,7 +153,7 @@ class Documents(Generic[S]):
     async def _first(self, name: str, *, revalidate: bool) -> CacheEntry[S]:
         """What is on disk, to be used or to be confirmed; else what the index says."""
         entry = await self._load(name)
-        if self._rules.offline:
+        if self._policy.offline:
             if entry is None:
                 raise self.unknown(name)
             self._remember(name, entry)
@@ -218,13 +219,15 @@ class Documents(Generic[S]):
             previous = await self._load(name)
         refused = await self._refusal.look()
         now = self._clock()
-        if previous is None or not may_serve_stale(previous, self._rules, now=now, refused=refused):
+        if previous is None or not may_serve_stale(
+            previous, self._policy, now=now, refused=refused
+        ):
             return None
         head = await self._store.head(name) if self._store is not None else None
         if head is not None and contradicts(head, previous):
             self._memory.discard(name)
             return None
-        previous.freshness.stale_because = str(error)
+        previous.freshness.stale_reason = str(error)
         previous.failed_at = now
         return previous
 
@@ -245,7 +248,7 @@ class Documents(Generic[S]):
         head = await self._store.head(name)
         now = self._clock()
         if head is None or not counts_for(
-            head, previous, self._rules, now=now, revalidate=revalidate
+            head, previous, self._policy, now=now, revalidate=revalidate
         ):
             return None
         return await self._load(name, previous)
@@ -293,7 +296,7 @@ class Documents(Generic[S]):
                 self._writer.confirm(name, head)
             self._refusal.answered()
             return confirmed(previous, head)
-        head = head_of(answer, url, now, self._rules)
+        head = head_of(answer, url, now, self._policy)
         entry = await self._reader.entry(name, answer, head, previous)
         self._save(name, head, answer.raw)
         self._refusal.answered()

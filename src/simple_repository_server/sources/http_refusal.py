@@ -7,7 +7,7 @@ outage after a refusal must not bring back what a revoked token once showed.
 from collections.abc import Callable
 
 from simple_repository_server.cache.page_writer import PageWriter
-from simple_repository_server.cache.pages import PageHead, PageStore
+from simple_repository_server.disk.page_store import PageHead, PageStore
 
 #: The note's name among the pages: none that a project could have.
 _NOTE = ".refused"

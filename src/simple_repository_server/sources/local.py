@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from simple_repository_server.errors import (
     SourceTimeout,
     SourceUnavailable,
 )
+from simple_repository_server.lifecycle import running
 from simple_repository_server.model import (
     NO_CONTEXT,
     File,
@@ -36,9 +38,10 @@ from simple_repository_server.opening import open_regular
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import METADATA_TYPE, BytesResource, Resource
 from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_facts import DigestStore, FileIdentity
 from simple_repository_server.sources.local_inspector import STILL_WRITTEN, Inspector, identities
 from simple_repository_server.sources.local_pages import (
-    Inspected,
+    DigestsComputed,
     LocalMetadata,
     LocalPage,
     make_page,
@@ -47,7 +50,6 @@ from simple_repository_server.sources.local_pages import (
 from simple_repository_server.sources.local_reports import Reports
 from simple_repository_server.sources.local_sidecars import Sidecar, read_content, read_sidecars
 from simple_repository_server.sources.local_watch import LocalDirectory, unreadable
-from simple_repository_server.storage.digests import DigestStore, FileIdentity
 
 DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 #: How long a page waits for the digests of its files.
@@ -149,20 +151,18 @@ class LocalRepository(Repository):
         return (self._directory.state(),)
 
     @override
-    async def _open(self) -> None:
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
         await self._inspector.open()
         self._is_open = True
-        self._warm_up = asyncio.create_task(self._inspect_all())
-
-    @override
-    async def _close(self) -> None:
-        self._is_open = False
-        if self._warm_up is not None:
-            self._warm_up.cancel()
-            await asyncio.gather(self._warm_up, return_exceptions=True)
-        await self._making.cancel_all()
-        await self._directory.close()
-        await self._inspector.close()
+        try:
+            async with running(self._inspect_all()) as self._warm_up:
+                yield
+        finally:
+            self._is_open = False
+            await self._making.cancel_all()
+            await self._directory.close()
+            await self._inspector.close()
 
     async def _inspect_all(self) -> None:
         """Compute digests ahead of the first requests, which do not wait for all of it."""
@@ -228,7 +228,7 @@ class LocalRepository(Repository):
         files: dict[str, FileIdentity],
         before: Mapping[str, Sidecar],
         root: str,
-    ) -> Inspected:
+    ) -> DigestsComputed:
         facts = await self._inspector.facts(_of(found, files), root)
         sidecars: dict[str, Sidecar] = {}
         if any(one.has_sidecar for one in found):
@@ -238,9 +238,9 @@ class LocalRepository(Repository):
         held = frozenset[str]()
         if any(known.problem is not None for known in facts.values()):
             held = await asyncio.to_thread(withheld, facts, files, sidecars, root, self._clock())
-        return Inspected(found, files, facts, sidecars, held)
+        return DigestsComputed(found, files, facts, sidecars, held)
 
-    def _tell_problems(self, project: ProjectName, inspected: Inspected) -> None:
+    def _tell_problems(self, project: ProjectName, inspected: DigestsComputed) -> None:
         for one in inspected.found:
             facts = inspected.facts.get(one.path)
             if one.path in inspected.withheld:

@@ -15,11 +15,11 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.distributions.metadata import read_metadata, requires_python
 from simple_repository_server.errors import Malformed
 from simple_repository_server.names import shown_path
-from simple_repository_server.observe.events import Emit, Inspected, Inspecting
+from simple_repository_server.observe.events import DigestProgress, DigestsComputed, Emit
 from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_facts import DigestStore, Facts, FileIdentity
 from simple_repository_server.sources.local_reports import Reports
-from simple_repository_server.storage.digests import DigestStore, Facts, FileIdentity
 
 _THREADS = 2
 _READ_BYTES = 1024 * 1024
@@ -85,7 +85,7 @@ class Inspector:
                 await self._inspect(path, identity, root)
                 done_files, done_bytes = done_files + 1, done_bytes + identity.size
                 self._emit(
-                    Inspecting(
+                    DigestProgress(
                         source=self._label,
                         done_files=done_files,
                         files=len(unknown),
@@ -98,7 +98,7 @@ class Inspector:
         duration_s = time.monotonic() - started
         if duration_s > _LONG_S:
             self._emit(
-                Inspected(
+                DigestsComputed(
                     source=self._label,
                     files=done_files,
                     bytes=done_bytes,

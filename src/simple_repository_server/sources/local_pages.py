@@ -14,8 +14,8 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.opening import open_regular
 from simple_repository_server.resource import PathResource
 from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_facts import Facts, FileIdentity
 from simple_repository_server.sources.local_sidecars import Sidecar
-from simple_repository_server.storage.digests import Facts, FileIdentity
 
 #: A wheel that is not there to its end and is this young is still being written: it is withheld.
 _SETTLED_S = 10.0
@@ -24,7 +24,7 @@ _SETTLED_WITH_SIDECAR_S = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Inspected(msgspec.Struct, frozen=True):
+class DigestsComputed(msgspec.Struct, frozen=True):
     """What is known of a project's files at one moment, each by its path."""
 
     found: tuple[Found, ...]
@@ -81,7 +81,7 @@ class LocalPage(msgspec.Struct):
 
     def metadata_of(self, filename: FileName) -> "LocalMetadata":
         """The metadata that is called that. Raises `ResourceNotFound`."""
-        file = self.page.find(filename.described)
+        file = self.page.find(filename.distribution)
         if file is None or isinstance(file.core_metadata, bool):
             raise ResourceNotFound(self.page.name, filename)
         sidecar = self.sidecars.get(file.url)
@@ -102,7 +102,7 @@ def uses(sidecars: Mapping[str, Sidecar], path: str) -> bool:
     return sidecar is not None and sidecar.sha256 is not None
 
 
-def make_page(project: ProjectName, inspected: Inspected) -> ProjectPage:
+def make_page(project: ProjectName, inspected: DigestsComputed) -> ProjectPage:
     """The page of the files that can be shown."""
     files = []
     for one in inspected.found:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from simple_repository_server.sources.local_facts import DigestStore, SeenRoot
 from simple_repository_server.sources.local_tree import EMPTY_MARKER, Listing
-from simple_repository_server.storage.digests import DigestStore, SeenRoot
 
 
 class Verdict(msgspec.Struct, frozen=True):

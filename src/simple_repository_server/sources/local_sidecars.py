@@ -23,8 +23,8 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.observe.events import MetadataDiffers
 from simple_repository_server.opening import LeadsOut, open_regular, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
+from simple_repository_server.sources.local_facts import FileIdentity
 from simple_repository_server.sources.local_reports import Reports
-from simple_repository_server.storage.digests import FileIdentity
 
 #: As large as metadata within a wheel may be.
 MAX_SIDECAR_BYTES = MAX_MEMBER_BYTES

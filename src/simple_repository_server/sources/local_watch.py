@@ -10,10 +10,10 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, SourceState
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
+from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.sources.local_reports import Reports
 from simple_repository_server.sources.local_root import RootGuard
 from simple_repository_server.sources.local_tree import Listing, LocalTree
-from simple_repository_server.storage.digests import DigestStore
 
 #: How old a look at the directory may be: changes are seen within a second.
 _LOOK_AGAIN_S = 0.5

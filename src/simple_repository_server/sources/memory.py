@@ -113,7 +113,7 @@ class MemoryRepository(Repository):
         file = page.find(filename)
         if file is not None and content is not None:
             return self._held(filename, content, OCTET_STREAM, file.hashes.get("sha256"))
-        file = page.find(filename.described)
+        file = page.find(filename.distribution)
         if file is None or not file.core_metadata or content is None:
             raise ResourceNotFound(page.name, filename)
         return self._held(filename, content, METADATA_TYPE, None)

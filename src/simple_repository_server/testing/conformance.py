@@ -94,7 +94,7 @@ async def parts_are_parts(repository: Repository, known: Known) -> None:
     """A range of a file is just that part of it."""
     page = await repository.get_project_page(known.project)
     file = page.files[0]
-    resource = await (await repository.get_resource(page.name, file.filename)).measured()
+    resource = await (await repository.get_resource(page.name, file.filename)).with_size()
     whole = await _content(resource)
     assert resource.size == len(whole), "the size can be found out"
     for start, stop in ((0, 1), (1, len(whole)), (len(whole) - 1, len(whole))):
@@ -304,7 +304,7 @@ def _peek(question: _Question) -> object:
 
 #: A cache may have got the bytes of a resource between peek and coroutine: both are asked anew.
 _TRIES, _SETTLE_S = 20, 0.05
-_SAID = ("size", "sha256", "media_type", "etag", "location", "path", "identity", "version")
+_SAID = ("size", "sha256", "media_type", "etag", "location", "path", "cache_key", "version")
 
 
 def _same(one: object, other: object) -> bool:

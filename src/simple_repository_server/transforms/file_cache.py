@@ -1,13 +1,14 @@
 """Files of a source kept on disk, so that nothing is fetched twice."""
 
 import time
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.file_resources import FetchedResource
+from simple_repository_server.cache.file_resources import DownloadingResource
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import (
@@ -38,23 +39,23 @@ class FileCacheRepository(RepositoryContainer):
     """Keeps the files of `source` that are read through here in `cache`.
 
     What is offered remains the source's decision: a file its page does not show is not served,
-    though it may lie in the cache. With `only_kept` no more is offered than what can be served
+    though it may lie in the cache. With `cached_only` no more is offered than what can be served
     without asking for any file: the files in the cache, and in the list the projects that have
     some. The page of another project that `source` has is there, without files: so it is nobody
     else's.
     """
 
-    def __init__(self, source: Repository, cache: FileCache, *, only_kept: bool = False) -> None:
+    def __init__(self, source: Repository, cache: FileCache, *, cached_only: bool = False) -> None:
         super().__init__(source)
         self._cache = cache
-        self._only_kept = only_kept
+        self._cached_only = cached_only
         self._offers: WeakKeyDictionary[ProjectPage, _Offer] = WeakKeyDictionary()
         self._list = ProjectList(names=())
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
         found = await self.source.get_project_list(context=context)
-        if not self._only_kept:
+        if not self._cached_only:
             return found
         served = await self._cache.served(found.names)
         names = tuple(name for name in found.names if name in served)
@@ -67,7 +68,7 @@ class FileCacheRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         page = await self.source.get_project_page(project, context=context)
-        return await self._offered(page) if self._only_kept else page
+        return await self._offered(page) if self._cached_only else page
 
     @override
     async def get_resource(
@@ -81,14 +82,14 @@ class FileCacheRepository(RepositoryContainer):
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        return None if self._only_kept else self.source.peek_project_list(context=context)
+        return None if self._cached_only else self.source.peek_project_list(context=context)
 
     @override
     def peek_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
         page = self.source.peek_project_page(project, context=context)
-        return page if page is None or not self._only_kept else self._peek_offered(page)
+        return page if page is None or not self._cached_only else self._peek_offered(page)
 
     @override
     def peek_resource(
@@ -102,24 +103,20 @@ class FileCacheRepository(RepositoryContainer):
 
     def _is_cached(self, resource: Resource, project: ProjectName, filename: FileName) -> bool:
         """Whether it comes through the cache. Raises `ResourceNotFound` for what cannot now."""
-        if self._only_kept and filename.is_metadata and resource.identity is not None:
+        if self._cached_only and filename.is_metadata and resource.cache_key is not None:
             raise _not_kept(project, filename)
-        return resource.identity is not None and not filename.is_metadata
+        return resource.cache_key is not None and not filename.is_metadata
 
     def _offered_file(self, found: Resource, project: ProjectName, filename: FileName) -> Resource:
-        if self._only_kept and isinstance(found, FetchedResource):
+        if self._cached_only and isinstance(found, DownloadingResource):
             raise _not_kept(project, filename)
         return found
 
     @override
-    async def _open(self) -> None:
-        await self._cache.__aenter__()
-        await super()._open()
-
-    @override
-    async def _close(self) -> None:
-        await super()._close()
-        await self._cache.__aexit__()
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self._cache, super().lifespan():
+            yield
 
     def _peek_offered(self, page: ProjectPage) -> ProjectPage | None:
         """The same as it was looked for a moment ago, or None."""
@@ -154,7 +151,7 @@ class FileCacheRepository(RepositoryContainer):
 
     async def _is_kept(self, project: ProjectName, file: File) -> bool:
         resource = await self.source.get_resource(project, file.filename)
-        return resource.identity is None or await self._cache.kept(resource) is not None
+        return resource.cache_key is None or await self._cache.kept(resource) is not None
 
 
 def _not_kept(project: ProjectName, filename: FileName) -> ResourceNotFound:

@@ -1,7 +1,8 @@
 """Only some of the projects: for list, pages and files alike."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -50,9 +51,11 @@ class _FilteredRepository(RepositoryContainer):
         return await self._filtering.run(projects, work)
 
     @override
-    async def _close(self) -> None:
-        await self._filtering.cancel_all()
-        await super()._close()
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with super().lifespan():
+            yield
+            await self._filtering.cancel_all()
 
     @override
     async def get_project_page(

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import NoReturn
 from weakref import WeakKeyDictionary, ref
@@ -10,11 +11,12 @@ from weakref import WeakKeyDictionary, ref
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.cache.changes import watch
+from simple_repository_server.cache.change_watch import watch
 from simple_repository_server.cache.memory import MemoryCache
-from simple_repository_server.cache.metadata import MetadataStore, note_of
 from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.disk.metadata_store import MetadataStore, note_of
 from simple_repository_server.errors import ResourceNotFound
+from simple_repository_server.lifecycle import running
 from simple_repository_server.model import (
     NO_CONTEXT,
     File,
@@ -27,13 +29,13 @@ from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import BytesResource, Resource
 from simple_repository_server.transforms.metadata_finding import Found, MetadataFinder, Missing
-from simple_repository_server.transforms.metadata_reading import DOWNLOAD_BYTES, MetadataReader
 from simple_repository_server.transforms.metadata_verdicts import (
     Verdict,
     Verdicts,
     announced_files,
     key_of,
 )
+from simple_repository_server.transforms.wheel_metadata import DOWNLOAD_BYTES, MetadataReader
 
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
 #: Of the memory, the part for verdicts: one on each wheel that was asked for.
@@ -163,29 +165,18 @@ class MetadataInjectorRepository(RepositoryContainer):
         return known
 
     @override
-    async def _open(self) -> None:
-        if self._store is not None:
-            await self._store.__aenter__()
-        try:
-            await super()._open()
-        except BaseException:
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
             if self._store is not None:
-                await self._store.__aexit__()
-            raise
-        if self._store is not None:
-            watching = watch(self._store.changed, self._forget, self._emit)
-            self._watching = asyncio.create_task(watching)
-
-    @override
-    async def _close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self._flight.cancel_all()
-        await self._announcing.cancel_all()
-        await super()._close()
-        if self._store is not None:
-            await self._store.__aexit__()
+                await stack.enter_async_context(self._store)
+            await stack.enter_async_context(super().lifespan())
+            if self._store is not None:
+                look = watch(self._store.changed, self._forget, self._emit)
+                await stack.enter_async_context(running(look))
+            yield
+            await self._flight.cancel_all()
+            await self._announcing.cancel_all()
 
     def _forget(self, project: ProjectName) -> None:
         """What is in memory of its wheels: what is on disk was changed by hand."""
@@ -269,7 +260,7 @@ class MetadataInjectorRepository(RepositoryContainer):
 
 def _wheel_of(page: ProjectPage, filename: FileName) -> File | None:
     """The wheel whose metadata has that name; None if it is up to the source what that is."""
-    file = page.find(filename.described)
+    file = page.find(filename.distribution)
     if file is None or not file.is_wheel or file.inspected or page.find(filename) is not None:
         return None
     return file

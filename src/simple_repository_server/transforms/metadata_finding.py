@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
-from simple_repository_server.cache.metadata import PLAUSIBLE_S, MetadataHead, MetadataStore
+from simple_repository_server.disk.metadata_store import PLAUSIBLE_S, MetadataEntry, MetadataStore
 from simple_repository_server.distributions.metadata import describes
 from simple_repository_server.errors import (
     Malformed,
@@ -20,7 +20,7 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, MetadataUnreadable
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import METADATA_TYPE, BytesResource
-from simple_repository_server.transforms.metadata_reading import (
+from simple_repository_server.transforms.wheel_metadata import (
     MetadataReader,
     Reading,
     TooLarge,
@@ -146,7 +146,7 @@ class MetadataFinder:
         if file.hashes or before.version is None:
             return False
         wheel = await self._source.get_resource(project, file.filename, context=context)
-        return version_of(await wheel.measured()) == before.version
+        return version_of(await wheel.with_size()) == before.version
 
     async def _read(self, project: ProjectName, file: File, context: RequestContext) -> Reading:
         sibling = await self._sibling(project, file, context)
@@ -180,7 +180,7 @@ class MetadataFinder:
     async def _found(self, project: ProjectName, file: File, key: str, reading: Reading) -> Found:
         now = self._clock()
         if self._store is not None and (reading.proven or file.hashes):
-            head = MetadataHead(proven=reading.proven, read_at=now)
+            head = MetadataEntry(proven=reading.proven, read_at=now)
             await self._store.save(project, key, head, reading.content)
         seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
         until = None if reading.proven else now + seconds
@@ -190,7 +190,7 @@ class MetadataFinder:
     async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
         self._tell(project, file, reason)
         if self._store is not None:
-            head = MetadataHead(unreadable=reason, proven=True, read_at=self._clock())
+            head = MetadataEntry(unreadable=reason, proven=True, read_at=self._clock())
             await self._store.save(project, key, head, b"")
         return Missing(reason=reason, until=None, absent=True)
 

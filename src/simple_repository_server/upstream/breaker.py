@@ -37,7 +37,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     first_s: float = 1.0
     longest_s: float = 30.0
     #: Requests without any answer since the last success, and addresses that answered 5xx.
-    silences: int = 0
+    consecutive_failures: int = 0
     broken: frozenset[str] = frozenset()
     #: Probes without success since it opened.
     probes: int = 0
@@ -53,7 +53,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_silent(self) -> bool:
         """Whether requests are refused, or the last one was given no answer at all."""
-        return self.is_open or self.silences > 0
+        return self.is_open or self.consecutive_failures > 0
 
     def wait_s(self, now: float) -> float:
         """How long it is until the next probe: 0 if it is closed or half-open."""
@@ -63,8 +63,12 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         """After a request that was given no answer at all."""
         if self.is_open:  # it began before that, and says nothing new
             return self
-        after = msgspec.structs.replace(self, silences=self.silences + 1, failure=failure)
-        return _opened(after, now, chance) if after.silences >= self.open_after else after
+        after = msgspec.structs.replace(
+            self, consecutive_failures=self.consecutive_failures + 1, failure=failure
+        )
+        return (
+            _opened(after, now, chance) if after.consecutive_failures >= self.open_after else after
+        )
 
     def answered(self, url: str, status: int, *, now: float, chance: float) -> "Breaker":
         """After an answer with that status: anything below 500 is a success."""
@@ -78,7 +82,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         after = msgspec.structs.replace(self, broken=broken, failure=failure)
         return _opened(after, now, chance) if len(broken) >= self.open_after else after
 
-    def probed_in_vain(self, failure: Failure, *, now: float, chance: float) -> "Breaker":
+    def on_probe_failed(self, failure: Failure, *, now: float, chance: float) -> "Breaker":
         """After a probe that failed, in whatever way: open for up to twice as long as before."""
         if not self.is_open:
             return self

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import aiohttp
 import stamina
+from typing_extensions import override
 
 from simple_repository_server.errors import (
     Malformed,
@@ -21,6 +22,7 @@ from simple_repository_server.errors import (
     SourceTimeout,
     SourceUnavailable,
 )
+from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.upstream.answers import MISSING, Answer, Incoming
 from simple_repository_server.upstream.breaker import Breaker
 from simple_repository_server.upstream.credentials import Credentials, credentials_in
@@ -49,7 +51,7 @@ _PROBE = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": "bytes=0-0"}
 _DOUBLINGS = 10
 
 
-class UpstreamClient:
+class UpstreamClient(SharedLifespan):
     """A client for one index at `url`, called `label` in errors.
 
     `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
@@ -95,20 +97,22 @@ class UpstreamClient:
             limits.file_connections, wait_s=limits.pool_wait_s, label=label, what="files"
         )
 
-    async def open(self) -> None:
-        """Make ready to send requests. Raises `ValueError` if certificates cannot be read."""
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Raises `ValueError` if certificates cannot be read. Closes all connections."""
         await self._transport.open()
         self._origins.open()
-
-    async def close(self) -> None:
-        """Stop probing and close all connections."""
-        await self._origins.close()
-        await self._transport.close()
+        try:
+            yield
+        finally:
+            await self._origins.close()
+            await self._transport.close()
 
     @property
-    def not_asked(self) -> str:
+    def open_circuits(self) -> str:
         """Who is not asked at present, until when and why; empty if everyone is."""
-        return self._origins.not_asked
+        return self._origins.open_circuits
 
     @property
     def is_silent(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
-from simple_repository_server.upstream.addresses import PrivateAddress
+from simple_repository_server.upstream.private_addresses import PrivateAddress
 from simple_repository_server.wire.urls import origin_of
 
 _TOO_MANY, _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERRORS = 429, 401, 403, 500

@@ -6,7 +6,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from typing_extensions import override
 
-from simple_repository_server.upstream.addresses import (
+from simple_repository_server.upstream.private_addresses import (
     PrivateAddress,
     Zone,
     check_zone,

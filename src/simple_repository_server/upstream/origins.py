@@ -52,7 +52,7 @@ class Origins:
         self._running = False
 
     @property
-    def not_asked(self) -> str:
+    def open_circuits(self) -> str:
         """Who is not asked at present, until when and why; empty if all are."""
         is_open = [origin for origin, breaker in self._breakers.items() if breaker.is_open]
         if not is_open:
@@ -144,7 +144,7 @@ class Origins:
                 failure = Failure(url=url, reason=f"it answers with status {status}")
             known = self._breakers.get(origin, self._pristine)
             # The same again, if it was answered well.
-            self._become(origin, known.probed_in_vain(failure, **_circumstances()))
+            self._become(origin, known.on_probe_failed(failure, **_circumstances()))
 
     def _place(self, origin: Origin) -> str:
         return self._label if origin == self._own else "{}://{}:{}".format(*origin)

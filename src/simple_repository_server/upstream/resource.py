@@ -11,7 +11,7 @@ from simple_repository_server.errors import (
     SourceUnavailable,
     TransferAborted,
 )
-from simple_repository_server.resource import Body, ByteRange, Resource, Transfer, verified
+from simple_repository_server.resource import Body, ByteRange, RawBody, Resource, verified
 from simple_repository_server.upstream.answers import Incoming
 from simple_repository_server.upstream.client import UpstreamClient
 from simple_repository_server.upstream.failures import refusal
@@ -52,7 +52,7 @@ class RemoteResource(Resource):
         self._project = project
         self._filename = filename
         self.hashes = hashes or {}
-        self.identity = f"{client.identity} {url}"
+        self.cache_key = f"{client.identity} {url}"
         self.size = size
         self.sha256 = self.hashes.get("sha256")
         self.location = url if direct else None
@@ -78,9 +78,9 @@ class RemoteResource(Resource):
 
     @override
     @asynccontextmanager
-    async def transfer(
+    async def open_raw(
         self, start: int = 0, *, version: str | None = None
-    ) -> AsyncIterator[Transfer]:
+    ) -> AsyncIterator[RawBody]:
         headers = _range(start) if start else {}
         if start and version is not None:
             headers["If-Range"] = version
@@ -96,7 +96,7 @@ class RemoteResource(Resource):
                 raise SourceInvalid(self._client.label, "it sent another part than was asked for")
             self._check_size(total)
             self._check_coding(response, proven=bool(self.hashes))
-            yield Transfer(
+            yield RawBody(
                 chunks=self._client.chunks(response),
                 start=begins,
                 total=total,
@@ -104,7 +104,7 @@ class RemoteResource(Resource):
             )
 
     @override
-    async def measured(self) -> Resource:
+    async def with_size(self) -> Resource:
         if self.size is not None and (self.hashes or self.version is not None):
             return self
         try:
@@ -217,7 +217,9 @@ class RemoteResource(Resource):
         chunks = _cut(body.chunks, wanted, self._filename)
         stop = wanted.stop if body.total is None else min(wanted.stop, body.total)
         length = max(0, stop - wanted.start)
-        return Body(chunks=chunks, length=length, total=body.total, etag=body.etag, cut=True)
+        return Body(
+            chunks=chunks, length=length, total=body.total, etag=body.etag, ranges_ignored=True
+        )
 
 
 def _is_coded(response: Incoming) -> bool:

@@ -67,7 +67,7 @@ class FileEndpoint:
         resource = await repository.get_resource(project, filename, context=exchange.context)
         reply = self._without_body(exchange, resource)
         if reply is None and _is_to_be_measured(exchange, resource):
-            resource = await resource.measured()
+            resource = await resource.with_size()
             reply = self._without_body(exchange, resource)
         if reply is not None:
             await exchange.answer(reply)

@@ -14,8 +14,8 @@ from isal import igzip
 
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.model import File, ProjectList, ProjectPage
-from simple_repository_server.web.folding import fold, refold
+from simple_repository_server.model import File, FreshnessInfo, ProjectList, ProjectPage
+from simple_repository_server.web.compression import fold, refold
 from simple_repository_server.web.problems import Headers
 from simple_repository_server.web.reply import JOINED_BYTES, Head, Reply
 from simple_repository_server.wire import html, json
@@ -77,8 +77,8 @@ def _no_reply() -> Reply:
 class Rendered(msgspec.Struct):
     """A body, ready to be sent, with the answers that are made of it: 200 and 304.
 
-    What their headers say of its freshness (`told`, as `Freshness.told` gives it) changes once a
-    second at the most, so they are kept, too.
+    What their headers say of its freshness changes once a second at the most, so the answers are
+    remembered, too.
     """
 
     etag: str
@@ -87,15 +87,13 @@ class Rendered(msgspec.Struct):
     headers: Headers
     #: The body is zstd-coded, and to be unfolded (`folding.unfolded`) on its way to the client.
     folded: bool = False
-    told: tuple[int, int | None, str | None] | None = None
+    freshness: FreshnessInfo | None = None
     complete: Reply = msgspec.field(default_factory=_no_reply)
     unchanged: Reply = msgspec.field(default_factory=_no_reply)
 
-    def tell(
-        self, told: tuple[int, int | None, str | None], incomplete: tuple[str, ...] = ()
-    ) -> None:
-        """Make the headers say how fresh it is, and what is missing in it."""
-        max_age, age, warning = told
+    def set_freshness(self, freshness: FreshnessInfo, incomplete: tuple[str, ...] = ()) -> None:
+        """Build the answers anew: their headers say how fresh it is, and what is missing in it."""
+        max_age, age, warning = freshness
         headers = [*self.headers, _lifetime(0 if incomplete else max_age)]
         if age is not None:
             headers.append((b"age", b"%d" % age))
@@ -105,7 +103,7 @@ class Rendered(msgspec.Struct):
         self.complete = Reply(Head(200, headers), self.body, lasting=True)
         about_itself = [pair for pair in headers if pair[0] not in _ABOUT_BODY]
         self.unchanged = Reply(Head(304, about_itself), lasting=True)
-        self.told = told
+        self.freshness = freshness
 
 
 #: Of the headers of a 200 a 304 repeats those that do not tell about its body (RFC 9110 §15.4.5).

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName, project_name
 from simple_repository_server.repository import Repository
+from simple_repository_server.web.compression import unfolded
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.endpoint import Endpoint, immediate
 from simple_repository_server.web.exchange import Exchange, Request
-from simple_repository_server.web.folding import unfolded
 from simple_repository_server.web.render import (
     Rendered,
     Renderer,
@@ -83,9 +83,10 @@ class SimpleEndpoints:
 
     def _reply(self, request: Request, snapshot: Snapshot, rendered: Rendered) -> Reply:
         """200 or 304, saying how fresh the snapshot is now."""
-        told = snapshot.freshness.told(self._clock())
-        if rendered.told != told:
-            rendered.tell(told, snapshot.incomplete if isinstance(snapshot, ProjectList) else ())
+        freshness = snapshot.freshness.at(self._clock())
+        if rendered.freshness != freshness:
+            incomplete = snapshot.incomplete if isinstance(snapshot, ProjectList) else ()
+            rendered.set_freshness(freshness, incomplete)
         known = request.headers.get(b"if-none-match")
         if known is not None and matches(known.decode("latin-1"), rendered.etag):
             return rendered.unchanged

@@ -12,9 +12,9 @@ from itertools import chain
 
 from simple_repository_server.distributions.filenames import DISTRIBUTION_SUFFIXES
 from simple_repository_server.model import File, ProjectList, ProjectPage
-from simple_repository_server.names import ProjectName, in_steps, sorted_unique
+from simple_repository_server.names import ProjectName, batched, sorted_unique
 from simple_repository_server.wire.html_scan import Element, scan
-from simple_repository_server.wire.reading import (
+from simple_repository_server.wire.parsing import (
     HASH_NAMES,
     MAX_BASE_URL,
     MAX_SIZE_DIGITS,
@@ -211,7 +211,7 @@ def _meta(name: str, content: str) -> str:
 def _document(head: str, lines: Iterable[str], serial: int | None) -> Iterator[bytes]:
     """Head, lines and end, encoded in steps, so that other threads run in between."""
     yield head.encode()
-    for step in in_steps(lines, _LINES_AT_ONCE):
+    for step in batched(lines, _LINES_AT_ONCE):
         yield "".join(step).encode()
     end = "" if serial is None else f"<!--SERIAL {serial}-->\n"
     yield f"</body></html>\n{end}".encode()

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from simple_repository_server.model import File, ProjectList, ProjectPage
-from simple_repository_server.names import ProjectName, in_steps, sorted_unique
+from simple_repository_server.names import ProjectName, batched, sorted_unique
 from simple_repository_server.wire.json_stream import (
     PIECE_BYTES,
     elements,
@@ -20,7 +20,7 @@ from simple_repository_server.wire.json_stream import (
     stream_array,
     value,
 )
-from simple_repository_server.wire.reading import (
+from simple_repository_server.wire.parsing import (
     Read,
     assemble,
     check_project,
@@ -241,7 +241,7 @@ def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
         head["project-status"] = {"status": page.status.status, **reason}
     head["versions"] = page.versions
     files = (_out(file, file_url(file)) for file in page.files)
-    steps = (_encode(step)[1:-1] for step in in_steps(files, _FILES_AT_ONCE))
+    steps = (_encode(step)[1:-1] for step in batched(files, _FILES_AT_ONCE))
     return b"".join(_with_array(head, "files", steps))
 
 
@@ -257,7 +257,7 @@ def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
         meta[INCOMPLETE] = projects.incomplete
     head = {"meta": {**meta, "api-version": API_VERSION}, **projects.private}
     # Nothing in a name needs escaping.
-    steps = ('"},{"name":"'.join(step) for step in in_steps(projects.names, _NAMES_AT_ONCE))
+    steps = ('"},{"name":"'.join(step) for step in batched(projects.names, _NAMES_AT_ONCE))
     return _with_array(head, "projects", (f'{{"name":"{step}"}}'.encode() for step in steps))
 
 

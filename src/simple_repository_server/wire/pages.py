@@ -7,7 +7,7 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName
 from simple_repository_server.wire import html, json
-from simple_repository_server.wire.reading import Read
+from simple_repository_server.wire.parsing import Read
 
 #: What we ask for: JSON if it can be had (PEP 691).
 ACCEPT = (

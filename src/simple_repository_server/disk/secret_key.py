@@ -10,9 +10,9 @@ import os
 import secrets
 from pathlib import Path
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.storage.folder import KEY, PARTIAL
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import KEY, PARTIAL
+from simple_repository_server.disk.partial import PartialFile
 
 KEY_BYTES = 32
 
@@ -22,7 +22,7 @@ def fingerprint(key: bytes, secret: bytes) -> str:
     return hashlib.blake2b(secret, key=key, digest_size=16).hexdigest()
 
 
-async def folder_key(disk: DiskCache) -> bytes:
+async def folder_key(disk: CacheFolder) -> bytes:
     """The key of the folder of `disk`, the same for all processes; made if there is none.
 
     If there is none to be had, a random one: then nothing is shared, and nothing found again.

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.eviction import alone
-from simple_repository_server.cache.files import Link
-from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.storage import room
-from simple_repository_server.storage.entries import BrokenEntry
-from simple_repository_server.storage.folder import (
+from simple_repository_server.disk import room
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.entries import BrokenEntry
+from simple_repository_server.disk.eviction import alone
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.noatime import content
+from simple_repository_server.disk.ownership import (
     KINDS,
     NOT_OURS,
     PARTIAL,
@@ -25,14 +26,13 @@ from simple_repository_server.storage.folder import (
     check_tag,
     has_tag,
 )
-from simple_repository_server.storage.partial import abandoned
-from simple_repository_server.storage.quiet import content
+from simple_repository_server.disk.partial import abandoned
 
 #: For how long another process may make room before it is taken to hang.
 _WAIT_S = 120.0
 
 
-class NoCache(Exception):
+class NotACache(Exception):
     """The folder is not a cache of ours: nothing in it is touched."""
 
 
@@ -75,7 +75,7 @@ class Pruned(msgspec.Struct, kw_only=True):
 
 
 def check_is_cache(folder: Path) -> bool:
-    """Whether there is anything in it. Raises `NoCache` for a folder that is not ours."""
+    """Whether there is anything in it. Raises `NotACache` for a folder that is not ours."""
     try:
         if not any(folder.iterdir()):
             return False
@@ -83,13 +83,13 @@ def check_is_cache(folder: Path) -> bool:
         return False
     except OSError as error:
         reason = (error.strerror or "error").lower()
-        raise NoCache(f"{folder}: {reason}. Check its permissions.") from error
+        raise NotACache(f"{folder}: {reason}. Check its permissions.") from error
     if not has_tag(folder):
-        raise NoCache(f"{folder} {NOT_OURS}. Name the right folder with --cache-dir.")
+        raise NotACache(f"{folder} {NOT_OURS}. Name the right folder with --cache-dir.")
     return True
 
 
-def usage(disk: DiskCache) -> Usage:
+def usage(disk: CacheFolder) -> Usage:
     """What is there; as exact as may be while servers write to it."""
     found = Usage(
         kinds={kind: Amount() for kind in KINDS},
@@ -110,7 +110,7 @@ def usage(disk: DiskCache) -> Usage:
     return found
 
 
-def clear(disk: DiskCache) -> Cleared:
+def clear(disk: CacheFolder) -> Cleared:
     """Remove all that was put there, but for what is being written; how much that was.
 
     The folder, its tag and the folders right below stay: servers may go on with them. Raises
@@ -138,7 +138,7 @@ def clear(disk: DiskCache) -> Cleared:
 
 
 def prune(
-    disk: DiskCache, *, max_bytes: int | None, unused_s: float | None, dry_run: bool = False
+    disk: CacheFolder, *, max_bytes: int | None, unused_s: float | None, dry_run: bool = False
 ) -> Pruned:
     """Remove what is not needed any more; how much that was, and what is left.
 
@@ -162,7 +162,7 @@ def prune(
 
 
 def _unused(
-    disk: DiskCache, gone: set[str], max_bytes: int | None, unused_s: float | None
+    disk: CacheFolder, gone: set[str], max_bytes: int | None, unused_s: float | None
 ) -> Iterator[room.Kept]:
     now = disk.clock()
     if unused_s is not None:
@@ -173,14 +173,14 @@ def _unused(
         yield from room.chosen(_left(disk, gone), limit)
 
 
-def _left(disk: DiskCache, gone: set[str]) -> Iterator[room.Kept]:
+def _left(disk: CacheFolder, gone: set[str]) -> Iterator[room.Kept]:
     folders = (disk.folder / kind for kind in KINDS)
     ours = (folder for folder in folders if not folder.is_symlink())
     kept = room.walk(*ours, now=disk.clock())
     return (file for file in kept if file.path not in gone)
 
 
-def _take_notes(disk: DiskCache, gone: set[str], amount: Amount, *, dry_run: bool) -> None:
+def _take_notes(disk: CacheFolder, gone: set[str], amount: Amount, *, dry_run: bool) -> None:
     """What notes files of which none is here."""
 
     def is_here(digest: str) -> bool:
@@ -194,7 +194,7 @@ def _take_notes(disk: DiskCache, gone: set[str], amount: Amount, *, dry_run: boo
             if str(path) not in gone and not is_here(links.parse(content(path))[0].sha256):
                 size = room.room_for(path.lstat().st_size)
                 _take(path, size, amount, gone, dry_run=dry_run)
-    notes = ServedNotes(disk.served)
+    notes = CachedProjects(disk.served)
     for project in notes.names():
         with contextlib.suppress(OSError):
             size = room.room_for((disk.served / project).lstat().st_size)

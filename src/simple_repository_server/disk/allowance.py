@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from simple_repository_server.disk import room
 from simple_repository_server.observe.sizes import shown_size
-from simple_repository_server.storage import room
 
 #: What may be in flight at once, and so the largest file that is kept, is a half of the budget.
 _IN_FLIGHT_PART = 2

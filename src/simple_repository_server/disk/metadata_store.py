@@ -5,19 +5,23 @@ a larger wheel may have been another file's: it is read again after `PLAUSIBLE_S
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
+from typing_extensions import override
 
-from simple_repository_server.cache.changes import Changes
-from simple_repository_server.cache.disk import DiskCache
+from simple_repository_server.disk.changes import Changes
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import CHANGES
+from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.names import ProjectName
-from simple_repository_server.storage.folder import CHANGES
 
 #: For how long metadata counts that was read out of bytes which were not checked as a whole.
 PLAUSIBLE_S = 24 * 3600.0
 
 
-class MetadataHead(msgspec.Struct, kw_only=True):
+class MetadataEntry(msgspec.Struct, kw_only=True):
     """What was found out about a wheel."""
 
     #: Why its metadata cannot be read; empty if the entry's body is just that.
@@ -35,26 +39,26 @@ class MetadataHead(msgspec.Struct, kw_only=True):
         return 0.0 if self.unreadable else self.read_at + PLAUSIBLE_S
 
 
-class MetadataStore:
+class MetadataStore(SharedLifespan):
     """Metadata on `disk` by project and `wheel`: a text that says which wheel, digest and all.
 
     An asynchronous context manager, which enters the disk.
     """
 
-    def __init__(self, disk: DiskCache) -> None:
+    def __init__(self, disk: CacheFolder) -> None:
         self._disk = disk
-        self._entries = disk.entries("metadata", MetadataHead)
+        self._entries = disk.entries("metadata", MetadataEntry)
         self._changes = Changes(disk.folder / CHANGES)
 
-    async def load(self, project: str, wheel: str) -> tuple[MetadataHead, bytes] | None:
+    async def load(self, project: str, wheel: str) -> tuple[MetadataEntry, bytes] | None:
         """What is known, or None."""
         return await self._disk.run(self._entries.load, project, note_of(wheel))
 
-    async def save(self, project: str, wheel: str, head: MetadataHead, content: bytes) -> None:
+    async def save(self, project: str, wheel: str, head: MetadataEntry, content: bytes) -> None:
         """Keep it, if the disk lets us."""
         await self._disk.write(self._entries.save, head, content, project, note_of(wheel))
 
-    async def notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
+    async def notes(self, project: str) -> dict[str, tuple[MetadataEntry, str]]:
         """What is known of the project's wheels, by `note_of`: with the sha256 of the metadata."""
         return await self._disk.run(self._notes, project)
 
@@ -62,16 +66,15 @@ class MetadataStore:
         """The projects that were refreshed or forgotten by hand since this was asked last."""
         return await self._disk.run(self._changes.new)
 
-    def _notes(self, project: str) -> dict[str, tuple[MetadataHead, str]]:
+    def _notes(self, project: str) -> dict[str, tuple[MetadataEntry, str]]:
         found = {key[-1]: self._entries.describe(*key) for key in self._entries.keys(project)}
         return {name: described for name, described in found.items() if described is not None}
 
-    async def __aenter__(self) -> "MetadataStore":
-        await self._disk.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._disk.__aexit__()
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self._disk:
+            yield
 
 
 def note_of(wheel: str) -> str:

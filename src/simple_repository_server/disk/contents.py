@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.files import Link
-from simple_repository_server.cache.metadata import MetadataHead
-from simple_repository_server.cache.pages import PageHead
-from simple_repository_server.storage.entries import BrokenEntry, EntryStore
-from simple_repository_server.storage.folder import PARTIAL, SERVED
+from simple_repository_server.disk.entries import BrokenEntry, EntryStore
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.metadata_store import MetadataEntry
+from simple_repository_server.disk.ownership import PARTIAL, SERVED
+from simple_repository_server.disk.page_store import PageHead
 
 _PROJECT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DIGEST = (re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{62}"))
@@ -105,12 +105,12 @@ class Contents:
     `is_here` says whether the file of a digest is in the cache.
     """
 
-    def __init__(self, disk: DiskCache, is_here: Callable[[str], bool]) -> None:
+    def __init__(self, disk: CacheFolder, is_here: Callable[[str], bool]) -> None:
         self._is_here = is_here
         self._links = disk.entries("links", Link)
-        self._entries: dict[str, EntryStore[PageHead] | EntryStore[MetadataHead]] = {
+        self._entries: dict[str, EntryStore[PageHead] | EntryStore[MetadataEntry]] = {
             "pages": disk.entries("pages", PageHead),
-            "metadata": disk.entries("metadata", MetadataHead),
+            "metadata": disk.entries("metadata", MetadataEntry),
         }
 
     def wrong(self, item: Item, chunks: Iterator[bytes]) -> str:

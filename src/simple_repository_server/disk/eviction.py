@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.storage import room
-from simple_repository_server.storage.allowance import Allowance
-from simple_repository_server.storage.blobs import BlobStore
-from simple_repository_server.storage.folder import (
+from simple_repository_server.disk import room
+from simple_repository_server.disk.allowance import Allowance
+from simple_repository_server.disk.blobs import BlobStore
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.ownership import (
     KINDS,
     LOCK,
     PARTIAL,
@@ -22,7 +22,7 @@ from simple_repository_server.storage.folder import (
     ForeignFolder,
     check_tag,
 )
-from simple_repository_server.storage.partial import remove_abandoned
+from simple_repository_server.disk.partial import remove_abandoned
 
 #: How much of the budget notes of what was served may take before they are looked through.
 _NOTES_PART = 20
@@ -31,7 +31,7 @@ _TRY_S = 0.1
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
+class EvictionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of making room: how many files and bytes were removed."""
 
     files: int = 0
@@ -58,7 +58,7 @@ class Eviction:
         self.has_measured = False
         self.ends = False
 
-    def prune(self, size: int = 0) -> RoomMade:
+    def prune(self, size: int = 0) -> EvictionResult:
         """Remove what was not used for longest, down to the budget, and what crashes left behind.
 
         With `size`, so that a file of so many bytes has room, too. Blocks, and takes long for a
@@ -69,19 +69,19 @@ class Eviction:
             with alone(self._folder):
                 return self._evict(size)
         except (ForeignFolder, InterruptedError):
-            return RoomMade()
+            return EvictionResult()
         except OSError:  # another process does it, or the folder cannot be written
             pass
         with contextlib.suppress(OSError):
             return self._measure(size)
-        return RoomMade()
+        return EvictionResult()
 
-    def _evict(self, size: int) -> RoomMade:
+    def _evict(self, size: int) -> EvictionResult:
         now = self._clock()
         abandoned = remove_abandoned(self._folder / PARTIAL, now)
         if not self._evicts:
             self._measure(size)
-            return RoomMade(bytes=abandoned, enough=True)
+            return EvictionResult(bytes=abandoned, enough=True)
         used, notes = self._used(), self._used_by_notes()
         total = sum(used.values()) + notes
         may_stay = self._may_stay(size)
@@ -91,13 +91,15 @@ class Eviction:
         if count or not self.has_measured or notes > self._allowance.max_bytes // _NOTES_PART:
             self._prune_notes()
         self._measured(total - freed)
-        return RoomMade(files=count, bytes=freed + abandoned, enough=total - freed <= may_stay)
+        return EvictionResult(
+            files=count, bytes=freed + abandoned, enough=total - freed <= may_stay
+        )
 
-    def _measure(self, size: int) -> RoomMade:
+    def _measure(self, size: int) -> EvictionResult:
         """How much there is, and whether that is little enough."""
         total = sum(self._used().values()) + self._used_by_notes()
         self._measured(total)
-        return RoomMade(enough=total <= self._may_stay(size))
+        return EvictionResult(enough=total <= self._may_stay(size))
 
     def _measured(self, total: int) -> None:
         self._allowance.measured(total)
@@ -123,7 +125,7 @@ class Eviction:
 
     def _prune_notes(self) -> None:
         """Forget what was noted of files that are not here any more, and what is too much."""
-        notes = ServedNotes(self._folder / SERVED)
+        notes = CachedProjects(self._folder / SERVED)
         for project in notes.names():
             with contextlib.suppress(OSError):
                 notes.keep(project, lambda digest: self._files.path(digest).exists())

@@ -7,7 +7,7 @@ from typing import Any
 RunInThread = Callable[..., Awaitable[Any]]
 
 
-class Behind:
+class WriteBehind:
     """Gives chunks to `work`, as many at a time as have come while it did the ones before.
 
     `then` is called each time that some are done.

@@ -81,7 +81,7 @@ class MetadataReader:
                 if wheel.fallback is None:
                     raise
                 wheel = wheel.fallback
-        wheel = await wheel.measured()
+        wheel = await wheel.with_size()
         if wheel.size is not None:
             try:
                 return await _by_ranges(wheel, wheel.size, file)
@@ -162,7 +162,7 @@ class _Parts:
 
     async def fetch(self, wanted: ByteRange) -> bytes:
         async with self._wheel.open(wanted) as body:
-            if body.cut:
+            if body.ranges_ignored:
                 raise _NoRanges
             if body.total not in (None, self._size):
                 raise Unproven(f"its index has {body.total} bytes of it, not {self._size}")

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.changes import Changes
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.metadata import MetadataHead
-from simple_repository_server.cache.pages import PageHead
+from simple_repository_server.disk.changes import Changes
+from simple_repository_server.disk.entries import EntryStore
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataEntry
+from simple_repository_server.disk.ownership import CHANGES, PARTIAL, has_tag
+from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.names import ProjectName
-from simple_repository_server.storage.entries import EntryStore
-from simple_repository_server.storage.folder import CHANGES, PARTIAL, has_tag
 
 
-def refresh(cache: DiskCache | Path, project: ProjectName) -> int:
+def refresh(cache: CacheFolder | Path, project: ProjectName) -> int:
     """Have each page and each "not there" of the project confirmed before it is served again.
 
     How many there are. While an index is down, they still count as before. Raises `OSError`.
@@ -39,7 +39,7 @@ def refresh(cache: DiskCache | Path, project: ProjectName) -> int:
     return count
 
 
-def forget(cache: DiskCache | Path, project: ProjectName) -> int:
+def forget(cache: CacheFolder | Path, project: ProjectName) -> int:
     """Remove all that was said of the project: pages, "not there", metadata of its wheels.
 
     How many entries there were. Files stay: they are found by their digest, once a page shows them
@@ -48,7 +48,7 @@ def forget(cache: DiskCache | Path, project: ProjectName) -> int:
     disk = _disk(cache)
     if not has_tag(disk.folder):
         return 0
-    pages, metadata = disk.entries("pages", PageHead), disk.entries("metadata", MetadataHead)
+    pages, metadata = disk.entries("pages", PageHead), disk.entries("metadata", MetadataEntry)
     paths = [pages.folder.joinpath(*key) for key in _pages(pages, project)]
     paths += [metadata.folder.joinpath(*key) for key in metadata.keys(project)]
     for path in paths:
@@ -59,8 +59,8 @@ def forget(cache: DiskCache | Path, project: ProjectName) -> int:
     return len(paths)
 
 
-def _disk(cache: DiskCache | Path) -> DiskCache:
-    return DiskCache(cache) if isinstance(cache, Path) else cache
+def _disk(cache: CacheFolder | Path) -> CacheFolder:
+    return CacheFolder(cache) if isinstance(cache, Path) else cache
 
 
 def _pages(entries: EntryStore[PageHead], project: ProjectName) -> Iterator[tuple[str, str]]:
@@ -71,5 +71,5 @@ def _pages(entries: EntryStore[PageHead], project: ProjectName) -> Iterator[tupl
             yield source.name, project
 
 
-def _tell(disk: DiskCache, project: ProjectName) -> None:
+def _tell(disk: CacheFolder, project: ProjectName) -> None:
     Changes(disk.folder / CHANGES).append(project, disk.folder / PARTIAL)

@@ -15,27 +15,22 @@ here is what lies here, and when it was last used is the access time of its file
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from simple_repository_server.cache.eviction import Eviction, RoomMade
-from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import (
-    CacheFailed,
-    CachePruned,
-    CacheRecovered,
-    Emit,
-    ignore,
-)
-from simple_repository_server.storage import room
-from simple_repository_server.storage.allowance import Allowance, OverBudget
-from simple_repository_server.storage.blobs import BlobStore
-from simple_repository_server.storage.entries import EntryStore
-from simple_repository_server.storage.folder import (
+from typing_extensions import override
+
+from simple_repository_server.disk import room
+from simple_repository_server.disk.allowance import Allowance, OverBudget
+from simple_repository_server.disk.blobs import BlobStore
+from simple_repository_server.disk.entries import EntryStore
+from simple_repository_server.disk.eviction import Eviction, EvictionResult
+from simple_repository_server.disk.ownership import (
     DEFAULT_MAX_BYTES,
     NOT_OURS,
     PARTIAL,
@@ -45,7 +40,16 @@ from simple_repository_server.storage.folder import (
     close_to_others,
     may_be_cache,
 )
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.partial import PartialFile
+from simple_repository_server.errors import RepositoryError
+from simple_repository_server.lifecycle import SharedLifespan, running
+from simple_repository_server.observe.events import (
+    CacheFailed,
+    CachePruned,
+    CacheRecovered,
+    Emit,
+    ignore,
+)
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -61,7 +65,7 @@ _PRUNE_PAUSE_S = 1.0
 _ROOM_S = 2.0
 
 
-class DiskCache:
+class CacheFolder(SharedLifespan):
     """The cache in `folder`, kept below `max_bytes`; an asynchronous context manager.
 
     What is being written counts, too: it may be half of the budget. All together it is a third
@@ -87,13 +91,11 @@ class DiskCache:
         self._eviction = Eviction(folder, self._allowance, evicts=evicts, clock=self._now)
         self.files = BlobStore(folder / "files", folder / PARTIAL, self._allowance)
         self._executor: ThreadPoolExecutor | None = None
-        self._entered = 0
         self._failed = False
         self._retry_at = 0.0
         self._written = 0
-        self._evicted = RoomMade()
-        self._pruning: asyncio.Task[None] | None = None
-        self._making_room: asyncio.Task[RoomMade] | None = None
+        self._evicted = EvictionResult()
+        self._making_room: asyncio.Task[EvictionResult] | None = None
         self._prune_now = asyncio.Event()
 
     @property
@@ -180,33 +182,28 @@ class DiskCache:
             reason = error.strerror or str(error)
             self._emit(CacheFailed(folder=str(self.folder), reason=reason))
 
-    async def __aenter__(self) -> "DiskCache":
-        self._entered += 1
-        if self._entered == 1:
-            self._eviction.ends = False
-            if not await self.run(may_be_cache, self.folder):
-                self._entered = 0
-                raise RepositoryError(f"{self.folder} {NOT_OURS}")
-            self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
-            await self.write(lambda: 0)
-            await self.run(self._close_to_others)
-            self._pruning = asyncio.create_task(self._keep_room())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._entered -= 1
-        if self._entered:
-            return
-        self._eviction.ends = True
-        tasks = [task for task in (self._pruning, self._making_room) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._making_room = None
-        self._tell_evicted()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
-            self._executor = None
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        self._eviction.ends = False
+        if not await self.run(may_be_cache, self.folder):
+            raise RepositoryError(f"{self.folder} {NOT_OURS}")
+        self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
+        await self.write(lambda: 0)
+        await self.run(self._close_to_others)
+        try:
+            async with running(self._keep_room()):
+                yield
+        finally:
+            self._eviction.ends = True
+            if self._making_room is not None:
+                self._making_room.cancel()
+                await asyncio.gather(self._making_room, return_exceptions=True)
+                self._making_room = None
+            self._tell_evicted()
+            if self._executor is not None:
+                self._executor.shutdown(wait=False)
+                self._executor = None
 
     def _prepared(self, work: Callable[..., T], *arguments: object) -> T:
         """Do the work in a folder that is there, and ours: it may have been deleted."""
@@ -240,7 +237,7 @@ class DiskCache:
 
     def _tell_evicted(self) -> None:
         """One event for all that went meanwhile: a small cache evicts for each file."""
-        evicted, self._evicted = self._evicted, RoomMade()
+        evicted, self._evicted = self._evicted, EvictionResult()
         if evicted.files:
             folder = str(self.folder)
             self._emit(CachePruned(folder=folder, files=evicted.files, bytes=evicted.bytes))
@@ -251,24 +248,24 @@ class DiskCache:
         if self._evicted.files:
             self._prune_now.set()  # and tell of it
 
-    def _room_making(self, size: int) -> asyncio.Task[RoomMade]:
+    def _room_making(self, size: int) -> asyncio.Task[EvictionResult]:
         """Room being made, once for all who want some."""
         task = self._making_room
         if task is None or task.done():
             task = self._making_room = asyncio.create_task(self._make_room(size))
         return task
 
-    async def _make_room(self, size: int) -> RoomMade:
+    async def _make_room(self, size: int) -> EvictionResult:
         made = await self.run(self.prune, size)
         if made.files:
             evicted = self._evicted
             files, freed = evicted.files + made.files, evicted.bytes + made.bytes
-            self._evicted = RoomMade(files=files, bytes=freed)
+            self._evicted = EvictionResult(files=files, bytes=freed)
         return made
 
     def _now(self) -> float:
         return self.clock()
 
-    def prune(self, size: int = 0) -> RoomMade:
+    def prune(self, size: int = 0) -> EvictionResult:
         """As `Eviction.prune`."""
         return self._eviction.prune(size)

@@ -15,9 +15,9 @@ from zlib import crc32
 
 import msgspec
 
-from simple_repository_server.storage.allowance import Allowance
-from simple_repository_server.storage.folder import check_tag
-from simple_repository_server.storage.partial import write_whole
+from simple_repository_server.disk.allowance import Allowance
+from simple_repository_server.disk.ownership import check_tag
+from simple_repository_server.disk.partial import write_whole
 
 H = TypeVar("H")
 

@@ -9,9 +9,9 @@ from stat import S_ISREG
 
 import msgspec
 
-from simple_repository_server.storage.allowance import Allowance
-from simple_repository_server.storage.folder import check_tag
-from simple_repository_server.storage.partial import PartialFile
+from simple_repository_server.disk.allowance import Allowance
+from simple_repository_server.disk.ownership import check_tag
+from simple_repository_server.disk.partial import PartialFile
 
 #: How exact the time of the last use is.
 _TOUCH_S = 2.0

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from errno import EAGAIN
 from pathlib import Path
 
-from simple_repository_server.storage.folder import PARTIAL, make_private
-from simple_repository_server.storage.partial import write_whole
-from simple_repository_server.storage.quiet import content
+from simple_repository_server.disk.noatime import content
+from simple_repository_server.disk.ownership import PARTIAL, make_private
+from simple_repository_server.disk.partial import write_whole
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -20,7 +20,7 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ATTEMPTS, _PAUSE_S = 100, 0.01
 
 
-class ServedNotes:
+class CachedProjects:
     """One small file per project below `folder`, with a line for each sha256 that came through.
 
     Its methods block. Nothing here says that a file is still in the cache: look for it there.

@@ -4,21 +4,16 @@ A file with one name a line, to which the commands append. Servers look once a s
 grown, and read what is new. When it is large it is replaced by its last part.
 """
 
-import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
-from simple_repository_server.cache.background import unforeseen
+from simple_repository_server.disk.partial import write_whole
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.names import ProjectName
-from simple_repository_server.observe.events import Emit
-from simple_repository_server.storage.partial import write_whole
 
 _MAX_BYTES = 64 * 1024
-_LOOK_S = 1.0
 
 
 class Changes:
@@ -66,20 +61,3 @@ def _names(text: str) -> Iterator[ProjectName]:
     for line in text.split("\n"):
         with contextlib.suppress(InvalidName):
             yield ProjectName(line)
-
-
-async def watch(
-    look: Callable[[], Awaitable[Iterable[ProjectName]]],
-    forget: Callable[[ProjectName], None],
-    emit: Emit,
-) -> NoReturn:
-    """Have each project forgotten that `look` finds to be changed, within about a second."""
-    while True:
-        await asyncio.sleep(_LOOK_S)
-        try:
-            names = await look()
-        except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
-            emit(unforeseen("cannot tell what others changed in the cache", error))
-            continue
-        for name in names:
-            forget(name)

@@ -16,8 +16,8 @@ from errno import EAGAIN
 from itertools import islice
 from pathlib import Path
 
-from simple_repository_server.storage.allowance import Allowance, Reservation
-from simple_repository_server.storage.folder import has_tag, make_private
+from simple_repository_server.disk.allowance import Allowance, Reservation
+from simple_repository_server.disk.ownership import has_tag, make_private
 
 _SUFFIX = ".partial"
 #: The system takes no more parts in one call.

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.cache.contents import (
+from simple_repository_server.disk.cached_projects import CachedProjects
+from simple_repository_server.disk.contents import (
     PLACES,
     Contents,
     Item,
     digest_of,
     items,
 )
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.secret_key import KEY_BYTES
-from simple_repository_server.cache.served import ServedNotes
-from simple_repository_server.storage.folder import (
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.noatime import chunks, opened
+from simple_repository_server.disk.ownership import (
     CHANGES,
     KEY,
     LOCK,
@@ -35,8 +35,8 @@ from simple_repository_server.storage.folder import (
     SERVED,
     check_tag,
 )
-from simple_repository_server.storage.partial import abandoned
-from simple_repository_server.storage.quiet import chunks, opened
+from simple_repository_server.disk.partial import abandoned
+from simple_repository_server.disk.secret_key import KEY_BYTES
 
 _THREADS = 4
 #: So many files are handed to the threads ahead of what they have done.
@@ -64,7 +64,7 @@ class Verification:
 
     def __init__(
         self,
-        disk: DiskCache,
+        disk: CacheFolder,
         *,
         dry_run: bool = False,
         advance: Callable[[int], object] = lambda _: None,
@@ -210,12 +210,12 @@ class Verification:
 
     def _rewrite(self, item: Item) -> str:
         """Keep what is sound of a note; nothing of one that leads to no file."""
-        lines = ServedNotes(self._disk.served)
+        lines = CachedProjects(self._disk.served)
         is_of_use = any(map(self._is_here, lines.of(item.path.name)))
         return lines.keep(item.path.name, lambda _: is_of_use) or "corrected"
 
 
-def bytes_to_read(disk: DiskCache) -> int:
+def bytes_to_read(disk: CacheFolder) -> int:
     """How much a `Verification` will have read at its end, about."""
     found = (item for place in PLACES for item in items(disk.folder, place))
     return sum(item.stat.st_size for item in found if not (item.is_folder or item.strange))

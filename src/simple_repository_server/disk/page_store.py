@@ -5,15 +5,19 @@ index refused to show it. Whatever was said last takes the place of what was sai
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import msgspec
+from typing_extensions import override
 
-from simple_repository_server.cache.changes import Changes
-from simple_repository_server.cache.disk import DiskCache
-from simple_repository_server.cache.secret_key import fingerprint, folder_key
+from simple_repository_server.disk.changes import Changes
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.ownership import CHANGES
+from simple_repository_server.disk.secret_key import fingerprint, folder_key
+from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.names import ProjectName
-from simple_repository_server.storage.folder import CHANGES
 
 
 class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -28,7 +32,7 @@ class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: In seconds since the epoch, and in seconds.
     validated_at: float
     lifetime_s: float = 0.0
-    grace_s: float = 0.0
+    stale_while_revalidate_s: float = 0.0
     #: Of a note: there is no such thing, we may not see it, or we may again.
     note: Literal["missing", "refused", "answered"] | None = None
     #: Why we may not.
@@ -47,14 +51,14 @@ class PageHead(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.note == "refused"
 
 
-class PageStore:
+class PageStore(SharedLifespan):
     """The pages of the index at `address` on `disk`, as they are shown to whoever has the `secret`.
 
     The secret is told apart from others by a digest that is worth nothing without the key in the
     folder. An asynchronous context manager, which enters the disk.
     """
 
-    def __init__(self, disk: DiskCache, address: str, *, secret: bytes = b"") -> None:
+    def __init__(self, disk: CacheFolder, address: str, *, secret: bytes = b"") -> None:
         self._disk = disk
         self._entries = disk.entries("pages", PageHead)
         self._address = address
@@ -93,13 +97,12 @@ class PageStore:
         heads = ((key[1], self._entries.load_head(*key)) for key in keys)
         return [name for name, head in heads if head is not None and head.note is None]
 
-    async def __aenter__(self) -> "PageStore":
-        await self._disk.__aenter__()
-        if self._secret:
-            self.who = fingerprint(await folder_key(self._disk), self._secret)
-        identity = f"{self.who} {self._address}"
-        self._source = hashlib.sha256(identity.encode()).hexdigest()[:32]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._disk.__aexit__()
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self._disk:
+            if self._secret:
+                self.who = fingerprint(await folder_key(self._disk), self._secret)
+            identity = f"{self.who} {self._address}"
+            self._source = hashlib.sha256(identity.encode()).hexdigest()[:32]
+            yield

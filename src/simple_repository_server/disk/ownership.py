@@ -11,7 +11,7 @@ from errno import EEXIST, ENOSPC, ENOTDIR
 from pathlib import Path
 from tempfile import mkdtemp
 
-from simple_repository_server.storage.quiet import opened
+from simple_repository_server.disk.noatime import opened
 
 #: How much a cache keeps if nobody says: 10 GB.
 DEFAULT_MAX_BYTES = 10 * 1000**3

@@ -18,7 +18,7 @@ _PIECE_BYTES = 256 * 1024
 _GZIP_LEVEL, _GZIP = 2, 16 + zlib.MAX_WBITS
 
 
-class Folded(msgspec.Struct, frozen=True):
+class Compressed(msgspec.Struct, frozen=True):
     """A body in its zstd form, with the size and the digest of what it unfolds to."""
 
     body: bytes
@@ -26,7 +26,7 @@ class Folded(msgspec.Struct, frozen=True):
     digest: str
 
 
-def fold(pieces: Iterable[bytes]) -> Folded:
+def fold(pieces: Iterable[bytes]) -> Compressed:
     """The body that the pieces are, put together: the same bytes in every process. Takes long."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
     digest, size = hashlib.sha256(), 0
@@ -36,7 +36,7 @@ def fold(pieces: Iterable[bytes]) -> Folded:
         size += len(piece)
         parts.append(compressor.compress(piece))
     parts.append(compressor.flush())
-    return Folded(b"".join(parts), size, digest.hexdigest()[:32])
+    return Compressed(b"".join(parts), size, digest.hexdigest()[:32])
 
 
 def unfolded(body: bytes) -> Iterator[bytes]:

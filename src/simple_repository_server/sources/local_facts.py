@@ -17,7 +17,7 @@ import msgspec
 
 from simple_repository_server.names import shown_path
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
-from simple_repository_server.storage.database_file import (
+from simple_repository_server.sources.local_database import (
     DatabaseFile,
     is_busy,
     is_corrupt,
