@@ -91,8 +91,6 @@ class FreshnessInfo(NamedTuple):
     age: int | None
     #: `Warning: 110`: why it is stale; None while it is not.
     warning: str | None
-    #: What its cache decided last, e.g. `fresh`; empty where there is none (`cache/policy.py`).
-    verdict: str = ""
 
 
 _UNKNOWN = FreshnessInfo(0, None, None)
