@@ -108,3 +108,9 @@ class TransferAborted(RepositoryError):
     Raised by a resource's body, never swallowed by the web layer, so that the server closes the
     connection and no client can take what it has for the complete file.
     """
+
+
+def os_reason(error: OSError) -> str:
+    """Why a system call failed, to stand inside a sentence: `no space left on device`."""
+    reason = error.strerror or str(error) or "unknown error"
+    return reason[:1].lower() + reason[1:]

@@ -193,7 +193,7 @@ async def test_two_servers_with_different_budgets(upstream: Upstream, tmp_path: 
         for path in (tmp_path / "cache" / "files").rglob("?" * 62):
             os.utime(path, (1_000_000_000, 1_000_000_000))
         assert await small.read(wheels[0]) == wheels[0].content
-        small.disk.prune()
+        small.disk.evict()
         assert small.size() <= BUDGET
     assert large.most <= 2 * BUDGET * 4 // 3
 
@@ -207,10 +207,10 @@ def test_what_is_being_written_is_made_room_for(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(100_000))
         os.utime(path, (1000 + 100 * number, 1000 + 100 * number))
-    assert disk.prune().files == 0
+    assert disk.evict().evicted.files == 0
     (disk.folder / "partial").mkdir()
     (disk.folder / "partial" / "x.partial").write_bytes(bytes(500_000))
-    disk.prune()
+    disk.evict()
     assert len(list(disk.files.digests())) == 4
 
 

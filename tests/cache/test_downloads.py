@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 from typing_extensions import override
@@ -25,6 +25,7 @@ from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.upstream.client import Limits
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
@@ -201,9 +202,9 @@ class _SlowToKeep(CacheFolder):
     """A disk that takes its time for each thing it is to do."""
 
     @override
-    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         await asyncio.sleep(0.3)
-        return await super().run(work, *arguments)
+        return await super().run(work, *args, **kwargs)
 
 
 async def test_what_clients_have_is_kept_at_the_end(upstream: Upstream, folder: Path) -> None:
@@ -237,10 +238,10 @@ class _Hanging(CacheFolder):
         self.free = asyncio.Event()
 
     @override
-    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if getattr(work, "__name__", "") == "_write":
             await self.free.wait()
-        return await super().run(work, *arguments)
+        return await super().run(work, *args, **kwargs)
 
 
 async def test_all_transfers_have_one_share_of_memory(

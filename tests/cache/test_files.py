@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from simple_repository_server.cache.files import FileCache
-from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.folder import DEFAULT_TIMINGS, CacheFolder, FolderTimings
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import (
     RepositoryError,
@@ -53,9 +53,12 @@ def folder(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def _cached(
-    upstream: Upstream, folder: Path, emit: Callable[[Event], None] = ignore
+    upstream: Upstream,
+    folder: Path,
+    emit: Callable[[Event], None] = ignore,
+    timings: FolderTimings = DEFAULT_TIMINGS,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = CacheFolder(folder, emit=emit)
+    disk = CacheFolder(folder, timings=timings, emit=emit)
     files = FileCache(disk, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
@@ -369,9 +372,9 @@ async def test_a_full_disk_is_survived(
     publish_json(upstream, [WHEEL])
     events: list[Event] = []
     monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
-    monkeypatch.setattr("simple_repository_server.disk.folder._PAUSE_S", 0.2)
     monkeypatch.setattr(FullDisk, "room", 300_000)
-    async with _cached(upstream, folder, events.append) as repository:
+    timings = FolderTimings(failure_pause_s=0.2)
+    async with _cached(upstream, folder, events.append, timings) as repository:
         contents = await asyncio.gather(*(_read(repository) for _ in range(5)))
         assert all(content == WHEEL.content for content in contents)
         assert await _read(repository) == WHEEL.content
@@ -453,7 +456,7 @@ async def test_a_folder_of_somebody_else_is_not_entered(folder: Path, names: lis
     """A folder without our tag is refused, whatever the names in it are."""
     for name in names:
         (folder / name).mkdir(parents=True)
-    with pytest.raises(RepositoryError, match="no cache"):
+    with pytest.raises(RepositoryError, match="is not a simple-repository-server cache"):
         async with CacheFolder(folder):
             pass
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)

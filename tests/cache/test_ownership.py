@@ -16,10 +16,10 @@ import pytest
 
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import TAG
 from simple_repository_server.disk.links import Link
 from simple_repository_server.disk.maintenance import clear, prune
 from simple_repository_server.disk.ownership import (
-    TAG,
     TAG_TEXT,
     ForeignFolder,
     claim,
@@ -71,7 +71,7 @@ def _tree(folder: Path) -> dict[str, tuple[float, int]]:
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda disk: disk.prune(),
+        lambda disk: disk.evict(),
         clear,
         lambda disk: prune(disk, max_bytes=0, unused_s=0),
         lambda disk: list(Verification(disk).run()),
@@ -108,11 +108,11 @@ async def test_a_folder_that_takes_the_place_of_a_cache(
         before = _tree(folder)
         async with (await repository.get_resource(FOO, NAME)).open() as body:
             assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
-        disk.prune()
+        disk.evict()
         await asyncio.sleep(0.1)
     assert _tree(folder) == before
     assert [event.reason for event in events if isinstance(event, CacheFailed)] == [
-        "it is not empty, and no cache of simple-repository-server"
+        "it is not empty and is not a simple-repository-server cache"
     ]
 
 
@@ -210,7 +210,7 @@ async def test_links_in_a_cache_lead_nowhere(tmp_path: Path, theirs: Path) -> No
     disk = CacheFolder(tmp_path / "cache", max_bytes=1)
     claim(disk.folder)
     list(_linked(disk, theirs))
-    disk.prune()
+    disk.evict()
     link = Link(sha256=DIGEST, size=1, version=None, confirmed_at=0.0)
     with pytest.raises(OSError, match="Not a directory"):
         disk.entries("links", Link).save(link, b"", "dd", "c" * 62)

@@ -104,7 +104,7 @@ async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
     async with _index(upstream, disk, clock=clock) as repository:
         await repository.get_project_page(FOO)
         await asyncio.sleep(0.1)
-        disk.failed(OSError(28, "No space left on device"))
+        disk.record_failure(OSError(28, "No space left on device"))
         publish_json(upstream, [WHEEL], max_age=10)
         clock.now += 11
         assert len((await repository.get_project_page(FOO)).files) == 1

@@ -9,8 +9,9 @@ import pytest
 
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import FOLDERS
 from simple_repository_server.disk.metadata_store import MetadataStore
-from simple_repository_server.disk.ownership import PARTS, claim
+from simple_repository_server.disk.ownership import claim
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.sources.http import HttpRepository
 from simple_repository_server.testing.distributions import build_wheel
@@ -66,13 +67,13 @@ async def test_a_cache_of_before_is_closed(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     claim(folder)
     folder.chmod(0o755)
-    for name in PARTS:
+    for name in FOLDERS:
         (folder / name).mkdir(mode=0o755)
     (folder / "pages" / "private").mkdir(mode=0o755)
     async with CacheFolder(folder):
         pass
-    modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in PARTS}
-    assert modes == dict.fromkeys(PARTS, 0o700)
+    modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in FOLDERS}
+    assert modes == dict.fromkeys(FOLDERS, 0o700)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
@@ -81,7 +82,7 @@ async def test_a_folder_of_somebody_else_keeps_its_modes(tmp_path: Path) -> None
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "files").mkdir(mode=0o755)
-    with pytest.raises(Exception, match="no cache"):
+    with pytest.raises(Exception, match="is not a simple-repository-server cache"):
         async with CacheFolder(folder):
             pass
     assert stat.S_IMODE((folder / "files").stat().st_mode) == 0o755

@@ -129,7 +129,7 @@ async def test_metadata_is_forgotten_in_memory_too(upstream: Upstream, folder: P
         resource = await repository.get_resource(FOO, name)
         assert repository.peek_resource(FOO, name) is resource
         async with asyncio.timeout(10):
-            while not await store.notes(FOO):  # noqa: ASYNC110
+            while not await store.digests(FOO):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         forget(folder, FOO)
         await _seen(source)

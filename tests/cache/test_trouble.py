@@ -19,7 +19,7 @@ from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.ownership import claim
-from simple_repository_server.disk.partial import PartialFile, remove_abandoned
+from simple_repository_server.disk.partial import PartialFile, abandoned
 from simple_repository_server.errors import ResourceNotFound, TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import CacheFailed, CacheRecovered, Event, ignore
@@ -263,9 +263,9 @@ async def test_a_kept_file_counts(upstream: Upstream, folder: Path) -> None:
 
     class Counting(CacheFolder):
         @override
-        def wrote(self, size: int) -> None:
+        def record_write(self, size: int) -> None:
             told.append(size)
-            super().wrote(size)
+            super().record_write(size)
 
     publish_json(upstream, [WHEEL])
     source = HttpRepository(upstream.simple, limits=QUICK)
@@ -314,9 +314,9 @@ async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
     """A disk that fails is said to fail once, though something begun before still succeeds."""
     events: list[Event] = []
     async with CacheFolder(folder, emit=events.append) as disk:
-        disk.failed(OSError(28, "No space left on device"))
-        disk.wrote(10)
-        disk.failed(OSError(28, "No space left on device"))
+        disk.record_failure(OSError(28, "No space left on device"))
+        disk.record_write(10)
+        disk.record_failure(OSError(28, "No space left on device"))
     assert [type(event) for event in events] == [CacheFailed]
     assert CacheRecovered not in map(type, events)
 
@@ -329,7 +329,7 @@ async def test_a_disk_that_failed_is_left_alone(upstream: Upstream, folder: Path
         HttpRepository(upstream.simple, limits=QUICK) as source,
         FileCacheRepository(source, FileCache(disk)) as repository,
     ):
-        disk.failed(OSError(28, "No space left on device"))
+        disk.record_failure(OSError(28, "No space left on device"))
         assert await _read(repository) == WHEEL.content
         await asyncio.sleep(0.1)
         assert not list(folder.rglob("*.partial"))
@@ -346,7 +346,7 @@ async def test_files_from_the_future_do_not_push_out_the_others(folder: Path) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(80_000))
         os.utime(path, (used_at, used_at))
-    disk.prune()
+    disk.evict()
     assert [path.name for path in (folder / "files" / "aa").iterdir()] == ["used"]
 
 
@@ -357,8 +357,7 @@ async def test_what_a_crash_left_goes_whatever_its_time(folder: Path) -> None:
     path.write_bytes(b"half")
     future = time.time() + 10 * 24 * 3600
     os.utime(path, (future, future))
-    assert remove_abandoned(folder, time.time()) == 4
-    assert not path.exists()
+    assert list(abandoned(folder, time.time())) == [(path, 4)]
 
 
 async def test_a_disk_without_locks_leaves_nothing_open(
@@ -383,7 +382,7 @@ def test_the_cache_is_pruned_in_every_event_loop(folder: Path) -> None:
     async def use() -> bool:
         async with disk:
             await asyncio.sleep(0.05)
-            return any("_keep_room" in repr(task) for task in asyncio.all_tasks())
+            return any("_evict_loop" in repr(task) for task in asyncio.all_tasks())
 
     assert asyncio.run(use())
     assert asyncio.run(use())
@@ -409,7 +408,8 @@ def test_others_whose_clock_is_wrong_do_not_remove_what_just_began(tmp_path: Pat
 
     def tidy_up() -> None:
         while not ended.is_set():
-            remove_abandoned(scratch, time.time() + 3600)
+            for path, _ in abandoned(scratch, time.time() + 3600):
+                path.unlink(missing_ok=True)
 
     others = threading.Thread(target=tidy_up)
     others.start()

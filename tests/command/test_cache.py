@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
             for days, content in enumerate(reversed(CONTENTS), 1):
                 file = disk.files.create()
                 file.append([content])
-                path = disk.files.keep(file, hashlib.sha256(content).hexdigest()).path
+                path = disk.files.store(file, hashlib.sha256(content).hexdigest()).path
                 file.close()
                 used_at = time.time() - days * 24 * 3600
                 os.utime(path, (used_at, used_at))
@@ -276,21 +276,21 @@ def test_clear_asks_on_a_terminal(folder: Path, answer: str, status: int) -> Non
 def test_verify(folder: Path) -> None:
     """A line per damage; 1 as long as it is there, 0 once it is repaired."""
     assert _run("cache", "verify", "--cache-dir", folder).stdout == (
-        "Looked at 3 files: all sound.\n"
+        "Checked 3 files: no damage found.\n"
     )
     path = _path(folder, CONTENTS[1])
     os.truncate(path, 5)
     (folder / "files" / "evil\x1b[31m").write_bytes(b"x")
     result = _run("cache", "verify", "--dry-run", "--cache-dir", folder)
     assert result.returncode == 1
-    assert result.stdout.endswith("Looked at 4 files: 2 damaged, nothing was changed.\n")
-    assert f"{path}: its content is not that of its digest\n" in result.stdout
+    assert result.stdout.endswith("Checked 4 files: 2 damaged, nothing was changed.\n")
+    assert f"{path}: its content does not match its digest\n" in result.stdout
     assert "\x1b" not in result.stdout
     result = _run("cache", "verify", "--cache-dir", folder)
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"{path}: its content is not that of its digest; removed\n" in result.stdout
+    assert f"{path}: its content does not match its digest; removed\n" in result.stdout
     assert [_path(folder, content).exists() for content in CONTENTS] == [True, False, True]
-    assert _run("cache", "verify", "--cache-dir", folder).stdout.endswith("all sound.\n")
+    assert _run("cache", "verify", "--cache-dir", folder).stdout.endswith("no damage found.\n")
 
 
 def test_verify_shows_how_far_it_is(folder: Path) -> None:
@@ -302,14 +302,14 @@ def test_verify_shows_how_far_it_is(folder: Path) -> None:
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
     assert "reading the cache" in shown
-    assert result.stdout == b"Looked at 3 files: all sound.\n"
+    assert result.stdout == b"Checked 3 files: no damage found.\n"
 
 
 def test_prune(folder: Path) -> None:
     """What was used least recently goes, and it is said how much that is."""
     size = ["--cache-size", "25kB"]
     said = _run("cache", "prune", "--dry-run", "--cache-dir", folder, *size).stdout
-    assert said == "Would remove 1 file (12.3 kB); 2 files (24.6 kB) stay.\n"
+    assert said == "Would remove 1 file (12.3 kB); 2 files (24.6 kB) left.\n"
     assert _path(folder, CONTENTS[0]).exists()
     done = _run("cache", "prune", "--cache-dir", folder, *size).stdout
     assert done == said.replace("Would remove", "Removed")
@@ -359,7 +359,7 @@ def test_a_server_goes_on_while_its_cache_is_cleared(tmp_path: Path, upstream: U
             with urlopen(f"{server.url}{target}.metadata"):
                 pass
             result = _run("cache", "verify", "--cache-dir", folder)
-            assert result.stdout.endswith("all sound.\n"), result.stdout
+            assert result.stdout.endswith("no damage found.\n"), result.stdout
             assert _path(folder, wheel.content).exists()
             result = _run("cache", "clear", "--yes", "--cache-dir", folder)
             assert result.returncode == 0
@@ -389,6 +389,6 @@ def test_refresh_and_forget(tmp_path: Path, upstream: Upstream) -> None:
             first, second = result.stdout.splitlines()
             assert first.startswith("foo: ")
             assert "1 " in first
-            assert second == "nope: there is nothing of it"
+            assert second == "nope: nothing is cached"
             assert comes_true(lambda: f"foo-{version}.0" in page())  # noqa: B023 - called in this turn
         assert _run("cache", "refresh", "///", "--cache-dir", folder).returncode == 2

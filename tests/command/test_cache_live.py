@@ -205,7 +205,7 @@ def test_a_part_of_the_disk_stays_free(upstream: Upstream, tmp_path: Path) -> No
                 assert _get(server.url, built) == (200, built.content)
                 disk = os.statvfs(folder)
                 assert disk.f_bavail >= disk.f_blocks // 50
-            assert server.logged("cannot be written (No space left on device)")
+            assert server.logged("cannot be written (no space left on device)")
             for path in (folder / "index" / "files").rglob("?" * 62):
                 os.utime(path, (1_000_000_000, path.stat().st_mtime))
             kept = {built.filename for built in wheels if _is_kept(folder / "index", built)}

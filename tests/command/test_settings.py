@@ -108,7 +108,7 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
         (["--memory", "lots", "."], "--memory 'lots'"),
         (["--cache-size", "-1", "."], "--cache-size '-1'"),
         (["--cache-size", "10XB", "."], "--cache-size '10XB'"),
-        (["--cache-size", "9" * 30 + "TB", "."], "more than there can be"),
+        (["--cache-size", "9" * 30 + "TB", "."], "larger than any disk"),
         (["--offline", "--no-cache", "."], "--offline and --no-cache"),
         (["--files", "cache", "--no-cache", "."], "--files cache and --no-cache"),
         (["--host", "192.0.2.1", "--port", "0", "."], "192.0.2.1"),

@@ -9,8 +9,8 @@ import pytest
 
 from simple_repository_server.disk.allowance import (
     Allowance,
+    BudgetUse,
     OverBudget,
-    Usage,
     free_for_cache,
     refusal,
 )
@@ -20,12 +20,12 @@ MB = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("kept", "in_flight", "free", "more", "strict", "said"),
+    ("stored", "in_flight", "free", "more", "strict", "said"),
     [
         (0, 0, sys.maxsize, 5 * MB, True, ""),
-        (0, 0, sys.maxsize, 5 * MB + 1, False, "more than half"),
+        (0, 0, sys.maxsize, 5 * MB + 1, False, "larger than half"),
         (0, 3 * MB, sys.maxsize, 2 * MB, True, ""),
-        (0, 3 * MB, sys.maxsize, 2 * MB + 1, False, "too much at once"),
+        (0, 3 * MB, sys.maxsize, 2 * MB + 1, False, "being written exceed"),
         (9 * MB, 0, sys.maxsize, MB, True, ""),
         (9 * MB, 0, sys.maxsize, MB + 1, True, "of 10.0 MB is used up"),
         (9 * MB, 0, sys.maxsize, MB + 1, False, ""),
@@ -36,11 +36,11 @@ MB = 1_000_000
     ],
 )
 def test_what_may_be_written(
-    kept: int, in_flight: int, free: int, more: int, strict: bool, said: str
+    stored: int, in_flight: int, free: int, more: int, strict: bool, said: str
 ) -> None:
     """Up to half in flight, a third over the budget for a while, and what the disk has."""
-    usage = Usage(kept=kept, in_flight=in_flight, free=free)
-    found = refusal(usage, more, max_bytes=10 * MB, strict=strict)
+    use = BudgetUse(stored=stored, in_flight=in_flight, free=free)
+    found = refusal(use, more, max_bytes=10 * MB, strict=strict)
     assert (found is None) == (not said)
     assert said in str(found)
     assert isinstance(found, OverBudget) == bool(said and "space" not in said)
@@ -54,13 +54,13 @@ def allowance(tmp_path: Path) -> Allowance:
 
 def test_a_file_gives_back_what_it_reserved(allowance: Allowance, tmp_path: Path) -> None:
     """However it ends: given up, kept, or refused at its beginning."""
-    for ending in ("given up", "kept"):
+    for ending in ("abandoned", "committed"):
         file = PartialFile(tmp_path / "partial")
         file.reserve(allowance, 300_000)
         file.append([bytes(1000)])
         assert allowance.in_flight() == 300_000
-        if ending == "kept":
-            file.keep(tmp_path / "files" / "x")
+        if ending == "committed":
+            file.commit(tmp_path / "files" / "x")
             assert allowance.in_flight() == 0, "before it is closed"
         file.close()
         assert allowance.in_flight() == 0
@@ -69,7 +69,7 @@ def test_a_file_gives_back_what_it_reserved(allowance: Allowance, tmp_path: Path
     assert allowance.in_flight() == 0
     assert not list((tmp_path / "partial").iterdir())
     allowance.reserve(500_000, strict=True).end()
-    allowance.measured(MB)
+    allowance.set_stored(MB)
     with pytest.raises(OverBudget):
         allowance.reserve(1, strict=True)
 
@@ -82,7 +82,7 @@ def test_what_others_write_counts(allowance: Allowance, tmp_path: Path) -> None:
     other = tmp_path / "partial" / "other.partial"
     other.write_bytes(bytes(100_000))
     assert allowance.in_flight() == 300_000
-    with pytest.raises(OverBudget, match="too much at once"):
+    with pytest.raises(OverBudget, match="being written exceed"):
         allowance.reserve(200_001)
     allowance.reserve(200_000).end()
     own.close()

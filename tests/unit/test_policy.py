@@ -137,9 +137,9 @@ def test_a_page_from_the_future_is_as_old_as_it_seems_young(
         (_entry(400), {"validated_at": NOW - 500, "lifetime_s": 900}, False),
         (_entry(400), {"validated_at": NOW + 10, "lifetime_s": 300}, False),
         (_entry(-DAY), {"validated_at": NOW - 10, "lifetime_s": 300}, True),
-        (_entry(400), {"validated_at": NOW - 59, "note": "missing"}, True),
-        (_entry(400), {"validated_at": NOW - 60, "note": "missing"}, False),
-        (_entry(400), {"validated_at": NOW - 10, "note": "refused"}, False),
+        (_entry(400), {"validated_at": NOW - 59, "marker": "missing"}, True),
+        (_entry(400), {"validated_at": NOW - 60, "marker": "missing"}, False),
+        (_entry(400), {"validated_at": NOW - 10, "marker": "refused"}, False),
         (_entry(400), {"validated_at": NOW - 10, "lifetime_s": 300, "expired": True}, False),
     ],
 )
@@ -155,9 +155,9 @@ def test_what_another_process_was_told(
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        (PageHead(validated_at=NOW, note="missing"), True),
-        (PageHead(validated_at=NOW, note="refused"), True),
-        (PageHead(validated_at=NOW - 901, note="refused"), False),
+        (PageHead(validated_at=NOW, marker="missing"), True),
+        (PageHead(validated_at=NOW, marker="refused"), True),
+        (PageHead(validated_at=NOW - 901, marker="refused"), False),
         (PageHead(validated_at=NOW), False),
     ],
 )

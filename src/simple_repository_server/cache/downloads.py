@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from errno import EIO
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from simple_repository_server.cache.pace import Pace, TransferLimits
 from simple_repository_server.cache.write_behind import RunInThread, WriteBehind
@@ -23,6 +23,9 @@ from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, TransferAborted
 from simple_repository_server.observe.events import Emit, TransferResumed, ignore
 from simple_repository_server.resource import CHUNK_BYTES, HELD_BACK_BYTES, RawBody, Resource
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: What readers at the front find in memory, and how far disk and digest may fall behind.
 _RECENT_BYTES, _MOST_BEHIND_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
@@ -308,14 +311,14 @@ class Download:
                 if start <= position:
                     return chunk[position - start : limit - start]
         length = min(CHUNK_BYTES, limit - position)
-        part: bytes = await self._on_disk(self._file.read, position, length)
+        part = await self._on_disk(self._file.read, position, length)
         if not part:
             raise DiskTrouble(OSError(EIO, "it became shorter"))
         return part
 
-    async def _on_disk(self, work: Callable[..., Any], *arguments: object) -> Any:
+    async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await self._in_thread(work, *arguments)
+            return await self._in_thread(work, *args, **kwargs)
         except OSError as error:
             raise DiskTrouble(error) from error
 

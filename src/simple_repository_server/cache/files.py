@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from hashlib import sha256
 
 import msgspec
 from typing_extensions import override
@@ -17,11 +16,11 @@ from simple_repository_server.cache.pace import TransferLimits
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.disk.allowance import OverBudget
 from simple_repository_server.disk.blobs import FoundBlob
-from simple_repository_server.disk.cached_projects import CachedProjects
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import LINKS, link_key
 from simple_repository_server.disk.links import Link
 from simple_repository_server.disk.partial import PartialFile
-from simple_repository_server.errors import RepositoryError, SourceUnavailable
+from simple_repository_server.errors import RepositoryError, SourceUnavailable, os_reason
 from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.observe.events import CacheDamaged, Emit, NotCached, ignore
 from simple_repository_server.resource import PathResource, Resource
@@ -66,14 +65,14 @@ class FileCache(SharedLifespan):
         self._disk = disk
         self._limits = limits
         self._emit = emit
-        self._links = disk.entries("links", Link)
+        self._links = disk.entries(LINKS, Link)
         self._known: MemoryCache[str, _Known] = MemoryCache(
             memory_bytes - memory_bytes // _FOR_ABSENT - memory_bytes // _FOR_NOTED
         )
         #: Apart: whoever asks for all that is not here must not evict what was checked.
         self._absent: MemoryCache[str, _Known] = MemoryCache(memory_bytes // _FOR_ABSENT)
         self._looking: SingleFlight[str, PathResource | None] = SingleFlight()
-        self._notes = CachedProjects(disk.served)
+        self._notes = disk.cached_projects
         self._noted: MemoryCache[str, str] = MemoryCache(memory_bytes // _FOR_NOTED)
         self._beginning: SingleFlight[str, Download | None] = SingleFlight()
         self._downloads: dict[str, Download] = {}
@@ -135,7 +134,7 @@ class FileCache(SharedLifespan):
         path = self._disk.files.path
         return frozenset(
             project
-            for project, digests in self._notes.projects(projects)
+            for project, digests in self._notes.existing(projects)
             if any(path(digest).exists() for digest in digests)
         )
 
@@ -224,16 +223,16 @@ class FileCache(SharedLifespan):
 
     def _not_kept(self, filename: str, error: OSError) -> None:
         """The file is on its way without being kept."""
-        self._disk.failed(error)
+        self._disk.record_failure(error)
         if isinstance(error, OverBudget):
-            self._emit(NotCached(file=filename, reason=error.strerror or str(error)))
+            self._emit(NotCached(file=filename, reason=os_reason(error)))
 
     async def _run(self, key: str, project: str, download: Download, file: PartialFile) -> None:
         """Fetch the file and keep it. Errors of its origin are told by those who read it."""
         with download.held():
             try:
                 digest = await download.run()
-                blob = await self._disk.run(self._disk.files.keep, file, digest)
+                blob = await self._disk.run(self._disk.files.store, file, digest)
             except DiskTrouble as error:
                 self._not_kept(download.what, error.reason)
             except OSError as error:
@@ -241,7 +240,7 @@ class FileCache(SharedLifespan):
             except RepositoryError:
                 pass
             else:
-                self._disk.wrote(blob.size)
+                self._disk.record_write(blob.size)
                 self._remember(digest, blob)
                 await self._link(download, digest)
                 self._noted.discard(digest)
@@ -315,5 +314,4 @@ def _key(origin: Resource) -> str:
 def _link_name(origin: Resource) -> tuple[str, str]:
     """The name of the link: it changes with whatever the index says of the file."""
     said = f"{origin.cache_key} {sorted(origin.hashes.items())}"
-    name = sha256(said.encode()).hexdigest()
-    return name[:2], name[2:]
+    return link_key(said)

@@ -48,7 +48,11 @@ class PageWriter:
         if found is None:
             return
         before, body = found
-        if (before.validators, before.url, before.note) != (head.validators, head.url, head.note):
+        if (before.validators, before.url, before.marker) != (
+            head.validators,
+            head.url,
+            head.marker,
+        ):
             # Another process has learned of something else in between: not what is valid now.
             await self._store.discard(name)
         else:

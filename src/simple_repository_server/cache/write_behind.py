@@ -1,10 +1,19 @@
 """Blocking work on a stream, done in order and in a thread, a little behind it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, Protocol, TypeVar
 
-RunInThread = Callable[..., Awaitable[Any]]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RunInThread(Protocol):
+    """Runs blocking work in a thread, as `CacheFolder.run` does."""
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the work returns. Raises what it raises."""
+        raise NotImplementedError
 
 
 class WriteBehind:

@@ -1,4 +1,4 @@
-"""`simple-repository-server cache …`: looking after what is kept on disk."""
+"""`simple-repository-server cache …`: inspecting and maintaining the cache on disk."""
 
 import difflib
 import os
@@ -20,7 +20,6 @@ from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CAC
 from simple_repository_server.disk import projects
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.maintenance import (
-    Amount,
     NotACache,
     Usage,
     check_is_cache,
@@ -29,19 +28,21 @@ from simple_repository_server.disk.maintenance import (
     prune,
     usage,
 )
+from simple_repository_server.disk.usage import Amount
 from simple_repository_server.disk.verify import Damage, Verification, bytes_to_read
-from simple_repository_server.errors import InvalidName
+from simple_repository_server.errors import InvalidName, os_reason
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.progress import byte_bar
 from simple_repository_server.observe.sizes import shown_size
+from simple_repository_server.observe.terminal import printable
 
 _DAY_S = 24 * 3600.0
 _INTERRUPTED = 130
-_NOTHING = "there is nothing of it"
+_NOTHING = "nothing is cached"
 
 
 class _Commands(Group):
-    """The commands, with the endings they have in common."""
+    """The commands, and how all of them end on errors and signals."""
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,13 +52,13 @@ class _Commands(Group):
             click.echo("Interrupted. Remaining entries were left unchanged.", err=True)
             sys.exit(_INTERRUPTED)
         except (NotACache, BadSetting) as error:
-            refuse(_shown(error))
-        except BrokenPipeError:  # nobody reads on, as behind `| head`
+            refuse(str(error))
+        except BrokenPipeError:  # the reader is gone, as with `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
-            where = f"{_shown(error.filename)}: " if error.filename else ""
-            refuse(f"{where}{(error.strerror or str(error)).lower()}.")
+            where = f"{error.filename}: " if error.filename else ""
+            refuse(f"{where}{os_reason(error)}.")
 
     @override
     def resolve_command(
@@ -69,17 +70,17 @@ class _Commands(Group):
         near = difflib.get_close_matches(name, names, n=1)
         meant = f"Did you mean '{near[0]}'?" if near else f"The commands are {', '.join(names)}."
         raise BadSetting(
-            f"'{name}' is no command of 'cache'. {meant} To serve a directory called 'cache', "
-            "give './cache'."
+            f"'cache' has no command '{name}'. {meant} To serve a directory called 'cache', "
+            "write './cache'."
         )
 
 
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.pass_context
 def cache(ctx: click.Context) -> None:
-    """Look after the cache on disk. All of it may be done while servers use it.
+    """Inspect and maintain the cache on disk. Servers may use it meanwhile.
 
-    To serve a directory called 'cache', give './cache'.
+    To serve a directory called 'cache', write './cache'.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -90,7 +91,7 @@ _folder_option = click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where the cache is.  [default: below the user's cache directory]",
+    help="The cache folder.  [default: below the user's cache directory]",
 )
 _dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Show what would be done without changing anything."
@@ -105,18 +106,18 @@ _project_argument = click.argument("project", nargs=-1, required=True, metavar="
     default=DEFAULT_CACHE_SIZE,
     show_default=True,
     metavar="SIZE",
-    help="How much may be kept.",
+    help="The budget to compare with.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> None:
-    """How much there is of what, and when it was used."""
+    """Show how many entries of each kind there are, their size and their last use."""
     budget = parse_size(cache_size, option="--cache-size", least=MIN_CACHE_BYTES)
     disk = _disk(cache_dir)
     exists = check_is_cache(disk.folder)
     found, free = usage(disk), free_bytes(disk.folder)
     if as_json:
         facts = {
-            "folder": _shown(disk.folder),
+            "folder": printable(disk.folder),
             "exists": exists,
             "budget_bytes": budget,
             "free_bytes": free,
@@ -124,27 +125,27 @@ def info_command(cache_dir: Path | None, cache_size: str, *, as_json: bool) -> N
         }
         click.echo(msgspec.json.encode(facts))
     elif not exists:
-        click.echo(f"The cache is empty. It would be at {_shown(disk.folder)}")
+        click.echo(f"The cache is empty. It would be at {printable(disk.folder)}")
     else:
         click.echo("\n".join(_description(disk.folder, found, budget, free)))
 
 
 @cache.command("clear")
 @_folder_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def clear_command(cache_dir: Path | None, *, yes: bool) -> None:
-    """Remove all that is kept."""
+    """Remove all entries."""
     disk = _existing(cache_dir)
     total = usage(disk).total
-    what = f"{_amount(total)} from the cache at {_shown(disk.folder)}"
+    what = f"{_amount(total)} from the cache at {printable(disk.folder)}"
     if not yes:
         if not sys.stdin.isatty():
-            refuse(f"this removes {what}. Give --yes, as nobody can be asked here.")
+            refuse(f"this removes {what}. Confirm with --yes, as there is no terminal.")
         if not click.confirm(f"Remove {what}?", err=True):
             click.echo("Nothing was removed.")
             sys.exit(1)
     cleared = clear(disk)
-    click.echo(f"Removed {_amount(cleared)} from the cache at {_shown(disk.folder)}")
+    click.echo(f"Removed {_amount(cleared)} from the cache at {printable(disk.folder)}")
     if cleared.failed:
         click.echo(f"{_count(cleared.failed)} could not be removed.", err=True)
         sys.exit(1)
@@ -154,7 +155,7 @@ def clear_command(cache_dir: Path | None, *, yes: bool) -> None:
 @_folder_option
 @_dry_run_option
 def verify_command(cache_dir: Path | None, *, dry_run: bool) -> None:
-    """Read all that is kept, and remove what is damaged.
+    """Read all entries, and remove those that are corrupt.
 
     The status is 1 if damage remains, as it does with --dry-run.
     """
@@ -168,13 +169,13 @@ def verify_command(cache_dir: Path | None, *, dry_run: bool) -> None:
                 repaired += bool(damage.repair)
                 click.echo(_line(damage))
     for name in verification.foreign():
-        click.echo(f"{_shown(disk.folder / name)}: left alone, as it is not of the cache")
-    looked = f"Looked at {_count(verification.files)}"
+        click.echo(f"{printable(disk.folder / name)}: does not belong to the cache; left unchanged")
+    checked = f"Checked {_count(verification.files)}"
     if not found:
-        click.echo(f"{looked}: all sound.")
+        click.echo(f"{checked}: no damage found.")
     else:
         state = "nothing was changed" if dry_run else f"{repaired} repaired"
-        click.echo(f"{looked}: {found} damaged, {state}.")
+        click.echo(f"{checked}: {found} damaged, {state}.")
     sys.exit(0 if repaired == found else 1)
 
 
@@ -189,51 +190,51 @@ def verify_command(cache_dir: Path | None, *, dry_run: bool) -> None:
     "--unused-for",
     type=click.FloatRange(0),
     metavar="DAYS",
-    help="Remove what nobody used for so long.",
+    help="Evict entries that were not used for DAYS.",
 )
 @_dry_run_option
 def prune_command(
     cache_dir: Path | None, cache_size: str | None, unused_for: float | None, *, dry_run: bool
 ) -> None:
-    """Make room.
+    """Evict entries, least recently used first.
 
-    What was used within the last seconds stays. What crashed servers left behind, and notes of
-    files that are gone, go in any case.
+    Entries used within the last seconds stay. Garbage of crashed servers, and links and project
+    records whose file is gone, are removed in any case.
     """
     max_bytes = None if cache_size is None else _wanted_size(cache_size)
     unused_s = None if unused_for is None else unused_for * _DAY_S
     disk = _existing(cache_dir)
     result = prune(disk, max_bytes=max_bytes, unused_s=unused_s, dry_run=dry_run)
     verb = "Would remove" if dry_run else "Removed"
-    leftovers = f" and {_amount(result.leftovers)} of leftovers" if result.leftovers.files else ""
-    click.echo(f"{verb} {_amount(result.unused)}{leftovers}; {_amount(result.left)} stay.")
+    garbage = f" and {_amount(result.garbage)} of garbage" if result.garbage.files else ""
+    click.echo(f"{verb} {_amount(result.evicted)}{garbage}; {_amount(result.left)} left.")
 
 
 @cache.command("refresh")
 @_folder_option
 @_project_argument
 def refresh_command(cache_dir: Path | None, project: tuple[str, ...]) -> None:
-    """Have the pages of projects confirmed by their index before they are served again.
+    """Revalidate the pages of projects before they are served again.
 
-    Also those that running servers have in memory. While an index cannot be asked, what is kept is
-    served as before.
+    Also those that running servers have in memory. While an index is down, its pages are served
+    stale as before.
     """
     names = _names(project)
     disk = _existing(cache_dir)
     for name in names:
         pages = projects.refresh(disk, name)
-        found = f"{pages} page{'' if pages == 1 else 's'} will be confirmed" if pages else _NOTHING
-        click.echo(f"{name}: {found}")
+        found = f"{pages} page{'' if pages == 1 else 's'} will be revalidated"
+        click.echo(f"{name}: {found if pages else _NOTHING}")
 
 
 @cache.command("forget")
 @_folder_option
 @_project_argument
 def forget_command(cache_dir: Path | None, project: tuple[str, ...]) -> None:
-    """Remove the pages of projects, their metadata, and that they were not there.
+    """Remove the pages, negative entries and metadata of projects.
 
-    Also from the memory of running servers. Their files stay until they are evicted: they are
-    found by their digests, if a page shows them again.
+    Also from the memory of running servers. Files stay until they are evicted: they are found by
+    their digests if a page lists them again.
     """
     names = _names(project)
     disk = _existing(cache_dir)
@@ -250,7 +251,7 @@ def _names(texts: tuple[str, ...]) -> list[ProjectName]:
 
 
 def _wanted_size(text: str) -> int:
-    """A size, which may be small, but not for want of a unit."""
+    """A size, which may be small, unless the reason is that its unit was forgotten."""
     size = parse_size(text, option="--cache-size")
     if size and text.strip().isdecimal():
         return parse_size(text, option="--cache-size", least=MIN_CACHE_BYTES)
@@ -262,17 +263,17 @@ def _disk(cache_dir: Path | None) -> CacheFolder:
 
 
 def _existing(cache_dir: Path | None) -> CacheFolder:
-    """The cache; if there is none, says so, and that is all."""
+    """The cache; if there is none, the command ends with a message and status 0."""
     disk = _disk(cache_dir)
     if not check_is_cache(disk.folder):
-        click.echo(f"There is nothing to do: no cache at {_shown(disk.folder)}")
+        click.echo(f"Nothing to do: there is no cache at {printable(disk.folder)}")
         sys.exit(0)
     return disk
 
 
 @contextmanager
 def _progress(disk: CacheFolder) -> Iterator[Callable[[int], object]]:
-    """A bar, for people who look on."""
+    """A progress bar if stderr is a terminal."""
     if sys.stderr.isatty():
         with byte_bar(sys.stderr, "reading the cache", bytes_to_read(disk)) as advance:
             yield advance
@@ -281,26 +282,25 @@ def _progress(disk: CacheFolder) -> Iterator[Callable[[int], object]]:
 
 
 def _description(folder: Path, found: Usage, budget: int, free: int) -> Iterator[str]:
-    yield f"Cache at {_shown(folder)}"
+    yield f"Cache at {printable(folder)}"
     yield ""
     for kind, amount in (*found.kinds.items(), ("total", found.total)):
         yield f"{kind:<10}{amount.files:>10}{shown_size(amount.bytes):>12}"
-    part = f"{found.total.bytes / budget:.1%} of " if budget else "of "
     yield ""
-    yield f"{'budget':<22}{part}{shown_size(budget)}"
+    yield f"{'budget':<22}{found.total.bytes / budget:.1%} of {shown_size(budget)}"
     if found.oldest_use is not None and found.newest_use is not None:
-        yield f"{'used least recently':<22}{_when(found.oldest_use)}"
-        yield f"{'used most recently':<22}{_when(found.newest_use)}"
-    yield f"{'served projects':<22}{found.served.files} ({shown_size(found.served.bytes)})"
+        yield f"{'least recently used':<22}{_when(found.oldest_use)}"
+        yield f"{'most recently used':<22}{_when(found.newest_use)}"
+    yield f"{'cached projects':<22}{found.served.files} ({shown_size(found.served.bytes)})"
     yield f"{'partial files':<22}{found.partial.files} ({shown_size(found.partial.bytes)})"
-    yield f"{'free on the disk':<22}{shown_size(free)}"
+    yield f"{'free disk space':<22}{shown_size(free)}"
 
 
 def _line(damage: Damage) -> str:
     done = damage.repair
     if damage.failure:
         done = f"could not be repaired ({damage.failure})"
-    return f"{_shown(damage.path)}: {damage.reason}{done and '; '}{done}"
+    return f"{printable(damage.path)}: {damage.reason}{done and '; '}{done}"
 
 
 def _amount(amount: Amount) -> str:
@@ -315,8 +315,3 @@ def _when(used_at: float) -> str:
     text = datetime.fromtimestamp(used_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     days = max(0, int((time.time() - used_at) // _DAY_S))
     return f"{text} ({'today' if not days else f'{days} days ago'})"
-
-
-def _shown(path: object) -> str:
-    """A path that cannot do anything to a terminal, whatever is in its names."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))

@@ -8,6 +8,8 @@ import click
 from click.core import ParameterSource
 from typing_extensions import override
 
+from simple_repository_server.observe.terminal import printable
+
 REFUSED = 2
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -64,6 +66,5 @@ def by_their_variables(text: str, context: click.Context) -> str:
 
 def refuse(text: str) -> NoReturn:
     """End with status 2 and one line, with nothing in it that a terminal would act on."""
-    line = "".join(c if c.isprintable() else "�" for c in text)
-    click.echo(f"Error: {line}", err=True)
+    click.echo(f"Error: {printable(text)}", err=True)
     sys.exit(REFUSED)

@@ -4,6 +4,8 @@ import errno
 import socket
 from typing import Any
 
+from simple_repository_server.errors import os_reason
+
 #: Connections the kernel completes and keeps while the event loop is busy.
 BACKLOG = 2048
 
@@ -28,7 +30,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
         address = sockets[0].getsockname()
         sockets += [_open(family, address, shared=True) for _ in range(1, count)]
     except OSError as error:
-        reason = (error.strerror or "error").lower()
+        reason = os_reason(error)
         raise PortTaken(
             f"cannot listen on {host or repr(host)} port {port} ({reason}). Choose another with "
             "--host or --port (0 picks a free one)."

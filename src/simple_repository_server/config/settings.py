@@ -6,7 +6,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
-from simple_repository_server.disk.ownership import DEFAULT_MAX_BYTES
+from simple_repository_server.disk.allowance import DEFAULT_MAX_BYTES
 from simple_repository_server.names import shown_path
 from simple_repository_server.upstream.egress import Egress
 

@@ -1,1 +1,1 @@
-"""Where things are kept across restarts."""
+"""How the cache lies on disk. When an entry may be used again: `cache/`."""

@@ -1,85 +1,96 @@
-"""Which projects have files in the cache: what an index can list when it asks nobody."""
+"""Which projects have files in the cache: what an index can list offline."""
 
 import contextlib
 import fcntl
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from errno import EAGAIN
 from pathlib import Path
+from typing import Literal
 
-from simple_repository_server.disk.noatime import content
-from simple_repository_server.disk.ownership import PARTIAL, make_private
-from simple_repository_server.disk.partial import write_whole
+from simple_repository_server.disk.last_use import mark_used
+from simple_repository_server.disk.layout import PARTIAL, SHA256
+from simple_repository_server.disk.noatime import open_noatime, read_all
+from simple_repository_server.disk.ownership import create_private
+from simple_repository_server.disk.partial import write_atomically
 
-_DIGEST = re.compile("[0-9a-f]{64}")
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-#: How often, and how long apart, it is tried to lock a file that another process has locked.
-_ATTEMPTS, _PAUSE_S = 100, 0.01
+#: How often a record that another process has locked is tried again,
+_ATTEMPTS = 100
+#: and how long apart.
+_RETRY_S = 0.01
+#: How exactly the last use of a record is recorded.
+_PRECISION_S = 60.0
 
 
 class CachedProjects:
-    """One small file per project below `folder`, with a line for each sha256 that came through.
+    """One record for each project below `folder`: the sha256 of every file cached for it.
 
-    Its methods block. Nothing here says that a file is still in the cache: look for it there.
+    A record does not prove that a file is still cached: look it up. The methods block.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self._clock = clock
 
     def add(self, project: str, sha256: str) -> int:
-        """Note it, unless it is noted already; how many bytes that took. Raises `OSError`."""
-        if sha256 in self.of(project):
+        """Record a file, once; how many bytes were written. Counts as use. Raises `OSError`."""
+        if sha256 in self.digests_of(project):
+            with contextlib.suppress(OSError), open_noatime(self.folder / project) as descriptor:
+                status = os.fstat(descriptor)
+                mark_used(descriptor, status, now=self._clock(), precision_s=_PRECISION_S)
             return 0
-        make_private(self._folder, self._folder.parent)
+        create_private(self.folder, self.folder.parent)
         with self._locked(project, os.O_CREAT) as file:
             return os.write(file, f"{sha256}\n".encode())
 
-    def of(self, project: str) -> frozenset[str]:
-        """The digests noted for a project."""
+    def digests_of(self, project: str) -> frozenset[str]:
+        """The digests recorded for a project."""
         try:
-            return frozenset(sound_lines((self._folder / project).read_bytes()))
+            return frozenset(valid_lines(read_all(self.folder / project)))
         except OSError:
             return frozenset()
 
-    def projects(self, wanted: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
-        """Those of the projects that have notes, with their digests."""
-        noted = set(self.names())
+    def existing(self, wanted: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
+        """Those of the projects that have a record, with their digests."""
+        recorded = set(self.names())
         for project in wanted:
-            if project in noted:
-                yield project, self.of(project)
+            if project in recorded:
+                yield project, self.digests_of(project)
 
     def names(self) -> list[str]:
-        """The projects that have notes; none by way of a link."""
-        if self._folder.is_symlink():
+        """The projects that have a record; symbolic links are not followed."""
+        if self.folder.is_symlink():
             return []
         with contextlib.suppress(OSError):
-            return [path.name for path in self._folder.iterdir() if path.is_file()]
+            return [path.name for path in self.folder.iterdir() if path.is_file()]
         return []
 
-    def keep(self, project: str, wanted: Callable[[str], bool]) -> str:
-        """Keep only those of the digests that are wanted; whether it was `removed`, `corrected`.
+    def retain(
+        self, project: str, wanted: Callable[[str], bool]
+    ) -> Literal["removed", "corrected", ""]:
+        """Drop the digests that are not wanted from a record; what was done to it.
 
-        Raises `OSError`. What another process adds meanwhile is not lost.
+        What another process adds meanwhile is not lost. Raises `OSError`.
         """
-        path = self._folder / project
+        path = self.folder / project
         with self._locked(project):
-            before = content(path)
-            kept = "".join(f"{line}\n" for line in sound_lines(before) if wanted(line)).encode()
-            if not kept:
+            before = read_all(path)
+            after = "".join(f"{line}\n" for line in valid_lines(before) if wanted(line)).encode()
+            if not after:
                 path.unlink()
                 return "removed"
-            if kept != before:
-                write_whole(path, [kept], self._folder.parent / PARTIAL)
+            if after != before:
+                write_atomically(path, [after], self.folder.parent / PARTIAL)
                 return "corrected"
         return ""
 
     @contextmanager
     def _locked(self, project: str, flags: int = 0) -> Iterator[int]:
-        """The file of a project, which nobody else changes or replaces meanwhile."""
-        path = self._folder / project
+        """The record's file, which no other process changes or replaces meanwhile."""
+        path = self.folder / project
         for _ in range(_ATTEMPTS):
             descriptor = os.open(path, _FLAGS | flags, 0o600)
             try:
@@ -88,18 +99,18 @@ class CachedProjects:
                     return
             finally:
                 os.close(descriptor)
-            time.sleep(_PAUSE_S)
+            time.sleep(_RETRY_S)
         raise BlockingIOError(EAGAIN, os.strerror(EAGAIN), str(path))
 
 
-def sound_lines(note: bytes) -> list[str]:
-    """The lines of a note that are digests."""
-    lines = note.decode("ascii", "replace").splitlines()
-    return [line for line in lines if _DIGEST.fullmatch(line)]
+def valid_lines(record: bytes) -> list[str]:
+    """The lines of a record that are digests: a crash may leave a truncated one."""
+    lines = record.decode("ascii", "replace").splitlines()
+    return [line for line in lines if SHA256.fullmatch(line)]
 
 
 def _lock(path: Path, descriptor: int) -> bool:
-    """Whether that is locked for us, and still what lies at the path."""
+    """Whether the file is locked for us now, and is still the one at the path."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(path.lstat(), os.fstat(descriptor))

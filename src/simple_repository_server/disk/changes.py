@@ -1,7 +1,7 @@
-"""Which projects were refreshed or forgotten by hand: how servers that run are told.
+"""Which projects were refreshed or forgotten by hand: how commands notify running servers.
 
-A file with one name a line, to which the commands append. Servers look once a second whether it has
-grown, and read what is new. When it is large it is replaced by its last part.
+A file with one project name a line, to which the commands append. Servers check once a second
+whether it has grown, and read what is new. A large one is replaced by its second half.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from simple_repository_server.disk.partial import write_whole
+from simple_repository_server.disk.partial import write_atomically
 from simple_repository_server.errors import InvalidName
 from simple_repository_server.names import ProjectName
 
@@ -17,25 +17,25 @@ _MAX_BYTES = 64 * 1024
 
 
 class Changes:
-    """The names in the file at `path`. The methods block."""
+    """The project names in the file at `path`. The methods block."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = self._identity()
 
     def append(self, name: str, scratch: Path) -> None:
-        """Tell all servers. Raises `OSError`."""
+        """Notify all servers of a project. `scratch`: for partial files. Raises `OSError`."""
         line = f"{name}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         with os.fdopen(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
-            file.write(line)  # in one piece: others may append, too
+            file.write(line)  # in one call: other processes append, too
             size = file.tell()
         if size > _MAX_BYTES:
             rest = self._path.read_bytes()[-_MAX_BYTES // 2 :]
-            write_whole(self._path, [rest.partition(b"\n")[2]], scratch)
+            write_atomically(self._path, [rest.partition(b"\n")[2]], scratch)
 
     def new(self) -> frozenset[ProjectName]:
-        """The names that were appended since it was looked last, and perhaps earlier ones."""
+        """The names that were appended since the last call, and perhaps earlier ones."""
         before, self._read = self._read, self._identity()
         if self._read == before or not self._read[1]:
             return frozenset()
@@ -49,7 +49,7 @@ class Changes:
         return frozenset(_names(text))
 
     def _identity(self) -> tuple[int, int]:
-        """Which file it is and how long; zeros if there is none."""
+        """The inode and the size of the file; zeros if there is none."""
         try:
             stat = self._path.stat()
         except OSError:

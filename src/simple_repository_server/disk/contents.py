@@ -1,45 +1,44 @@
-"""What may lie in the cache, and where: everything else there is damage."""
+"""What a valid cache holds: which files may lie where (`layout.py`), and their content."""
 
 import hashlib
-import re
 import stat
 from collections.abc import Callable, Iterator
 from os import scandir, stat_result
 from pathlib import Path
+from re import Pattern
 
 import msgspec
 
 from simple_repository_server.disk.entries import BrokenEntry, EntryStore
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import (
+    FILES,
+    LINKS,
+    METADATA,
+    PAGES,
+    PARTIAL,
+    PROJECTS,
+    SHA256,
+    VALID_NAMES,
+    digest_of,
+)
 from simple_repository_server.disk.links import Link
 from simple_repository_server.disk.metadata_store import MetadataEntry
-from simple_repository_server.disk.ownership import PARTIAL, SERVED
 from simple_repository_server.disk.page_store import PageHead
+from simple_repository_server.errors import os_reason
 
-_PROJECT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_DIGEST = (re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{62}"))
-#: The names there are below each folder: of its folders, and of the files in those.
-_NAMES: dict[str, tuple[re.Pattern[str], ...]] = {
-    "pages": (re.compile("[0-9a-f]{32}"), re.compile(rf"\.[a-z-]+|{_PROJECT.pattern}")),
-    "metadata": (_PROJECT, re.compile("[0-9a-f]{40}")),
-    PARTIAL: (re.compile(".+", re.DOTALL),),
-    "files": _DIGEST,
-    "links": _DIGEST,
-    SERVED: (_PROJECT,),
-}
-#: What notes something of files comes after them.
-PLACES = tuple(_NAMES)
-OF_NO_USE = "it leads to no file that is here"
-_SHA256 = re.compile("[0-9a-f]{64}")
+#: The defect of a link or a record without its file: eviction leaves some behind.
+DANGLING = "it refers to no file in the cache"
 
 
 class Item(msgspec.Struct, frozen=True):
-    """Something that lies there, at `path`; `strange` says why it cannot belong there."""
+    """A file or folder at `path`; `unexpected` says why it cannot belong there."""
 
+    #: The folder directly below the cache folder.
     place: str
     path: Path
     stat: stat_result
-    strange: str = ""
+    unexpected: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -48,32 +47,34 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def items(folder: Path, place: str) -> Iterator[Item]:
-    """All that is in one place of the cache, folders before what is in them.
+    """Everything in one place of the cache, folders before their content.
 
-    What is strange comes as one item, with all that is in it. What is gone by now is left out.
+    An unexpected folder is one item, with all that is in it. What another process removes
+    meanwhile is left out.
     """
     try:
         top = (folder / place).lstat()
     except OSError:
         return
-    yield from _look(Item(place, folder / place, top), _NAMES[place])
+    yield from _walk(Item(place, folder / place, top), VALID_NAMES[place])
 
 
-def _look(item: Item, names: tuple[re.Pattern[str], ...]) -> Iterator[Item]:
-    """The item, and if it is a folder all that is in it; `names`: of what has to be there."""
-    item = msgspec.structs.replace(item, strange=_wrong_kind(item, is_file=not names))
-    if not names or item.strange:
+def _walk(item: Item, names: tuple[Pattern[str], ...]) -> Iterator[Item]:
+    """The item and, if it is a folder, its content; `names`: of the levels below."""
+    item = msgspec.structs.replace(item, unexpected=_unexpected_kind(item, is_file=not names))
+    if not names or item.unexpected:
         yield item
         return
     try:
-        # Not while the folder is being read: what is found is removed.
+        # The whole list at once: the caller removes items while it iterates.
         with scandir(item.path) as entries:
             found = list(entries)
     except FileNotFoundError:
         return
     except OSError as error:
         if item.stat.st_mode & stat.S_IRWXU == stat.S_IRWXU:
-            item = msgspec.structs.replace(item, strange=f"it cannot be listed ({_reason(error)})")
+            reason = f"it cannot be listed ({os_reason(error)})"
+            item = msgspec.structs.replace(item, unexpected=reason)
         yield item
         return
     yield item
@@ -83,81 +84,72 @@ def _look(item: Item, names: tuple[re.Pattern[str], ...]) -> Iterator[Item]:
         except OSError:
             continue
         if names[0].fullmatch(entry.name):
-            yield from _look(inner, names[1:])
+            yield from _walk(inner, names[1:])
         else:
-            yield msgspec.structs.replace(inner, strange="nothing of that name belongs here")
+            yield msgspec.structs.replace(inner, unexpected="its name is not valid here")
 
 
-def _wrong_kind(item: Item, *, is_file: bool) -> str:
+def _unexpected_kind(item: Item, *, is_file: bool) -> str:
     mode = item.stat.st_mode
     if stat.S_ISLNK(mode):
         return "it is a symbolic link"
     if is_file and not stat.S_ISREG(mode):
-        return f"it is {'a folder' if item.is_folder else 'something else'} in the place of a file"
+        return f"it is {'a folder' if item.is_folder else 'a special file'} instead of a file"
     if not is_file and not item.is_folder:
-        return "it is a file in the place of a folder"
+        return "it is a file instead of a folder"
     return ""
 
 
 class Contents:
-    """What the files of `disk` have to hold. Its methods return what is wrong, or nothing.
+    """Checks the content of the files of `disk`.
 
-    `is_here` says whether the file of a digest is in the cache.
+    `is_cached` says whether the cache has a valid file of a digest.
     """
 
-    def __init__(self, disk: CacheFolder, is_here: Callable[[str], bool]) -> None:
-        self._is_here = is_here
-        self._links = disk.entries("links", Link)
+    def __init__(self, disk: CacheFolder, is_cached: Callable[[str], bool]) -> None:
+        self._is_cached = is_cached
+        self._links = disk.entries(LINKS, Link)
         self._entries: dict[str, EntryStore[PageHead] | EntryStore[MetadataEntry]] = {
-            "pages": disk.entries("pages", PageHead),
-            "metadata": disk.entries("metadata", MetadataEntry),
+            PAGES: disk.entries(PAGES, PageHead),
+            METADATA: disk.entries(METADATA, MetadataEntry),
         }
 
-    def wrong(self, item: Item, chunks: Iterator[bytes]) -> str:
-        """What is wrong with the content of an item."""
-        if item.place == "files":
-            return _wrong_file(item, chunks)
+    def defect(self, item: Item, chunks: Iterator[bytes]) -> str:
+        """Why the content of a file is not valid; empty if it is."""
+        if item.place == FILES:
+            return _blob_defect(item, chunks)
         if item.place == PARTIAL:
             return ""
         content = b"".join(chunks)
         if not content:
             return "it is empty"
-        if item.place == SERVED:
-            return self._wrong_notes(content)
+        if item.place == PROJECTS:
+            return self._record_defect(content)
         try:
-            return self._wrong_entry(item.place, content)
+            return self._entry_defect(item.place, content)
         except BrokenEntry as error:
             return str(error)
 
-    def _wrong_entry(self, place: str, content: bytes) -> str:
-        if place != "links":
+    def _entry_defect(self, place: str, content: bytes) -> str:
+        if place != LINKS:
             self._entries[place].parse(content)
             return ""
         link, _ = self._links.parse(content)
-        known = _SHA256.fullmatch(link.sha256) and self._is_here(link.sha256)
-        return "" if known else OF_NO_USE
+        found = SHA256.fullmatch(link.sha256) and self._is_cached(link.sha256)
+        return "" if found else DANGLING
 
-    def _wrong_notes(self, content: bytes) -> str:
+    def _record_defect(self, content: bytes) -> str:
         lines = content.decode("ascii", "replace").splitlines(keepends=True)
-        if not all(line.endswith("\n") and _SHA256.fullmatch(line[:-1]) for line in lines):
-            return "a line of it is no digest"
-        return "" if any(self._is_here(line[:-1]) for line in lines) else OF_NO_USE
+        if not all(line.endswith("\n") and SHA256.fullmatch(line[:-1]) for line in lines):
+            return "a line of it is not a digest"
+        return "" if any(self._is_cached(line[:-1]) for line in lines) else DANGLING
 
 
-def digest_of(item: Item) -> str:
-    """The digest that is the name of a file."""
-    return item.path.parent.name + item.path.name
-
-
-def _wrong_file(item: Item, chunks: Iterator[bytes]) -> str:
+def _blob_defect(item: Item, chunks: Iterator[bytes]) -> str:
     sha256, size = hashlib.sha256(), 0
     for chunk in chunks:
         sha256.update(chunk)
         size += len(chunk)
-    if sha256.hexdigest() == digest_of(item):
+    if sha256.hexdigest() == digest_of(item.path):
         return ""
-    return "its content is not that of its digest" if size else "it is empty"
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "error").lower()
+    return "its content does not match its digest" if size else "it is empty"

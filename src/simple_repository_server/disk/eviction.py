@@ -1,161 +1,258 @@
-"""Making room in the cache, in one process at a time: what was not used for longest goes."""
+"""What goes when the cache is too large: the one eviction, in the background and by `cache prune`.
+
+Entries are evicted least recently used first. What an evicted file leaves dangling, and garbage of
+crashed processes, goes with it.
+"""
 
 import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from errno import EAGAIN
 from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.disk import room
-from simple_repository_server.disk.allowance import Allowance
 from simple_repository_server.disk.blobs import BlobStore
 from simple_repository_server.disk.cached_projects import CachedProjects
-from simple_repository_server.disk.ownership import (
-    KINDS,
-    LOCK,
-    PARTIAL,
-    SERVED,
-    ForeignFolder,
-    check_tag,
+from simple_repository_server.disk.entries import BrokenEntry, EntryStore
+from simple_repository_server.disk.layout import FILES, KINDS, LINKS, LOCK, PARTIAL, PROJECTS
+from simple_repository_server.disk.links import Link
+from simple_repository_server.disk.noatime import read_all
+from simple_repository_server.disk.ownership import check_tag
+from simple_repository_server.disk.partial import abandoned
+from simple_repository_server.disk.usage import (
+    DEFAULT_PACE,
+    Amount,
+    ScanPace,
+    StoredFile,
+    disk_usage,
+    scan,
+    slot_of,
+    total_bytes,
+    usage_by_age,
 )
-from simple_repository_server.disk.partial import remove_abandoned
 
-#: How much of the budget notes of what was served may take before they are looked through.
-_NOTES_PART = 20
-#: How often it is tried to be alone.
-_TRY_S = 0.1
+#: What was used within this time is never evicted: it may be on its way to a client.
+IN_USE_S = 6.0
+#: Once the budget is exceeded, nine tenths of it stay, so that this does not happen all the time.
+_LOW_WATER = 0.9
+#: How often the lock is tried while another process has it.
+_LOCK_RETRY_S = 0.1
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+class Cutoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries have to go, by their last use."""
+
+    #: All that were last used before this time, in seconds since the epoch;
+    idle_since: float = 0.0
+    #: all in slots (`usage.slot_of`) before this one;
+    slot: int = 0
+    #: and in that slot as many as are needed for this many bytes.
+    surplus: int = 0
+
+
+class EvictionGoal(msgspec.Struct, frozen=True, kw_only=True):
+    """What may stay in the cache; by default everything but garbage."""
+
+    #: How many bytes may stay, given how many there are.
+    target: Callable[[int], int] | None = None
+    #: Evict what was not used for so many seconds.
+    unused_s: float | None = None
+    #: How many bytes of project records may stay.
+    record_bytes: int | None = None
+    #: Search for dangling links and records even if no file was evicted.
+    thorough: bool = True
+
+
 class EvictionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of making room: how many files and bytes were removed."""
+    """What an eviction removed (in a dry run: would remove), and what is left."""
 
-    files: int = 0
-    bytes: int = 0
-    #: Whether the rest is known to fit into the budget.
-    enough: bool = False
+    evicted: Amount
+    #: Abandoned partial files, and links and project records without their file.
+    garbage: Amount
+    #: Entries of the kinds that are evicted.
+    left: Amount
+    #: What is left, with the project records.
+    bytes_left: int
+    #: Whether what is left is known to fit into the budget.
+    within_budget: bool = False
 
 
-class Eviction:
-    """Keeps the cache in `folder` below its `allowance`. Its methods block.
+NOTHING_DONE = EvictionResult(evicted=Amount(), garbage=Amount(), left=Amount(), bytes_left=0)
 
-    Without `evicts` nothing of use is removed. Once it `ends`, what is under way stops.
+
+def target_bytes(total: int, *, max_bytes: int, lacking: int = 0) -> int:
+    """How many of `total` bytes may stay.
+
+    Beyond `max_bytes` it is nine tenths of them. On a full disk, `lacking` bytes less than there
+    are, unless that is more than half: then evicting would not help.
     """
+    wanted = int(max_bytes * _LOW_WATER) if total > max_bytes else total
+    return min(wanted, total - lacking) if lacking <= total // 2 else wanted
 
-    def __init__(
-        self, folder: Path, allowance: Allowance, *, evicts: bool, clock: Callable[[], float]
-    ) -> None:
-        self._folder = folder
-        self._files = BlobStore(folder / "files", folder / PARTIAL)
-        self._allowance = allowance
-        self._evicts = evicts
-        self._clock = clock
-        #: Whether it is known how much there is.
-        self.has_measured = False
-        self.ends = False
 
-    def prune(self, size: int = 0) -> EvictionResult:
-        """Remove what was not used for longest, down to the budget, and what crashes left behind.
+def cutoff(
+    usage: Mapping[int, Amount],
+    *,
+    max_bytes: int | None = None,
+    unused_s: float | None = None,
+    now: float,
+) -> Cutoff:
+    """What has to go so that at most `max_bytes` stay, and nothing that was unused for `unused_s`.
 
-        With `size`, so that a file of so many bytes has room, too. Blocks, and takes long for a
-        large cache. While another process does it, only measures how much there is; in a folder
-        without our tag, does nothing.
-        """
-        try:
-            with alone(self._folder):
-                return self._evict(size)
-        except (ForeignFolder, InterruptedError):
-            return EvictionResult()
-        except OSError:  # another process does it, or the folder cannot be written
-            pass
-        with contextlib.suppress(OSError):
-            return self._measure(size)
-        return EvictionResult()
+    What was used within the last `IN_USE_S` stays in any case. `usage`: see `usage_by_age`.
+    """
+    idle_since = 0.0 if unused_s is None else now - max(unused_s, IN_USE_S)
+    surplus = 0
+    if max_bytes is not None:
+        surplus = sum(amount.bytes for amount in usage.values()) - max_bytes
+    if surplus <= 0:
+        return Cutoff(idle_since=idle_since)
+    in_use = slot_of(now - IN_USE_S)
+    for slot in sorted(usage):
+        if surplus <= 0 or slot >= in_use:
+            return Cutoff(idle_since=idle_since, slot=slot)
+        if usage[slot].bytes > surplus:
+            return Cutoff(idle_since=idle_since, slot=slot, surplus=surplus)
+        surplus -= usage[slot].bytes
+    return Cutoff(idle_since=idle_since, slot=in_use)
 
-    def _evict(self, size: int) -> EvictionResult:
-        now = self._clock()
-        abandoned = remove_abandoned(self._folder / PARTIAL, now)
-        if not self._evicts:
-            self._measure(size)
-            return EvictionResult(bytes=abandoned, enough=True)
-        used, notes = self._used(), self._used_by_notes()
-        total = sum(used.values()) + notes
-        may_stay = self._may_stay(size)
-        goal = room.goal(total, max_bytes=may_stay, lacking=self._allowance.lacking())
-        limit = room.too_old(used, max_bytes=max(0, goal - notes), now=now)
-        count, freed = room.remove(self._walk(*KINDS), limit)
-        if count or not self.has_measured or notes > self._allowance.max_bytes // _NOTES_PART:
-            self._prune_notes()
-        self._measured(total - freed)
-        return EvictionResult(
-            files=count, bytes=freed + abandoned, enough=total - freed <= may_stay
-        )
 
-    def _measure(self, size: int) -> EvictionResult:
-        """How much there is, and whether that is little enough."""
-        total = sum(self._used().values()) + self._used_by_notes()
-        self._measured(total)
-        return EvictionResult(enough=total <= self._may_stay(size))
-
-    def _measured(self, total: int) -> None:
-        self._allowance.measured(total)
-        self.has_measured = True
-
-    def _may_stay(self, size: int) -> int:
-        """How much may be kept beside what is being written, and a file of that size."""
-        return max(0, self._allowance.max_bytes - self._allowance.in_flight() - size)
-
-    def _used(self) -> Mapping[int, int]:
-        return room.used_by_time(self._walk(*KINDS))
-
-    def _used_by_notes(self) -> int:
-        return sum(file.bytes for file in self._walk(SERVED))
-
-    def _walk(self, *places: str) -> Iterator[room.Kept]:
-        """What lies there. Raises `InterruptedError` at the end, which is not to wait for it."""
-        folders = [self._folder / place for place in places]
-        for file in room.walk(*folders, now=self._clock()):
-            if self.ends:
-                raise InterruptedError
+def victims(files: Iterable[StoredFile], limit: Cutoff) -> Iterator[StoredFile]:
+    """Those of the files that have to go."""
+    surplus = limit.surplus
+    for file in files:
+        slot = slot_of(file.used_at)
+        if file.used_at < limit.idle_since or slot < limit.slot:
+            yield file
+        elif slot == limit.slot and surplus > 0:
+            surplus -= file.bytes
             yield file
 
-    def _prune_notes(self) -> None:
-        """Forget what was noted of files that are not here any more, and what is too much."""
-        notes = CachedProjects(self._folder / SERVED)
-        for project in notes.names():
+
+def evict(
+    folder: Path,
+    goal: EvictionGoal,
+    *,
+    now: float,
+    dry_run: bool = False,
+    pace: ScanPace = DEFAULT_PACE,
+) -> EvictionResult:
+    """Bring the cache in `folder` to the goal, by removing the least recently used entries.
+
+    Also removes garbage. Call it inside `exclusive`. Blocks, and takes long for a large cache.
+    Raises `InterruptedError` once `pace.stopped`, with what was removed until then.
+    """
+    removal = _Removal(folder, dry_run=dry_run)
+    for path, size in abandoned(folder / PARTIAL, now):
+        removal.remove(str(path), disk_usage(size), removal.garbage)
+
+    def files(*names: str) -> Iterator[StoredFile]:
+        return scan(*(folder / name for name in names), now=now, pace=pace)
+
+    usage, records = usage_by_age(files(*KINDS)), total_bytes(files(PROJECTS))
+    stored = sum(amount.bytes for amount in usage.values())
+    target = None if goal.target is None else max(0, goal.target(stored + records) - records)
+    limit = cutoff(usage, max_bytes=target, unused_s=goal.unused_s, now=now)
+    if limit != Cutoff():
+        for file in victims(files(*KINDS), limit):
+            removal.remove(file.path, file.bytes, removal.evicted)
+    too_many_records = goal.record_bytes is not None and records > goal.record_bytes
+    dangling = Amount()
+    if goal.thorough or removal.evicted.files or too_many_records:
+        dangling = removal.remove_dangling_links(files(LINKS))
+        removal.remove_dangling_records(files(PROJECTS))
+    if too_many_records:
+        limit = cutoff(usage_by_age(files(PROJECTS)), max_bytes=goal.record_bytes, now=now)
+        for file in victims(files(PROJECTS), limit):
+            removal.remove(file.path, file.bytes, removal.garbage)
+    count = sum(amount.files for amount in usage.values())
+    left = Amount(
+        files=count - removal.evicted.files - dangling.files,
+        bytes=stored - removal.evicted.bytes - dangling.bytes,
+    )
+    return EvictionResult(
+        evicted=removal.evicted,
+        garbage=removal.garbage,
+        left=left,
+        bytes_left=left.bytes + records,
+    )
+
+
+class _Removal:
+    """Removes files and counts them; in a dry run, only remembers which would be gone."""
+
+    def __init__(self, folder: Path, *, dry_run: bool) -> None:
+        self.evicted = Amount()
+        self.garbage = Amount()
+        self._dry_run = dry_run
+        self._gone: set[str] = set()
+        self._blobs = BlobStore(folder / FILES, folder / PARTIAL)
+        self._links = EntryStore(folder / LINKS, folder / PARTIAL, Link)
+        self._records = CachedProjects(folder / PROJECTS)
+
+    def remove(self, path: str, size: int, amount: Amount) -> None:
+        """Remove a file that takes `size` bytes, unless another process was faster."""
+        with contextlib.suppress(OSError):
+            if self._dry_run:
+                self._gone.add(path)
+            else:
+                Path(path).unlink()
+            amount.add(size)
+
+    def remove_dangling_links(self, links: Iterable[StoredFile]) -> Amount:
+        """Remove the links whose file is gone; how many."""
+        removed = Amount()
+        for link in links:
+            with contextlib.suppress(OSError, BrokenEntry):
+                head, _ = self._links.parse(read_all(Path(link.path)))
+                if link.path not in self._gone and not self._is_cached(head.sha256):
+                    self.remove(link.path, link.bytes, removed)
+        self.garbage.files += removed.files
+        self.garbage.bytes += removed.bytes
+        return removed
+
+    def remove_dangling_records(self, records: Iterable[StoredFile]) -> None:
+        """Remove from project records the digests whose file is gone, and empty records."""
+        for record in records:
+            project = Path(record.path).name
             with contextlib.suppress(OSError):
-                notes.keep(project, lambda digest: self._files.path(digest).exists())
-        used = room.used_by_time(self._walk(SERVED))
-        most = self._allowance.max_bytes // _NOTES_PART
-        room.remove(self._walk(SERVED), room.too_old(used, max_bytes=most, now=self._clock()))
+                if self._dry_run:
+                    is_empty = not any(map(self._is_cached, self._records.digests_of(project)))
+                else:  # a server may add another digest at the same time
+                    is_empty = self._records.retain(project, self._is_cached) == "removed"
+                if is_empty:
+                    self.garbage.add(record.bytes)
+
+    def _is_cached(self, sha256: str) -> bool:
+        return str(self._blobs.path(sha256)) not in self._gone and self._blobs.exists(sha256)
 
 
 @contextlib.contextmanager
-def alone(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Be the only process that makes room there; waits so long while another one does.
+def exclusive(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Be the only process that evicts from the folder; waits so long while another one does.
 
-    Raises `BlockingIOError` if it still does then, `ForeignFolder` in a folder without our tag.
+    The kernel releases the lock with the process. Raises `BlockingIOError` if the other process
+    still has it then, `ForeignFolder` if the folder lacks our tag, or another `OSError`.
     """
     check_tag(folder)
-    until = time.monotonic() + wait_s
+    deadline = time.monotonic() + wait_s
     descriptor = os.open(folder / LOCK, _LOCK_FLAGS, 0o600)
     try:
-        while not _is_locked(descriptor):
-            if time.monotonic() >= until:
-                why = "another process is making room, or hangs while it does"
-                raise BlockingIOError(EAGAIN, why, str(folder))
-            time.sleep(_TRY_S)
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                reason = "another process is evicting entries, or hangs"
+                raise BlockingIOError(EAGAIN, reason, str(folder))
+            time.sleep(_LOCK_RETRY_S)
         yield
     finally:
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int) -> bool:
-    """Whether it is ours now."""
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

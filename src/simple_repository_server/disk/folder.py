@@ -1,15 +1,6 @@
-"""The cache on disk: one folder that any number of processes and servers may share.
+"""The cache folder as a server uses it: opened and closed, worked on in threads, and its failures.
 
-    <folder>/files/      distribution files by their sha256
-             pages/      upstream pages and lists as they came, by source and project
-             metadata/   core metadata by project, file and digest
-             links/      which content an address without a sha256 had
-             served/     which projects have files here, for `--offline`
-             partial/    what is being written
-
-Everything in it appears complete or not at all (written aside, then renamed), says itself what it
-must be (a digest), and can be removed at any time. There is no index to get out of step: what is
-here is what lies here, and when it was last used is the access time of its file.
+Any number of servers and processes may share one folder. What lies where: `layout.py`.
 """
 
 import asyncio
@@ -21,27 +12,28 @@ from contextlib import asynccontextmanager
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+import msgspec
 from typing_extensions import override
 
-from simple_repository_server.disk import room
-from simple_repository_server.disk.allowance import Allowance, OverBudget
+from simple_repository_server.disk.allowance import DEFAULT_MAX_BYTES, Allowance, OverBudget
+from simple_repository_server.disk.background_eviction import BackgroundEviction
 from simple_repository_server.disk.blobs import BlobStore
+from simple_repository_server.disk.cached_projects import CachedProjects
 from simple_repository_server.disk.entries import EntryStore
-from simple_repository_server.disk.eviction import Eviction, EvictionResult
+from simple_repository_server.disk.eviction import EvictionResult
+from simple_repository_server.disk.layout import FILES, PARTIAL, PROJECTS
 from simple_repository_server.disk.ownership import (
-    DEFAULT_MAX_BYTES,
     NOT_OURS,
-    PARTIAL,
-    SERVED,
     check_tag,
     claim,
-    close_to_others,
+    make_folders_private,
     may_be_cache,
 )
 from simple_repository_server.disk.partial import PartialFile
-from simple_repository_server.errors import RepositoryError
+from simple_repository_server.disk.usage import DEFAULT_PACE, Amount, ScanPace, disk_usage
+from simple_repository_server.errors import RepositoryError, os_reason
 from simple_repository_server.lifecycle import SharedLifespan, running
 from simple_repository_server.observe.events import (
     CacheFailed,
@@ -51,28 +43,41 @@ from simple_repository_server.observe.events import (
     ignore,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 H = TypeVar("H")
 
 _THREADS = 8
-#: For how long nothing is written after the disk refused it.
-_PAUSE_S = 10.0
-#: When it is first looked whether there is too much, and how often as long as that is unsure;
-#: else once a part of the budget was written.
-_PRUNE_FIRST_S, _PRUNE_AGAIN_S, _PRUNE_PART = 5.0, 20.0, 0.02
-_PRUNE_PAUSE_S = 1.0
-#: How long a file may wait for room, before it is sent without being kept.
-_ROOM_S = 2.0
+#: The cache is scanned again once this part of the budget was written.
+_SCAN_PART = 0.02
+
+
+class FolderTimings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a `CacheFolder` waits for what, in seconds."""
+
+    #: Nothing is written for so long after the disk failed.
+    failure_pause_s: float = 10.0
+    #: From the start until the first eviction,
+    first_eviction_s: float = 5.0
+    #: and until the next one while the cache is over its budget, or the disk fails.
+    next_eviction_s: float = 20.0
+    #: Between any two evictions.
+    eviction_pause_s: float = 1.0
+    #: How long a new file waits for an eviction before it is streamed without being cached.
+    space_wait_s: float = 2.0
+
+
+DEFAULT_TIMINGS = FolderTimings()
 
 
 class CacheFolder(SharedLifespan):
-    """The cache in `folder`, kept below `max_bytes`; an asynchronous context manager.
+    """The cache in `folder`, of at most `max_bytes`; an asynchronous context manager.
 
-    What is being written counts, too: it may be half of the budget. All together it is a third
-    more at most, while what is in use cannot be evicted. What does not fit is not kept. Without
-    `evicts` nothing is evicted, as what cannot be fetched again must not be.
-    When the disk is full or cannot be written, the service goes on without: `usable` is False for
-    a while, and `emit` is told once.
+    Files being written count, and may take a half of the budget. It may be exceeded by a third
+    while entries in use cannot be evicted; what does not fit is not cached. Without `evicts` no
+    entry is evicted, as offline, where it could not be fetched again.
+    When the disk is full or read-only the service continues without it: `usable` is False for a
+    while, and `emit` gets one event.
     """
 
     def __init__(
@@ -82,21 +87,29 @@ class CacheFolder(SharedLifespan):
         max_bytes: int = DEFAULT_MAX_BYTES,
         evicts: bool = True,
         clock: Callable[[], float] = time.time,
+        timings: FolderTimings = DEFAULT_TIMINGS,
+        pace: ScanPace = DEFAULT_PACE,
         emit: Emit = ignore,
     ) -> None:
         self.folder = folder
         self.clock = clock
         self._emit = emit
+        self._timings = timings
         self._allowance = Allowance(folder, folder / PARTIAL, max_bytes)
-        self._eviction = Eviction(folder, self._allowance, evicts=evicts, clock=self._now)
-        self.files = BlobStore(folder / "files", folder / PARTIAL, self._allowance)
+        self._eviction = BackgroundEviction(
+            folder, self._allowance, evicts=evicts, clock=self._now, pace=pace
+        )
+        self.files = BlobStore(folder / FILES, folder / PARTIAL, self._allowance)
+        self.cached_projects = CachedProjects(folder / PROJECTS, clock=self._now)
         self._executor: ThreadPoolExecutor | None = None
         self._failed = False
         self._retry_at = 0.0
+        #: Bytes written since the last scan.
         self._written = 0
-        self._evicted = EvictionResult()
-        self._making_room: asyncio.Task[EvictionResult] | None = None
-        self._prune_now = asyncio.Event()
+        #: What was evicted since the last event.
+        self._evicted = Amount()
+        self._evicting: asyncio.Task[EvictionResult] | None = None
+        self._evict_now = asyncio.Event()
 
     @property
     def max_bytes(self) -> int:
@@ -107,165 +120,161 @@ class CacheFolder(SharedLifespan):
     def max_bytes(self, max_bytes: int) -> None:
         self._allowance.max_bytes = max_bytes
 
-    def entries(self, kind: str, head: type[H]) -> EntryStore[H]:
-        """The entries of one kind (`pages`, `metadata`, `links`), whose heads are of that type."""
-        return EntryStore(self.folder / kind, self.folder / PARTIAL, head, self._allowance)
-
-    @property
-    def served(self) -> Path:
-        """Where it is noted which projects have files here."""
-        return self.folder / SERVED
-
     @property
     def usable(self) -> bool:
-        """Whether writing is worth trying."""
+        """Whether writing is worth trying: the disk did not just fail."""
         return time.monotonic() >= self._retry_at
 
-    async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """What the blocking work returns, done in a thread for the cache. Raises what it raises."""
+    def entries(self, kind: str, head: type[H]) -> EntryStore[H]:
+        """The entries of a kind (`layout.PAGES`, `METADATA`, `LINKS`), with heads of that type."""
+        scratch = self.folder / PARTIAL
+        return EntryStore(self.folder / kind, scratch, head, self._allowance, clock=self._now)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the blocking work returns, done in a thread of the cache. Raises what it raises."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    async def write(self, work: Callable[..., int], *arguments: object) -> bool:
-        """Do work that writes, and returns how much; False if the disk does not let it."""
+    async def write(self, work: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do work that writes, and returns how many bytes; False if the disk does not take them."""
         if not self.usable:
             return False
         try:
-            self.wrote(await self.run(self._prepared, work, *arguments))
+            self.record_write(await self.run(self._with_folder, partial(work, *args, **kwargs)))
         except OSError as error:
-            self.failed(error)
+            self.record_failure(error)
             return False
         return True
 
     async def create(self, size: int | None = None) -> PartialFile:
-        """A new file, to become one of `files`; `size` is that of the complete file, if known.
+        """A new file to store among `files`; `size` is that of the complete file, if known.
 
-        Waits a moment for room to be made. Raises `OverBudget` or another `OSError`.
+        Waits a moment for an eviction. Raises `OverBudget` or another `OSError`.
         """
         if not self._eviction.has_measured:
-            await self._wait_for_room(0)
+            await self._wait_for_space(0)
+        strict = partial(self.files.create, size or 0, strict=True)
         try:
-            strict = partial(self.files.create, strict=True)
-            return await self.run(self._prepared, strict, size or 0)
+            return await self.run(self._with_folder, strict)
         except OverBudget as refused:
             if not refused.by_eviction:
                 raise
         except OSError as error:
             if error.errno != ENOSPC:
                 raise
-        await self._wait_for_room(size or 0)
-        return await self.run(self._prepared, self.files.create, size or 0)
+        await self._wait_for_space(size or 0)
+        return await self.run(self._with_folder, partial(self.files.create, size or 0))
 
-    def wrote(self, size: int) -> None:
-        """So many bytes came to lie here."""
-        # What was under way when it failed says nothing of how it is now.
+    def record_write(self, size: int) -> None:
+        """Record that a file of `size` bytes was written."""
+        # What began before a failure says nothing of the disk after it.
         if self._failed and self.usable:
             self._failed = False
             self._emit(CacheRecovered(folder=str(self.folder)))
-        self._written += room.room_for(size)
-        if self._written > self.max_bytes * _PRUNE_PART:
-            self._prune_now.set()
+        self._written += disk_usage(size)
+        if self._written > self.max_bytes * _SCAN_PART:
+            self._evict_now.set()
 
-    def failed(self, error: OSError) -> None:
-        """Something could not be written: make room, and leave a disk that refused it alone."""
+    def record_failure(self, error: OSError) -> None:
+        """Record that a write failed: evict, and do not use a disk that failed for a while."""
         if isinstance(error, OverBudget):
             if error.by_eviction:
-                self._prune_now.set()
+                self._evict_now.set()
             return
         if isinstance(error, BlockingIOError):
-            return  # another process has it, which says nothing of the disk
-        self._prune_now.set()
-        self._retry_at = time.monotonic() + _PAUSE_S
+            return  # another process has the file locked, which is no failure of the disk
+        self._evict_now.set()
+        self._retry_at = time.monotonic() + self._timings.failure_pause_s
         if not self._failed:
             self._failed = True
-            reason = error.strerror or str(error)
-            self._emit(CacheFailed(folder=str(self.folder), reason=reason))
+            self._emit(CacheFailed(folder=str(self.folder), reason=os_reason(error)))
+
+    def evict(self, size: int = 0) -> EvictionResult:
+        """As `BackgroundEviction.run`."""
+        return self._eviction.run(size)
 
     @override
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        self._eviction.ends = False
-        if not await self.run(may_be_cache, self.folder):
-            raise RepositoryError(f"{self.folder} {NOT_OURS}")
-        self._prune_now = asyncio.Event()  # of this event loop, which may be another one now
-        await self.write(lambda: 0)
-        await self.run(self._close_to_others)
+        """Raises `RepositoryError` if the folder is not ours."""
+        self._eviction.stopped = False
+        self._evict_now = asyncio.Event()  # of this event loop
         try:
-            async with running(self._keep_room()):
+            if not await self.run(may_be_cache, self.folder):
+                raise RepositoryError(f"{self.folder} {NOT_OURS}")
+            await self.write(lambda: 0)  # creates the folder
+            await self.run(self._make_private)
+            async with running(self._evict_loop()):
                 yield
         finally:
-            self._eviction.ends = True
-            if self._making_room is not None:
-                self._making_room.cancel()
-                await asyncio.gather(self._making_room, return_exceptions=True)
-                self._making_room = None
-            self._tell_evicted()
-            if self._executor is not None:
-                self._executor.shutdown(wait=False)
-                self._executor = None
+            self._eviction.stopped = True
+            evicting, self._evicting = self._evicting, None
+            executor, self._executor = self._executor, None
+            if executor is not None:
+                executor.shutdown(wait=False)
+            if evicting is not None:
+                evicting.cancel()
+                await asyncio.wait([evicting])
+            self._report_evicted()
 
-    def _prepared(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do the work in a folder that is there, and ours: it may have been deleted."""
+    def _with_folder(self, work: Callable[[], T]) -> T:
+        """Do the work in a folder that exists and is ours, also if it is being deleted."""
         claim(self.folder)
         try:
-            return work(*arguments)
+            return work()
         except FileNotFoundError:
             if may_be_cache(self.folder) and self.folder.exists():
                 raise
         claim(self.folder)  # deleted at this very moment
-        return work(*arguments)
+        return work()
 
-    def _close_to_others(self) -> None:
+    def _make_private(self) -> None:
         with contextlib.suppress(OSError):
             check_tag(self.folder)
-            close_to_others(self.folder)
+            make_folders_private(self.folder)
 
-    async def _keep_room(self) -> None:
-        wait: float | None = _PRUNE_FIRST_S
+    async def _evict_loop(self) -> None:
+        wait: float | None = self._timings.first_eviction_s
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._prune_now.wait()
-            self._prune_now.clear()
+                    await self._evict_now.wait()
+            self._evict_now.clear()
             self._written = 0
-            made = await asyncio.shield(self._room_making(0))
-            # What is in use stays, even if it is too much: it goes when it is not in use any more.
-            wait = None if made.enough and not self._failed else _PRUNE_AGAIN_S
-            await asyncio.sleep(_PRUNE_PAUSE_S)
-            self._tell_evicted()
+            result = await asyncio.shield(self._start_eviction(0))
+            # Entries in use stay even over the budget, and are evicted once they are not.
+            fits = result.within_budget and not self._failed
+            wait = None if fits else self._timings.next_eviction_s
+            await asyncio.sleep(self._timings.eviction_pause_s)
+            self._report_evicted()
 
-    def _tell_evicted(self) -> None:
-        """One event for all that went meanwhile: a small cache evicts for each file."""
-        evicted, self._evicted = self._evicted, EvictionResult()
+    def _report_evicted(self) -> None:
+        """Emit one event for all that was evicted meanwhile: a small cache evicts for each file."""
+        evicted, self._evicted = self._evicted, Amount()
         if evicted.files:
             folder = str(self.folder)
             self._emit(CachePruned(folder=folder, files=evicted.files, bytes=evicted.bytes))
 
-    async def _wait_for_room(self, size: int) -> None:
-        """Have room made for so many bytes, but do not wait for it any longer than worth it."""
-        await asyncio.wait([self._room_making(size)], timeout=_ROOM_S)
+    async def _wait_for_space(self, size: int) -> None:
+        """Have entries evicted for so many bytes, and wait for it, but not for long."""
+        await asyncio.wait([self._start_eviction(size)], timeout=self._timings.space_wait_s)
         if self._evicted.files:
-            self._prune_now.set()  # and tell of it
+            self._evict_now.set()  # so that it is reported
 
-    def _room_making(self, size: int) -> asyncio.Task[EvictionResult]:
-        """Room being made, once for all who want some."""
-        task = self._making_room
+    def _start_eviction(self, size: int) -> asyncio.Task[EvictionResult]:
+        """An eviction, or the one that is running: callers coalesce."""
+        task = self._evicting
         if task is None or task.done():
-            task = self._making_room = asyncio.create_task(self._make_room(size))
+            task = self._evicting = asyncio.create_task(self._evict(size))
         return task
 
-    async def _make_room(self, size: int) -> EvictionResult:
-        made = await self.run(self.prune, size)
-        if made.files:
-            evicted = self._evicted
-            files, freed = evicted.files + made.files, evicted.bytes + made.bytes
-            self._evicted = EvictionResult(files=files, bytes=freed)
-        return made
+    async def _evict(self, size: int) -> EvictionResult:
+        result = await self.run(self.evict, size)
+        self._evicted.files += result.evicted.files
+        self._evicted.bytes += result.evicted.bytes
+        return result
 
     def _now(self) -> float:
         return self.clock()
-
-    def prune(self, size: int = 0) -> EvictionResult:
-        """As `Eviction.prune`."""
-        return self._eviction.prune(size)

@@ -1,6 +1,6 @@
-"""What the folder of a cache looks like, whether it is ours, and how it becomes ours.
+"""Whose a folder is: whether it is a cache of ours, and how it becomes one.
 
-Our tag decides. A folder without it is never written into and nothing in it is removed, unless it
+The tag decides. A folder without it is never written to and nothing in it is removed, unless it
 is empty or absent: then it gets the tag before anything else.
 """
 
@@ -11,82 +11,72 @@ from errno import EEXIST, ENOSPC, ENOTDIR
 from pathlib import Path
 from tempfile import mkdtemp
 
-from simple_repository_server.disk.noatime import opened
+from simple_repository_server.disk.layout import FOLDERS, TAG
+from simple_repository_server.disk.noatime import open_noatime
 
-#: How much a cache keeps if nobody says: 10 GB.
-DEFAULT_MAX_BYTES = 10 * 1000**3
-#: What is evicted when it was not used for longest.
-KINDS = ("files", "pages", "metadata", "links")
-SERVED, PARTIAL, LOCK, TAG = "served", "partial", "lock", "CACHEDIR.TAG"
-#: The folders right below that of the cache.
-PARTS = (*KINDS, SERVED, PARTIAL)
-#: What tells passwords apart, and which projects were refreshed by hand.
-KEY, CHANGES = "key", "changes"
-#: All that belongs there.
-OURS = frozenset({*PARTS, LOCK, TAG, KEY, CHANGES})
 TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This folder is a cache of simple-repository-server: backups may leave it out.\n"
 )
 
-NOT_OURS = "is not empty, and no cache of simple-repository-server"
+NOT_OURS = "is not empty and is not a simple-repository-server cache"
 _PRIVATE = 0o700
 _TAG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class ForeignFolder(OSError):
-    """The folder has things of others in it, and no tag of ours."""
+    """The folder holds files, and lacks our tag."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(EEXIST, f"it {NOT_OURS}", str(folder))
 
 
 def may_be_cache(folder: Path) -> bool:
-    """Whether we may keep things there, and remove them: it is our cache, or empty, or absent."""
+    """Whether files may be written there and removed: it is our cache, or empty, or absent."""
     try:
         return _is_empty_or_ours(folder)
     except OSError:
-        return True  # not there yet, or of no use, which will be told when it is to be used
+        return True  # absent, or unusable, which is reported when it is used
 
 
 def _is_empty_or_ours(folder: Path) -> bool:
-    """As `may_be_cache`; raises `OSError` where that cannot be seen."""
+    """As `may_be_cache`. Raises `OSError` where the folder cannot be listed."""
     names = {entry.name for entry in os.scandir(folder)}
-    # Looked at after the names: whoever makes a cache writes the tag before anything else.
+    # Read after the names: a process that creates a cache writes the tag before anything else.
     if has_tag(folder):
         return True
-    # A process that died while it wrote the tag leaves the beginning of one.
+    # A process that is killed while it writes the tag leaves a truncated one.
     return names <= {TAG} and TAG_TEXT.startswith(_read_tag(folder))
 
 
 def has_tag(folder: Path) -> bool:
-    """Whether the folder says that it is a cache of ours."""
+    """Whether the folder has our tag."""
     return _read_tag(folder).strip() == TAG_TEXT.strip()
 
 
 def check_tag(folder: Path) -> None:
-    """Raises `ForeignFolder` unless the folder says that it is a cache of ours."""
+    """Raises `ForeignFolder` unless the folder has our tag."""
     if not has_tag(folder):
         raise ForeignFolder(folder)
 
 
 def claim(folder: Path) -> None:
-    """Make an absent or empty folder a cache of ours; does nothing to one that is.
+    """Make an absent or empty folder a cache of ours; does nothing if it is one already.
 
-    Raises `ForeignFolder` for one with other things in it, `OSError` as the disk does.
+    Raises `ForeignFolder` if it holds anything else, `OSError` if it cannot be written.
     """
-    if has_tag(folder) or (not folder.exists() and _make(folder)):
+    if has_tag(folder) or (not folder.exists() and _create_tagged(folder)):
         return
     if not _is_empty_or_ours(folder):
         raise ForeignFolder(folder)
-    # Two processes may do this at once: both write the same bytes to the same place.
+    # Two processes may do this at once: both write the same bytes at the same position.
     _write_tag(folder)
 
 
-def _make(folder: Path) -> bool:
-    """Make the folder, with its tag from its first moment; False if somebody was faster.
+def _create_tagged(folder: Path) -> bool:
+    """Create the folder with its tag, by an atomic rename; False if another process was faster.
 
-    Another process that writes to what was there before must never find one without.
+    A process that still writes to a cache that was just deleted must never find it untagged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -111,23 +101,24 @@ def _write_tag(folder: Path) -> None:
         os.close(descriptor)
 
 
-def close_to_others(folder: Path) -> None:
-    """Let nobody else into the folders of a cache: project names are private.
+def make_folders_private(folder: Path) -> None:
+    """Take the folders of a cache from group and others: project names are private.
 
-    They were made for all to read once. The folder itself stays as its operator made it.
+    Earlier versions created them readable. The mode of the cache folder is up to its operator.
     """
-    for name in PARTS:
-        part = folder / name
+    for name in FOLDERS:
+        path = folder / name
         with contextlib.suppress(OSError):
-            status = part.lstat()
+            status = path.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o077:
-                part.chmod(stat.S_IMODE(status.st_mode) & _PRIVATE)
+                path.chmod(stat.S_IMODE(status.st_mode) & _PRIVATE)
 
 
-def make_private(folder: Path, top: Path) -> None:
-    """Make `folder` and what is missing above it, but not `top` and nothing by way of a link.
+def create_private(folder: Path, top: Path) -> None:
+    """Create `folder` and its missing parents below `top`, for the owner only.
 
-    Raises `OSError`: `FileNotFoundError` where `top` is not there.
+    Symbolic links below `top` are not followed. Raises `OSError`: `FileNotFoundError` where `top`
+    does not exist, `NotADirectoryError` where a link or a file is in the way.
     """
     for parent in reversed([folder, *folder.parents]):
         if parent != top and parent.is_relative_to(top):
@@ -140,9 +131,9 @@ def make_private(folder: Path, top: Path) -> None:
 
 
 def _read_tag(folder: Path) -> str:
-    """What is in the file of the tag: nothing if there is none, not ours if it cannot be read."""
+    """The text of the tag: empty if there is none, and not ours if it cannot be read."""
     try:
-        with opened(folder / TAG) as descriptor:
+        with open_noatime(folder / TAG) as descriptor:
             return os.read(descriptor, 2 * len(TAG_TEXT)).decode("ascii", "replace")
     except FileNotFoundError:
         return ""

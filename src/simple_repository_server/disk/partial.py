@@ -1,7 +1,7 @@
-"""A file that is still being written: invisible until it is complete, gone if it never is.
+"""Files being written: invisible until an atomic rename, removed if they are never completed.
 
-Its lock says that somebody is at work on it. The kernel gives that up with the process, however it
-ends, so what a crash leaves behind can be told from what another process writes right now.
+A partial file is locked by its writer. The kernel releases the lock when the process ends, however
+it ends, so garbage left by a crash can be told from what another process is writing.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ from itertools import islice
 from pathlib import Path
 
 from simple_repository_server.disk.allowance import Allowance, Reservation
-from simple_repository_server.disk.ownership import has_tag, make_private
+from simple_repository_server.disk.ownership import create_private, has_tag
 
 _SUFFIX = ".partial"
-#: The system takes no more parts in one call.
-_MOST_AT_ONCE = 512
-#: Young files are left alone: they may just not be locked yet.
-_YOUNG_S = 60.0
-#: How often it is tried to make a file, or to put it into a folder, that others remove just then.
+#: Buffers in one `writev`: below the limit of any system (IOV_MAX is 1024 on Linux).
+_MAX_BUFFERS = 512
+#: Younger files are no garbage: their writer may not have locked them yet.
+_MIN_GARBAGE_AGE_S = 60.0
+#: How often a step is tried again that fails because another process removes its folder.
 _ATTEMPTS = 100
 
 
 class PartialFile:
-    """A new file in `folder`, written from front to end, and readable at any place meanwhile.
+    """A new file in `folder`, appended to by one thread at a time, and readable meanwhile.
 
-    Not for several writing threads at once. Raises `OSError` as the disk does.
+    The constructor and all methods block, and raise `OSError`.
     """
 
     _descriptor = -1
@@ -39,17 +39,17 @@ class PartialFile:
 
     def __init__(self, folder: Path) -> None:
         self._top = folder.parent
-        make_private(folder, self._top)
+        create_private(folder, self._top)
         for _ in range(_ATTEMPTS):
             self.path = folder / f"{secrets.token_hex(16)}{_SUFFIX}"
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if self._is_ours():
+            if self._lock():
                 return
             self.close()
         raise BlockingIOError(EAGAIN, os.strerror(EAGAIN), str(folder))
 
-    def _is_ours(self) -> bool:
-        """Whether it is locked and still there: where clocks differ, others may take it for old."""
+    def _lock(self) -> bool:
+        """Whether we got the lock first: where clocks differ, others may take it for garbage."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -60,9 +60,9 @@ class PartialFile:
         return os.fstat(self._descriptor).st_nlink > 0
 
     def reserve(self, allowance: Allowance, size: int, *, strict: bool = False) -> None:
-        """Write only what is allowed; it will be `size` bytes, or more.
+        """Count the file against `allowance`, at first with `size` bytes.
 
-        Raises `OverBudget` or another `OSError`, and is closed then.
+        If that is refused the file is closed. Raises `OverBudget` or another `OSError`.
         """
         try:
             self._reservation = allowance.reserve(size, strict=strict)
@@ -71,50 +71,53 @@ class PartialFile:
             raise
 
     def expect(self, size: int) -> None:
-        """It will be `size` bytes in all. Raises as `reserve`, and stays as it is then."""
+        """Reserve `size` bytes in all. Raises as `reserve`; the file stays open then."""
         if self._reservation is not None:
             self._reservation.grow(size)
 
     def append(self, chunks: Sequence[bytes]) -> None:
-        """Write the chunks at the end, all of them."""
+        """Append all of the chunks."""
         if self._reservation is not None:
             self._reservation.write(sum(map(len, chunks)))
         rest = deque(memoryview(chunk) for chunk in chunks)
         while rest:
-            count = os.writev(self._descriptor, list(islice(rest, _MOST_AT_ONCE)))
+            count = os.writev(self._descriptor, list(islice(rest, _MAX_BUFFERS)))
             while rest and count >= len(rest[0]):
                 count -= len(rest.popleft())
             if rest:
                 rest[0] = rest[0][count:]
 
     def read(self, start: int, length: int) -> bytes:
-        """Up to `length` of the bytes written so far, from `start`."""
+        """Up to `length` of the bytes written so far, beginning at `start`."""
         return os.pread(self._descriptor, length, start)
 
-    def keep(self, path: Path, *, synced: bool = True) -> os.stat_result:
-        """Make it the file at `path`, in the place of any other; `synced`: a power cut or not."""
-        if synced:
+    def commit(self, path: Path, *, durable: bool = True) -> os.stat_result:
+        """Rename it to `path` atomically, replacing any other file; its status.
+
+        If `durable` the content is synced before, so that a power cut cannot leave garbage there.
+        """
+        if durable:
             os.fdatasync(self._descriptor)
         for attempt in reversed(range(_ATTEMPTS)):
             try:
-                make_private(path.parent, self._top)
+                create_private(path.parent, self._top)
                 self.path.replace(path)
                 break
             except IsADirectoryError:
-                # Nothing of ours: in a cache it goes as anything damaged does.
+                # Nothing of ours: in a cache it is removed as any corrupt entry is.
                 if not attempt or not has_tag(self._top):
                     raise
                 shutil.rmtree(path)
             except (FileNotFoundError, FileExistsError):
-                # Somebody may be removing empty folders at this moment, or all of the cache.
+                # Another process may be removing empty folders, or the whole cache.
                 if not attempt or not self.path.exists():
                     raise
         if self._reservation is not None:
-            self._reservation.end(kept=True)
+            self._reservation.end(stored=True)
         return os.fstat(self._descriptor)
 
     def close(self) -> None:
-        """Close it; remove it if it was not kept."""
+        """Close the file; remove it unless it was committed."""
         if self._reservation is not None:
             self._reservation.end()
         if self._descriptor < 0:
@@ -124,42 +127,32 @@ class PartialFile:
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
-    # One that was made in a thread for somebody who did not wait for it belongs to nobody.
+    # A file created in a thread whose caller was cancelled meanwhile has no other owner.
     __del__ = close
 
 
-def write_whole(
+def write_atomically(
     path: Path, parts: Sequence[bytes], scratch: Path, allowance: Allowance | None = None
 ) -> int:
-    """Write a small file at once: whoever reads it meanwhile finds the old one or the new one.
+    """Write a small file by way of `scratch` and an atomic rename; its size.
 
-    Not for what could not be told from garbage after a power cut. Returns its size. Raises
-    `OSError`, also where the allowance does not let it.
+    Not durable: only for content whose digest is checked when it is read. Raises `OverBudget` or
+    another `OSError`.
     """
     file = PartialFile(scratch)
     try:
         if allowance is not None:
             file.reserve(allowance, sum(map(len, parts)))
         file.append(parts)
-        return file.keep(path, synced=False).st_size
+        return file.commit(path, durable=False).st_size
     finally:
         file.close()
 
 
-def remove_abandoned(folder: Path, now: float) -> int:
-    """Remove what crashed processes left in `folder`; how many bytes that was."""
-    freed = 0
-    for path, size in abandoned(folder, now):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            freed += size
-    return freed
-
-
 def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
-    """What crashed processes left in `folder`, with its size; nothing by way of a link.
+    """The files that crashed processes left in `folder`, and their sizes; links are not followed.
 
-    Each is locked until the next is asked for: nobody takes it for their own meanwhile.
+    Each is locked until the next one is taken, so that no writer takes it over meanwhile.
     """
     if folder.is_symlink():
         return
@@ -167,14 +160,16 @@ def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
-                if abs(now - status.st_mtime) >= _YOUNG_S and stat.S_ISREG(status.st_mode):
+                if abs(now - status.st_mtime) >= _MIN_GARBAGE_AGE_S and stat.S_ISREG(
+                    status.st_mode
+                ):
                     with _locked(entry.path):
                         yield Path(entry.path), status.st_size
 
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Raises `BlockingIOError` if somebody else has it locked."""
+    """Raises `BlockingIOError` while another process or thread has the file locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""What is kept of one project, by hand: to be asked for again, or forgotten.
+"""Changing the cache entries of one project by hand: `cache refresh` and `cache forget`.
 
-Both block, count for all sources and all who ask, and are noticed by running servers within
-seconds, also for what these have in memory.
+Both block, apply to all indexes and credentials, and reach running servers within seconds, also
+for what these have in memory.
 """
 
 import contextlib
@@ -13,21 +13,23 @@ import msgspec
 from simple_repository_server.disk.changes import Changes
 from simple_repository_server.disk.entries import EntryStore
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import CHANGES, METADATA, PAGES, PARTIAL
 from simple_repository_server.disk.metadata_store import MetadataEntry
-from simple_repository_server.disk.ownership import CHANGES, PARTIAL, has_tag
+from simple_repository_server.disk.ownership import has_tag
 from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.names import ProjectName
 
 
 def refresh(cache: CacheFolder | Path, project: ProjectName) -> int:
-    """Have each page and each "not there" of the project confirmed before it is served again.
+    """Expire the pages and negative entries of the project; how many there are.
 
-    How many there are. While an index is down, they still count as before. Raises `OSError`.
+    They are revalidated before they are served again; while an index is down they may be served
+    stale as before. Raises `OSError`.
     """
     disk = _disk(cache)
     if not has_tag(disk.folder):
         return 0
-    entries = disk.entries("pages", PageHead)
+    entries = disk.entries(PAGES, PageHead)
     count = 0
     for key in _pages(entries, project):
         found = entries.load(*key)
@@ -35,27 +37,26 @@ def refresh(cache: CacheFolder | Path, project: ProjectName) -> int:
             head, body = found
             entries.save(msgspec.structs.replace(head, expired=True), body, *key)
             count += 1
-    _tell(disk, project)
+    _notify(disk, project)
     return count
 
 
 def forget(cache: CacheFolder | Path, project: ProjectName) -> int:
-    """Remove all that was said of the project: pages, "not there", metadata of its wheels.
+    """Remove pages, negative entries and metadata of the project; how many entries there were.
 
-    How many entries there were. Files stay: they are found by their digest, once a page shows them
-    again. Raises `OSError`.
+    Files stay: they are found by their digest once a page lists them again. Raises `OSError`.
     """
     disk = _disk(cache)
     if not has_tag(disk.folder):
         return 0
-    pages, metadata = disk.entries("pages", PageHead), disk.entries("metadata", MetadataEntry)
+    pages, metadata = disk.entries(PAGES, PageHead), disk.entries(METADATA, MetadataEntry)
     paths = [pages.folder.joinpath(*key) for key in _pages(pages, project)]
     paths += [metadata.folder.joinpath(*key) for key in metadata.keys(project)]
     for path in paths:
         path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there is none, or something else in it
+    with contextlib.suppress(OSError):  # absent, or not empty
         (metadata.folder / project).rmdir()
-    _tell(disk, project)
+    _notify(disk, project)
     return len(paths)
 
 
@@ -71,5 +72,5 @@ def _pages(entries: EntryStore[PageHead], project: ProjectName) -> Iterator[tupl
             yield source.name, project
 
 
-def _tell(disk: CacheFolder, project: ProjectName) -> None:
+def _notify(disk: CacheFolder, project: ProjectName) -> None:
     Changes(disk.folder / CHANGES).append(project, disk.folder / PARTIAL)

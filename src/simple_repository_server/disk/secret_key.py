@@ -1,7 +1,7 @@
-"""The key of a cache: what is kept under a password is found by a digest made with it.
+"""The random key of a cache folder, with which secrets are fingerprinted.
 
-A plain digest of a password can be guessed by whoever reads the folder's names. This one cannot
-without the key, which only the owner of the folder can read.
+Names in the folder depend on the password they were fetched with. A plain digest of it could be
+found by guessing passwords; a keyed one cannot without the key, which only the owner can read.
 """
 
 import contextlib
@@ -11,21 +11,21 @@ import secrets
 from pathlib import Path
 
 from simple_repository_server.disk.folder import CacheFolder
-from simple_repository_server.disk.ownership import KEY, PARTIAL
+from simple_repository_server.disk.layout import KEY, PARTIAL
 from simple_repository_server.disk.partial import PartialFile
 
 KEY_BYTES = 32
 
 
 def fingerprint(key: bytes, secret: bytes) -> str:
-    """A name for the secret that says nothing of it without the key."""
+    """A name for the secret that reveals nothing of it without the key."""
     return hashlib.blake2b(secret, key=key, digest_size=16).hexdigest()
 
 
 async def folder_key(disk: CacheFolder) -> bytes:
-    """The key of the folder of `disk`, the same for all processes; made if there is none.
+    """The key of the cache folder, the same for all processes; created if there is none.
 
-    If there is none to be had, a random one: then nothing is shared, and nothing found again.
+    Where it cannot be read or created, a key of this process: then nothing is shared with others.
     """
     path = disk.folder / KEY
     key = await disk.run(_read, path)
@@ -44,10 +44,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _create(path: Path, scratch: Path) -> int:
-    """Write a key, whole at once, unless another process was quicker. Raises `OSError`."""
+    """Create the key atomically, unless another process was faster. Raises `OSError`."""
     with contextlib.suppress(FileNotFoundError):
         if len(path.read_bytes()) != KEY_BYTES:
-            path.unlink()  # damaged; one that cannot be read is left to whoever can
+            path.unlink()  # corrupt; one that cannot be read is another user's, and stays
     file = PartialFile(scratch)  # of mode 0600
     try:
         file.append([secrets.token_bytes(KEY_BYTES)])

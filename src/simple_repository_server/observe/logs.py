@@ -20,6 +20,7 @@ from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import DigestProgress, Event, InternalFailure
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.server_events import LogLinesDropped, LogReopened
+from simple_repository_server.observe.terminal import printable
 
 if TYPE_CHECKING:
     from simple_repository_server.observe.progress import ProgressBars
@@ -163,15 +164,10 @@ class _TextLines:
         if second != self._second:
             self._second = second
             self._clock = datetime.fromtimestamp(second, UTC).astimezone().isoformat(" ")
-        line = _printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
+        line = printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
         if self._with_detail and isinstance(event, InternalFailure) and event.detail:
-            line = "\n".join([line, *(f"    {_printable(n)}" for n in event.detail.splitlines())])
+            line = "\n".join([line, *(f"    {printable(n)}" for n in event.detail.splitlines())])
         return line
-
-
-def _printable(line: str) -> str:
-    """The line with nothing in it that a terminal would act on."""
-    return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
 
 
 class _JsonLines:

@@ -236,7 +236,7 @@ class CachedDocuments(Generic[S]):
         self._refusal.refused(reason)
         self._memory.discard(name)
         if known and self._writer is not None:
-            head = PageHead(validated_at=self._clock(), note="refused", reason=reason)
+            head = PageHead(validated_at=self._clock(), marker="refused", reason=reason)
             self._writer.save(name, head, b"")
 
     async def _learned_by_others(
@@ -281,7 +281,7 @@ class CachedDocuments(Generic[S]):
         )
         now = self._clock()
         if answer.missing:
-            head = PageHead(validated_at=now, note="missing")
+            head = PageHead(validated_at=now, marker="missing")
             self._save(name, head, b"")
             return missing_entry(head)
         if answer.not_modified:

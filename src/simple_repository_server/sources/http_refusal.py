@@ -42,13 +42,13 @@ class Refusal:
     def refused(self, reason: str) -> None:
         """It refused a request."""
         self.holds, self.reason = True, reason
-        self._note(PageHead(validated_at=self._clock(), note="refused", reason=reason))
+        self._note(PageHead(validated_at=self._clock(), marker="refused", reason=reason))
 
     def answered(self) -> None:
         """It showed us something."""
         if self.holds:
             self.holds, self.reason = False, ""
-            self._note(PageHead(validated_at=self._clock(), note="answered"))
+            self._note(PageHead(validated_at=self._clock(), marker="answered"))
 
     def _note(self, note: PageHead) -> None:
         if self._writer is not None:

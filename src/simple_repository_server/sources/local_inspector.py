@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.distributions.metadata import read_metadata, requires_python
-from simple_repository_server.errors import Malformed
+from simple_repository_server.errors import Malformed, os_reason
 from simple_repository_server.names import shown_path
 from simple_repository_server.observe.events import DigestProgress, DigestsComputed, Emit
 from simple_repository_server.opening import LeadsOut, open_regular, stat_beneath, wait_for_tick
@@ -129,7 +129,7 @@ class Inspector:
             self._reports.skipped(path, LEADS_OUT)
             return None
         except OSError as error:
-            reason = f"it cannot be read ({(error.strerror or 'error').lower()})"
+            reason = f"it cannot be read ({os_reason(error)})"
             self._reports.skipped(path, reason)
             return None
         if facts is None:
@@ -180,7 +180,7 @@ def identities(files: Iterable[Found], root: str, reports: Reports) -> dict[str,
             reports.skipped(one.path, LEADS_OUT)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                reports.skipped(one.path, f"it cannot be read ({(error.strerror or '').lower()})")
+                reports.skipped(one.path, f"it cannot be read ({os_reason(error)})")
         else:
             if stat.S_ISREG(state.st_mode):
                 found[one.path] = identity_of(one.path, state)

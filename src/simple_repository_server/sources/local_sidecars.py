@@ -19,7 +19,7 @@ from simple_repository_server.distributions.core_metadata import (
 from simple_repository_server.distributions.filenames import parse_distribution
 from simple_repository_server.distributions.metadata import read_metadata
 from simple_repository_server.distributions.zip_member import MAX_MEMBER_BYTES
-from simple_repository_server.errors import Malformed
+from simple_repository_server.errors import Malformed, os_reason
 from simple_repository_server.observe.events import MetadataDiffers
 from simple_repository_server.opening import LeadsOut, open_regular, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
@@ -81,7 +81,7 @@ def _tell_unusable(path: str, root: str, reports: Reports) -> None:
 
 
 def _tell_error(path: str, error: OSError, reports: Reports) -> None:
-    reason = (error.strerror or "error").lower()
+    reason = os_reason(error)
     reports.skipped(
         path, reason if isinstance(error, LeadsOut) else f"it cannot be read ({reason})"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.errors import SourceTimeout, SourceUnavailable
+from simple_repository_server.errors import SourceTimeout, SourceUnavailable, os_reason
 from simple_repository_server.model import ProjectList, SourceState
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
 from simple_repository_server.sources.local_facts import DigestStore
@@ -110,7 +110,7 @@ class LocalDirectory:
         try:
             listing, reason = await asyncio.to_thread(self._seen)
         except OSError as error:
-            reason = f"the directory cannot be read ({(error.strerror or 'error').lower()})"
+            reason = f"the directory cannot be read ({os_reason(error)})"
             self._failed(reason)
         else:
             if reason:

@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from simple_repository_server.cache.change_watch import watch
 from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.metadata_policy import usable_until
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.disk.metadata_store import MetadataStore, note_of
+from simple_repository_server.disk.metadata_store import MetadataStore, storage_key
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.lifecycle import running
 from simple_repository_server.model import (
@@ -239,12 +240,12 @@ class MetadataInjectorRepository(RepositoryContainer):
 
     async def _recall(self, store: MetadataStore, page: ProjectPage) -> None:
         """Take up what is on disk about the wheels of a page that was not seen before."""
-        notes = await store.notes(page.name)
+        notes = await store.digests(page.name)
         now = self._clock()
         for file in page.files if notes else ():
             key = key_of(page.name, file)
-            head, digest = notes.get(note_of(key), (None, "")) if file.is_wheel else (None, "")
-            until = head.holds_until() if head is not None else 0.0
+            head, digest = notes.get(storage_key(key), (None, "")) if file.is_wheel else (None, "")
+            until = usable_until(head) if head is not None else 0.0
             if head is None or (until is not None and until <= now):
                 continue
             reason = head.unreadable

@@ -7,7 +7,8 @@ from hashlib import sha256
 
 import msgspec
 
-from simple_repository_server.disk.metadata_store import PLAUSIBLE_S, MetadataEntry, MetadataStore
+from simple_repository_server.cache.metadata_policy import UNPROVEN_TTL_S, usable_until
+from simple_repository_server.disk.metadata_store import MetadataEntry, MetadataStore
 from simple_repository_server.distributions.metadata import describes
 from simple_repository_server.errors import (
     Malformed,
@@ -126,7 +127,7 @@ class MetadataFinder:
         if kept is None:
             return None
         head, content = kept
-        until = head.holds_until()
+        until = usable_until(head)
         if not head.unreadable:
             return _of(content, until)
         return (
@@ -182,7 +183,7 @@ class MetadataFinder:
         if self._store is not None and (reading.proven or file.hashes):
             head = MetadataEntry(proven=reading.proven, read_at=now)
             await self._store.save(project, key, head, reading.content)
-        seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
+        seconds = UNPROVEN_TTL_S if file.hashes else CONFIRM_S
         until = None if reading.proven else now + seconds
         may_change = until is not None and not file.hashes
         return _of(reading.content, until, reading.version, may_change=may_change)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from simple_repository_server.errors import os_reason
 from simple_repository_server.upstream.proxies import Proxies, proxies_from
 
 
@@ -62,5 +63,5 @@ def _load(context: ssl.SSLContext, path: Path, *, name: str) -> None:
     except ssl.SSLError as error:  # an OSError, too
         raise ValueError(f"{name} has no certificate in PEM form.") from error
     except OSError as error:
-        reason = (error.strerror or "error").lower()
+        reason = os_reason(error)
         raise ValueError(f"{name} cannot be read: {reason}.") from error

@@ -12,14 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from simple_repository_server.disk.cached_projects import CachedProjects
 from simple_repository_server.disk.contents import items
 from simple_repository_server.disk.entries import BrokenEntry
 from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.layout import (
+    KINDS,
+    LINKS,
+    METADATA,
+    PAGES,
+    PARTIAL,
+    PROJECTS,
+    TAG,
+)
 from simple_repository_server.disk.links import Link
 from simple_repository_server.disk.maintenance import NotACache, check_is_cache, clear, prune, usage
 from simple_repository_server.disk.metadata_store import MetadataEntry
-from simple_repository_server.disk.ownership import KINDS, PARTIAL, SERVED, TAG
 from simple_repository_server.disk.page_store import PageHead
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.disk.secret_key import KEY_BYTES
@@ -36,7 +43,7 @@ def _sha256(content: bytes) -> str:
 def _keep(disk: CacheFolder, content: bytes, *, age_s: float = 3600.0) -> Path:
     file = disk.files.create()
     file.append([content])
-    path = disk.files.keep(file, _sha256(content)).path
+    path = disk.files.store(file, _sha256(content)).path
     file.close()
     return _aged(path, age_s)
 
@@ -49,7 +56,7 @@ def _aged(path: Path, age_s: float) -> Path:
 
 def _link(disk: CacheFolder, content: bytes, name: str = "1" * 64) -> Path:
     link = Link(sha256=_sha256(content), size=len(content), version=None, confirmed_at=0.0)
-    disk.entries("links", Link).save(link, b"", name[:2], name[2:])
+    disk.entries(LINKS, Link).save(link, b"", name[:2], name[2:])
     return disk.folder / "links" / name[:2] / name[2:]
 
 
@@ -74,12 +81,12 @@ def disk(tmp_path: Path) -> CacheFolder:
         lifetime_s=0,
         stale_while_revalidate_s=0,
     )
-    pages = disk.entries("pages", PageHead)
+    pages = disk.entries(PAGES, PageHead)
     for name in ("foo", "foo-bar2", ".list"):
         pages.save(head, b"page", "a" * 32, name)
-    disk.entries("metadata", MetadataEntry).save(MetadataEntry(), b"m", "foo", "b" * 40)
+    disk.entries(METADATA, MetadataEntry).save(MetadataEntry(), b"m", "foo", "b" * 40)
     _link(disk, FIRST)
-    notes = CachedProjects(disk.served)
+    notes = disk.cached_projects
     for content in (FIRST, THIRD):
         notes.add("foo", _sha256(content))
     return disk
@@ -244,7 +251,7 @@ def test_links_and_notes_go_with_their_file(disk: CacheFolder) -> None:
     """What leads only to a damaged file goes in the same run: a second one finds nothing."""
     path = disk.files.path(_sha256(FIRST))
     _flipped(path)
-    link, note = disk.folder / "links" / "11" / ("1" * 62), disk.served / "foo"
+    link, note = disk.folder / "links" / "11" / ("1" * 62), disk.cached_projects.folder / "foo"
     assert {damage.path for damage in _verify(disk, dry_run=True)} == {path, link, note}
     assert {damage.path for damage in _verify(disk)} == {path, link, note}
     assert _verify(disk) == []
@@ -254,18 +261,18 @@ def test_links_that_lead_nowhere_are_removed(disk: CacheFolder) -> None:
     """A link whose file is gone, or that names no digest, is removed."""
     lost = _link(disk, THIRD, "2" * 64)
     bad = Link(sha256="../../x", size=1, version=None, confirmed_at=0.0)
-    disk.entries("links", Link).save(bad, b"", "33", "3" * 62)
+    disk.entries(LINKS, Link).save(bad, b"", "33", "3" * 62)
     assert {d.path for d in _verify(disk)} == {lost, disk.folder / "links" / "33" / ("3" * 62)}
 
 
 def test_broken_notes_keep_their_sound_lines(disk: CacheFolder) -> None:
     """A torn line is taken out of a note; a note without a sound line is removed."""
-    with (disk.served / "foo").open("ab") as file:
+    with (disk.cached_projects.folder / "foo").open("ab") as file:
         file.write(b"abc\xff\n" + _sha256(SECOND).encode()[:20])
-    (disk.served / "bar").write_bytes(b"\0" * 65)
+    (disk.cached_projects.folder / "bar").write_bytes(b"\0" * 65)
     found = {damage.path.name: damage.repair for damage in _verify(disk)}
     assert found == {"foo": "corrected", "bar": "removed"}
-    assert CachedProjects(disk.served).of("foo") == {_sha256(FIRST), _sha256(THIRD)}
+    assert disk.cached_projects.digests_of("foo") == {_sha256(FIRST), _sha256(THIRD)}
     assert _verify(disk) == []
 
 
@@ -292,10 +299,10 @@ def test_permissions_are_corrected(disk: CacheFolder) -> None:
     assert _verify(disk) == [], "nobody else gets into the folder"
     disk.folder.chmod(0o775)
     path.parent.chmod(0o777)
-    disk.served.chmod(0o500)
+    disk.cached_projects.folder.chmod(0o500)
     found = {damage.path: damage.repair for damage in _verify(disk)}
     assert found == dict.fromkeys(
-        (disk.folder, path, path.parent, disk.served), "permissions corrected"
+        (disk.folder, path, path.parent, disk.cached_projects.folder), "permissions corrected"
     )
     assert [stat.S_IMODE(p.stat().st_mode) for p in (disk.folder, path)] == [0o755, 0o644]
     assert _verify(disk) == []
@@ -402,7 +409,7 @@ def test_what_cannot_be_repaired_is_said(
 def test_garbage_is_no_entry(disk: CacheFolder, content: bytes) -> None:
     """Reading what is no entry is always the same error."""
     with pytest.raises(BrokenEntry):
-        disk.entries("links", Link).parse(content)
+        disk.entries(LINKS, Link).parse(content)
 
 
 def test_all_that_is_written_is_looked_at(disk: CacheFolder) -> None:
@@ -411,7 +418,7 @@ def test_all_that_is_written_is_looked_at(disk: CacheFolder) -> None:
     list(run.run())
     inside = [path for path in disk.folder.rglob("*/*") if path.is_file()]
     assert run.files == len(inside)
-    assert all(list(items(disk.folder, place)) for place in ("files", "pages", SERVED))
+    assert all(list(items(disk.folder, place)) for place in ("files", "pages", PROJECTS))
 
 
 # --- prune, clear, usage -------------------------------------------------------------------------
@@ -430,8 +437,8 @@ def test_prune_removes_what_was_used_least_recently(disk: CacheFolder) -> None:
     assert old.exists()
     done = prune(disk, max_bytes=total.bytes - 1, unused_s=None)
     assert said == done
-    assert (done.unused.files, old.exists(), new.exists()) == (1, False, True)
-    assert done.leftovers.files == 2, "its link, and the note that led to nothing else"
+    assert (done.evicted.files, old.exists(), new.exists()) == (1, False, True)
+    assert done.garbage.files == 2, "its link, and the note that led to nothing else"
     assert done.left == usage(disk).total
     assert _verify(disk) == []
 
@@ -440,14 +447,14 @@ def test_prune_removes_what_nobody_used(disk: CacheFolder) -> None:
     """What was used since stays, however small the rest."""
     old = _aged(disk.files.path(_sha256(SECOND)), 8 * DAY_S)
     done = prune(disk, max_bytes=None, unused_s=7 * DAY_S)
-    assert (done.unused.files, done.leftovers.files, old.exists()) == (1, 0, False)
+    assert (done.evicted.files, done.garbage.files, old.exists()) == (1, 0, False)
     assert disk.files.path(_sha256(FIRST)).exists()
 
 
 def test_prune_spares_what_is_in_use(disk: CacheFolder) -> None:
     """What was used just now may be on its way to a client: it stays at any size."""
     path = _aged(disk.files.path(_sha256(FIRST)), 1)
-    assert prune(disk, max_bytes=0, unused_s=0).unused.files == 1
+    assert prune(disk, max_bytes=0, unused_s=0).evicted.files == 1
     assert path.exists()
 
 
@@ -462,9 +469,9 @@ def test_clear_removes_all_but_what_is_being_written(disk: CacheFolder) -> None:
     assert usage(disk).total.files == 0
     left = {str(path.relative_to(disk.folder)) for path in disk.folder.rglob("*")}
     partial = str(running.path.relative_to(disk.folder))
-    assert left == {TAG, PARTIAL, partial, SERVED, *KINDS}
+    assert left == {TAG, PARTIAL, partial, PROJECTS, *KINDS}
     running.append([THIRD])
-    disk.files.keep(running, _sha256(THIRD))
+    disk.files.store(running, _sha256(THIRD))
     running.close()
     assert _verify(disk) == []
 
@@ -506,5 +513,5 @@ def test_only_a_cache_of_ours_is_one(disk: CacheFolder, tag: bytes | None) -> No
     if tag is not None:
         (disk.folder / TAG).write_bytes(tag)
     (disk.folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(NotACache, match="no cache of simple-repository-server"):
+    with pytest.raises(NotACache, match="is not a simple-repository-server cache"):
         check_is_cache(disk.folder)
