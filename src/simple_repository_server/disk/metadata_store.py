@@ -37,15 +37,15 @@ class MetadataStore(SharedLifespan):
 
     async def load(self, project: str, wheel: str) -> tuple[MetadataEntry, bytes] | None:
         """The entry and the metadata of a wheel; None on a miss."""
-        return await self._disk.run(self._entries.load, project, storage_key(wheel))
+        return await self._disk.run(self._entries.load, project, wheel_key(wheel))
 
     async def save(self, project: str, wheel: str, head: MetadataEntry, content: bytes) -> None:
         """Store the metadata of a wheel, if the disk takes it."""
-        key = project, storage_key(wheel)
+        key = project, wheel_key(wheel)
         await self._disk.write(self._entries.save, head, content, *key)
 
     async def digests(self, project: str) -> dict[str, tuple[MetadataEntry, str]]:
-        """Entries and sha256 of the metadata of all wheels of a project, by `storage_key`."""
+        """Entries and sha256 of the metadata of all wheels of a project, by `layout.wheel_key`."""
         return await self._disk.run(self._digests, project)
 
     async def changed(self) -> frozenset[ProjectName]:
@@ -61,8 +61,3 @@ class MetadataStore(SharedLifespan):
     async def lifespan(self) -> AsyncIterator[None]:
         async with self._disk:
             yield
-
-
-def storage_key(wheel: str) -> str:
-    """The name under which `MetadataStore.digests` returns the wheel."""
-    return wheel_key(wheel)

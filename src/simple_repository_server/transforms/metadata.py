@@ -15,7 +15,8 @@ from simple_repository_server.cache.change_watch import watch
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.metadata_policy import usable_until
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.disk.metadata_store import MetadataStore, storage_key
+from simple_repository_server.disk.layout import wheel_key
+from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.lifecycle import running
 from simple_repository_server.model import (
@@ -244,7 +245,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         now = self._clock()
         for file in page.files if notes else ():
             key = key_of(page.name, file)
-            head, digest = notes.get(storage_key(key), (None, "")) if file.is_wheel else (None, "")
+            head, digest = notes.get(wheel_key(key), (None, "")) if file.is_wheel else (None, "")
             until = usable_until(head) if head is not None else 0.0
             if head is None or (until is not None and until <= now):
                 continue
