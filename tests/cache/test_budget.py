@@ -1,4 +1,4 @@
-"""What is being written counts: budget, disk, deadline and least rate hold while it grows."""
+"""Files being written count: budget, disk, deadline and minimum rate hold while they grow."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def _path(built: Built) -> str:
 
 
 class Cached:
-    """A small cache in front of an index, and all that it said and took meanwhile."""
+    """A small cache in front of an index, with its events and its largest size."""
 
     def __init__(self, repository: FileCacheRepository, disk: CacheFolder) -> None:
         self.repository = repository
@@ -49,7 +49,7 @@ class Cached:
         self.most = 0
 
     async def resource(self, built: Built) -> Resource:
-        """The wheel as it is offered."""
+        """The resource of the wheel."""
         return await self.repository.get_resource(FOO, FileName(built.filename))
 
     async def read(self, built: Built) -> bytes:
@@ -57,12 +57,12 @@ class Cached:
         async with (await self.resource(built)).open() as body:
             return b"".join([chunk async for chunk in body.chunks])
 
-    def kept(self) -> set[str]:
-        """The digests of the files that are there."""
+    def digests(self) -> set[str]:
+        """The digests of the cached files."""
         return set(self.disk.files.digests())
 
     def size(self) -> int:
-        """How much is there, whatever it is."""
+        """How many bytes are in its folder."""
         sizes = []
         for path in self.disk.folder.rglob("*"):
             try:
@@ -72,7 +72,7 @@ class Cached:
         return sum(sizes)
 
     async def watch(self) -> None:
-        """Note how much there is at most."""
+        """Record the largest size."""
         while True:
             self.most = max(self.most, self.size())
             await asyncio.sleep(0.002)
@@ -100,35 +100,37 @@ async def _cached(
             watching.cancel()
 
 
-async def test_what_is_too_large_is_streamed(upstream: Upstream, tmp_path: Path) -> None:
-    """A file larger than half of the budget is served, checked, and not a byte of it written."""
+async def test_a_file_larger_than_half_the_budget_is_streamed(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """It is served, checked, and not a byte of it is written."""
     wheel = _wheel("1", 3_000_000)
     publish_json(upstream, [wheel])
     async with _cached(upstream, tmp_path) as cached:
         assert await cached.read(wheel) == wheel.content
-        assert cached.kept() == set()
+        assert cached.digests() == set()
     assert cached.most < 100_000
     assert [e.file for e in cached.events if isinstance(e, NotCached)] == [wheel.filename]
 
 
 @pytest.mark.parametrize("digest", [True, False])
-async def test_what_grows_too_large_is_streamed(
+async def test_a_file_that_grows_too_large_is_streamed(
     upstream: Upstream, tmp_path: Path, digest: bool
 ) -> None:
-    """Of an unknown size it is kept until it is too much; then its clients get it all the same."""
+    """Of unknown size it is cached until it is too large; its clients get it all the same."""
     wheel = _wheel("1", 3_000_000)
     publish_html(upstream, [wheel], hashes=digest)
     upstream.on(_path(wheel), Reply(body=wheel.content, length=-1, headers={"ETag": '"1"'}))
     async with _cached(upstream, tmp_path) as cached:
         assert await cached.read(wheel) == wheel.content
-        assert cached.kept() == set()
+        assert cached.digests() == set()
     assert cached.most <= BUDGET // 2 + 100_000
 
 
-async def test_what_may_have_changed_since_is_broken_off(
+async def test_a_file_without_validators_that_grows_too_large_is_aborted(
     upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Where nothing tells two versions apart, a file that grows too large has no other end."""
+    """Where nothing distinguishes two versions, its transfer cannot be continued."""
     wheel = _wheel("1", 3_000_000)
     publish_html(upstream, [wheel], hashes=False)
     upstream.on(_path(wheel), Reply(body=wheel.content, length=-1, piece_delay_s=0.02))
@@ -138,7 +140,7 @@ async def test_what_may_have_changed_since_is_broken_off(
     assert cached.most <= BUDGET // 2 + 100_000
 
 
-async def test_many_at_once_count_together(upstream: Upstream, tmp_path: Path) -> None:
+async def test_concurrent_files_share_the_budget(upstream: Upstream, tmp_path: Path) -> None:
     """Sixty files of a tenth of the budget at once: all are served, and the budget holds."""
     wheels = [_wheel(str(number), 100_000) for number in range(60)]
     publish_json(upstream, wheels)
@@ -148,19 +150,19 @@ async def test_many_at_once_count_together(upstream: Upstream, tmp_path: Path) -
         contents = await asyncio.gather(*map(cached.read, wheels))
         assert contents == [wheel.content for wheel in wheels]
         await asyncio.sleep(0.2)
-        assert cached.kept() != set()
+        assert cached.digests() != set()
     assert cached.most <= BUDGET * 4 // 3
 
 
-async def test_a_full_cache_makes_room_first(upstream: Upstream, tmp_path: Path) -> None:
-    """What was not used for longest goes before the new one is written, and not after it."""
+async def test_a_full_cache_evicts_before_it_writes(upstream: Upstream, tmp_path: Path) -> None:
+    """The least recently used file goes before the new one is written, and not after it."""
     wheels = [_wheel(str(number), 300_000) for number in range(5)]
     publish_json(upstream, wheels)
     async with _cached(upstream, tmp_path) as cached:
         for wheel in wheels:
             assert await cached.read(wheel) == wheel.content
             async with asyncio.timeout(5):
-                while wheel.sha256 not in cached.kept():  # noqa: ASYNC110 - it is on a disk
+                while wheel.sha256 not in cached.digests():  # noqa: ASYNC110 - it is on a disk
                     await asyncio.sleep(0.01)
             for path in (cached.disk.folder / "files").rglob("?" * 62):
                 status = path.stat()
@@ -168,8 +170,10 @@ async def test_a_full_cache_makes_room_first(upstream: Upstream, tmp_path: Path)
     assert cached.most <= BUDGET
 
 
-async def test_a_page_counts_as_well(upstream: Upstream, tmp_path: Path) -> None:
-    """A page larger than half of the budget is served and not kept."""
+async def test_a_page_larger_than_half_the_budget_is_not_cached(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """It is served all the same."""
     wheels = [_wheel(f"{number}.0", 10) for number in range(300)]
     publish_json(upstream, wheels)
     async with _cached(upstream, tmp_path, max_bytes=50_000) as cached:
@@ -179,8 +183,10 @@ async def test_a_page_counts_as_well(upstream: Upstream, tmp_path: Path) -> None
     assert cached.most <= 50_000
 
 
-async def test_two_servers_with_different_budgets(upstream: Upstream, tmp_path: Path) -> None:
-    """On one folder the smaller budget counts: neither writes more than its own on top of it."""
+async def test_the_smaller_of_two_budgets_on_one_folder_holds(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Neither server writes more than its own budget on top of what is there."""
     wheels = [_wheel(str(number), 200_000) for number in range(12)]
     publish_json(upstream, wheels)
     async with (
@@ -198,8 +204,8 @@ async def test_two_servers_with_different_budgets(upstream: Upstream, tmp_path: 
     assert large.most <= 2 * BUDGET * 4 // 3
 
 
-def test_what_is_being_written_is_made_room_for(tmp_path: Path) -> None:
-    """Eviction counts what lies in `partial/`, whoever writes it."""
+def test_eviction_counts_partial_files(tmp_path: Path) -> None:
+    """Whichever process writes them."""
     disk = CacheFolder(tmp_path / "cache", max_bytes=BUDGET)
     claim(disk.folder)
     for number in range(8):
@@ -228,8 +234,10 @@ async def _fails(cached: Cached) -> str:
     return str(caught.value)
 
 
-async def test_a_trickle_is_not_resumed_without_end(upstream: Upstream, tmp_path: Path) -> None:
-    """An origin that gets on by some bytes with each attempt is given up, by its rate."""
+async def test_a_transfer_that_is_resumed_too_slowly_is_aborted(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """An origin that sends some bytes with each attempt fails by its rate."""
     publish_json(upstream, [LARGE])
 
     def trickle(request: Request) -> Reply:
@@ -249,8 +257,8 @@ async def test_a_trickle_is_not_resumed_without_end(upstream: Upstream, tmp_path
     assert any(isinstance(event, TransferResumed) for event in cached.events)
 
 
-async def test_a_trickle_in_one_answer_is_given_up(upstream: Upstream, tmp_path: Path) -> None:
-    """So is one that never breaks off and never gets anywhere."""
+async def test_a_transfer_that_trickles_is_aborted(upstream: Upstream, tmp_path: Path) -> None:
+    """So does one that never breaks off and never finishes."""
     publish_json(upstream, [LARGE])
     upstream.on(_path(LARGE), Reply(body=LARGE.content, piece=100, piece_delay_s=0.05))
     limits = TransferLimits(window_s=0.5, least_bytes=50_000)
@@ -258,7 +266,7 @@ async def test_a_trickle_in_one_answer_is_given_up(upstream: Upstream, tmp_path:
         assert "too slowly" in await _fails(cached)
 
 
-async def test_all_attempts_have_one_deadline(upstream: Upstream, tmp_path: Path) -> None:
+async def test_all_attempts_share_one_deadline(upstream: Upstream, tmp_path: Path) -> None:
     """However fast it is resumed and however much comes each time."""
     publish_json(upstream, [LARGE])
     slow = Reply(
@@ -270,8 +278,10 @@ async def test_all_attempts_have_one_deadline(upstream: Upstream, tmp_path: Path
         assert "within" in await _fails(cached)
 
 
-async def test_a_reader_does_not_keep_a_file_for_ever(upstream: Upstream, tmp_path: Path) -> None:
-    """Who still reads long after all has come is cut, and the file is closed."""
+async def test_a_slow_reader_does_not_hold_a_file_open_for_ever(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Who still reads long after it is complete is cut off, and the file is closed."""
     publish_json(upstream, [LARGE])
     limits = TransferLimits(total_s=0.5, slowest_bytes_per_s=10**12)
     async with _cached(upstream, tmp_path, limits=limits) as cached:

@@ -1,4 +1,4 @@
-"""Notes of which projects have files: bounded by what is there, and by the budget."""
+"""Records of which projects have files: bounded by the files, and by the budget."""
 
 import fcntl
 import hashlib
@@ -23,43 +23,43 @@ def disk(tmp_path: Path) -> CacheFolder:
     return disk
 
 
-def test_eviction_forgets_notes_of_files_that_are_gone(disk: CacheFolder) -> None:
-    """A line without its file goes, a file without lines, too; what is there stays noted."""
-    notes = disk.cached_projects
+def test_eviction_removes_digests_without_a_file(disk: CacheFolder) -> None:
+    """A digest without its file goes, and a record without digests; the others stay."""
+    records = disk.cached_projects
     path = disk.files.path(DIGESTS[0])
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
     for digest in DIGESTS[:10]:
-        notes.add("some", digest)
-        notes.add(f"gone-{digest[:5]}", DIGESTS[11])
+        records.add("some", digest)
+        records.add(f"gone-{digest[:5]}", DIGESTS[11])
     disk.evict()
-    assert notes.names() == ["some"]
-    assert notes.digests_of("some") == {DIGESTS[0]}
+    assert records.names() == ["some"]
+    assert records.digests_of("some") == {DIGESTS[0]}
 
 
-def test_notes_have_a_part_of_the_budget(disk: CacheFolder) -> None:
+def test_records_have_a_part_of_the_budget(disk: CacheFolder) -> None:
     """Any number of projects that claim one file take no more than a twentieth."""
-    notes = disk.cached_projects
+    records = disk.cached_projects
     path = disk.files.path(DIGESTS[0])
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
     for number in range(100):
-        notes.add(f"p{number}", DIGESTS[0])
+        records.add(f"p{number}", DIGESTS[0])
         os.utime(disk.cached_projects.folder / f"p{number}", (1000 + 100 * number,) * 2)
     disk.evict()
-    assert 0 < len(notes.names()) <= 12
-    assert "p99" in notes.names()
+    assert 0 < len(records.names()) <= 12
+    assert "p99" in records.names()
 
 
-def test_what_is_added_meanwhile_is_not_lost(disk: CacheFolder) -> None:
-    """Noted by one while another takes lines out, it is there in the end."""
-    notes = disk.cached_projects
+def test_a_digest_added_during_a_correction_is_not_lost(disk: CacheFolder) -> None:
+    """Added by one while another removes digests, it is there in the end."""
+    records = disk.cached_projects
     stop = threading.Event()
 
     def correct() -> None:
         while not stop.is_set():
             try:
-                notes.retain("foo", lambda digest: digest in wanted)
+                records.retain("foo", lambda digest: digest in wanted)
             except FileNotFoundError:
                 time.sleep(0.001)
 
@@ -68,20 +68,20 @@ def test_what_is_added_meanwhile_is_not_lost(disk: CacheFolder) -> None:
     thread.start()
     try:
         for digest in DIGESTS[:400]:
-            notes.add("foo", digest)
+            records.add("foo", digest)
     finally:
         stop.set()
         thread.join()
-    assert notes.digests_of("foo") >= set(DIGESTS[:400:2])
+    assert records.digests_of("foo") >= set(DIGESTS[:400:2])
 
 
 @pytest.mark.anyio
-async def test_a_note_that_another_process_holds_is_no_fault_of_the_disk(disk: CacheFolder) -> None:
-    """Where one hangs while it has a project's note locked, the cache goes on for all others."""
-    notes = disk.cached_projects
-    notes.add("held", DIGESTS[0])
+async def test_a_record_locked_by_another_process_is_no_disk_failure(disk: CacheFolder) -> None:
+    """Where one hangs while it has a record locked, the cache is used for all others."""
+    records = disk.cached_projects
+    records.add("held", DIGESTS[0])
     with (disk.cached_projects.folder / "held").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert not await disk.write(notes.add, "held", DIGESTS[1])
+        assert not await disk.write(records.add, "held", DIGESTS[1])
     assert disk.usable
-    assert await disk.write(notes.add, "other", DIGESTS[1])
+    assert await disk.write(records.add, "other", DIGESTS[1])

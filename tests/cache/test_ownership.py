@@ -1,6 +1,6 @@
-"""A folder without our tag belongs to somebody else: nothing in it is written, read as ours, gone.
+"""A folder without our tag is foreign: nothing in it is written, read as ours, or removed.
 
-A cache gets its tag before anything else, whoever makes it and whenever.
+A cache gets its tag before anything else, at any time and by any process that creates it.
 """
 
 import asyncio
@@ -83,8 +83,10 @@ def _tree(folder: Path) -> dict[str, tuple[float, int]]:
     ],
     ids=["evict", "clear", "prune", "verify", "file", "broken", "entry", "new", "write"],
 )  # fmt: skip
-def test_nothing_there_is_changed(theirs: Path, harm: Callable[[CacheFolder], object]) -> None:
-    """Whatever is done to it as if it were a cache: no file is removed, written or made."""
+def test_a_foreign_folder_is_never_changed(
+    theirs: Path, harm: Callable[[CacheFolder], object]
+) -> None:
+    """Whatever is done to it as if it were a cache: no file is removed, written or created."""
     before = _tree(theirs)
     disk = CacheFolder(theirs, max_bytes=1)
     with contextlib.suppress(ForeignFolder):
@@ -92,10 +94,10 @@ def test_nothing_there_is_changed(theirs: Path, harm: Callable[[CacheFolder], ob
     assert _tree(theirs) == before
 
 
-async def test_a_folder_that_takes_the_place_of_a_cache(
+async def test_a_foreign_folder_that_replaces_the_cache_is_left_unchanged(
     upstream: Upstream, tmp_path: Path, theirs: Path
 ) -> None:
-    """A running server whose folder becomes somebody else's serves on and leaves it alone."""
+    """A running server whose folder is replaced by another one serves on without a cache."""
     publish_json(upstream, [WHEEL], max_age=0)
     folder = tmp_path / "cache"
     events: list[Event] = []
@@ -119,7 +121,7 @@ async def test_a_folder_that_takes_the_place_of_a_cache(
 async def test_a_transfer_that_ends_after_the_cache_was_deleted(
     upstream: Upstream, tmp_path: Path
 ) -> None:
-    """It does not leave folders without a tag behind: the next transfer makes a whole cache."""
+    """It leaves no folder without a tag: the next transfer creates a whole cache."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.1))
     folder = tmp_path / "cache"
@@ -142,8 +144,8 @@ def _names(folder: Path) -> set[str]:
         return set()
 
 
-def test_a_cache_made_while_it_is_deleted_has_its_tag(tmp_path: Path) -> None:
-    """Deleted again and again under several who write, it is always whole, or not there."""
+def test_a_cache_created_while_it_is_deleted_has_its_tag(tmp_path: Path) -> None:
+    """Deleted again and again under several writers, it is always whole, or absent."""
     folder = tmp_path / "cache"
     stop = threading.Event()
     seen: list[set[str]] = []
@@ -177,7 +179,7 @@ def test_a_cache_made_while_it_is_deleted_has_its_tag(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, len(TAG_TEXT) - 1])
-def test_the_beginning_of_a_tag_is_completed(folder: Path, length: int) -> None:
+def test_a_truncated_tag_is_completed(folder: Path, length: int) -> None:
     """A process that was killed while it wrote the tag does not make the folder useless."""
     (folder / TAG).write_text(TAG_TEXT[:length])
     assert may_be_cache(folder)
@@ -187,7 +189,7 @@ def test_the_beginning_of_a_tag_is_completed(folder: Path, length: int) -> None:
 
 @pytest.mark.parametrize("tag", ["other", "", TAG_TEXT + "more", "Signature: 8a477f59"])
 def test_a_tag_of_another_program_is_not_ours(folder: Path, tag: str) -> None:
-    """Nor is the beginning of one beside other files."""
+    """Nor is a truncated one beside other files."""
     (folder / TAG).write_text(tag)
     (folder / "files").mkdir()
     with pytest.raises(ForeignFolder):
@@ -204,8 +206,8 @@ def _linked(disk: CacheFolder, theirs: Path) -> Iterator[Path]:
         yield path
 
 
-async def test_links_in_a_cache_lead_nowhere(tmp_path: Path, theirs: Path) -> None:
-    """What a link in our folder leads to is somebody else's: not written, evicted or cleared."""
+async def test_symbolic_links_in_a_cache_are_not_followed(tmp_path: Path, theirs: Path) -> None:
+    """Their targets are somebody else's: not written, evicted or cleared."""
     before = _tree(theirs)
     disk = CacheFolder(tmp_path / "cache", max_bytes=1)
     claim(disk.folder)
@@ -220,8 +222,8 @@ async def test_links_in_a_cache_lead_nowhere(tmp_path: Path, theirs: Path) -> No
     assert _tree(theirs) == before
 
 
-async def test_a_cache_may_be_reached_by_a_link(upstream: Upstream, tmp_path: Path) -> None:
-    """The folder itself may be a symbolic link, as operators make them to a larger disk."""
+async def test_the_cache_folder_may_be_a_symbolic_link(upstream: Upstream, tmp_path: Path) -> None:
+    """As operators create them to a larger disk."""
     publish_json(upstream, [WHEEL])
     (tmp_path / "large").mkdir()
     folder = tmp_path / "cache"
@@ -236,7 +238,7 @@ async def test_a_cache_may_be_reached_by_a_link(upstream: Upstream, tmp_path: Pa
     assert clear(disk).files > 0
 
 
-def test_a_full_disk_leaves_nothing_half_made(folder: Path) -> None:
+def test_a_full_disk_leaves_no_incomplete_cache(folder: Path) -> None:
     """A tag that cannot be written leaves no folder behind, beside it or in its place."""
     command = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=2", "tmpfs", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode:

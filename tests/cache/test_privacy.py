@@ -1,4 +1,4 @@
-"""Names of projects are private: nobody but its owner sees what lies in a cache."""
+"""Project names are private: only its owner sees what lies in a cache."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def _open_to_others(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("made_before", [True, False])
-async def test_all_that_is_written_is_private(
+async def test_everything_written_is_private(
     upstream: Upstream, tmp_path: Path, made_before: bool
 ) -> None:
     """Of every kind, also in a folder that its operator has opened to all."""
@@ -62,8 +62,8 @@ async def test_all_that_is_written_is_private(
     assert stat.S_IMODE(folder.stat().st_mode) == (0o755 if made_before else 0o700)
 
 
-async def test_a_cache_of_before_is_closed(tmp_path: Path) -> None:
-    """At the start of a server; its folder itself stays as its operator made it."""
+async def test_folders_of_earlier_versions_become_private(tmp_path: Path) -> None:
+    """At the start of a server; the cache folder itself stays as its operator created it."""
     folder = tmp_path / "cache"
     claim(folder)
     folder.chmod(0o755)
@@ -77,8 +77,8 @@ async def test_a_cache_of_before_is_closed(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-async def test_a_folder_of_somebody_else_keeps_its_modes(tmp_path: Path) -> None:
-    """Without our tag nothing is closed, either."""
+async def test_a_foreign_folder_keeps_its_permissions(tmp_path: Path) -> None:
+    """Without our tag no permission is changed, either."""
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "files").mkdir(mode=0o755)

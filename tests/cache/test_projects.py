@@ -1,4 +1,4 @@
-"""`cache refresh` and `cache forget`: what is kept of one project, by hand."""
+"""`cache refresh` and `cache forget`: changing the entries of one project by hand."""
 
 import asyncio
 from pathlib import Path
@@ -31,14 +31,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def _seen(repository: HttpRepository) -> None:
-    """Until it asks again for what it has in memory, as it was told to."""
+    """Wait until the page in memory is no longer served without a request."""
     async with asyncio.timeout(10):
         while repository.peek_project_page(FOO) is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def test_a_refreshed_page_is_asked_for_again(upstream: Upstream, folder: Path) -> None:
-    """By a server that has it in memory, within seconds, and by the next; others are not."""
+async def test_a_refreshed_page_is_revalidated_by_running_and_new_servers(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Within seconds where it is in memory; pages of other projects are not."""
     publish_json(upstream, [OLD, OTHER], max_age=600)
     async with index(upstream, folder) as repository:
         await repository.get_project_page(FOO)
@@ -58,10 +60,10 @@ async def test_a_refreshed_page_is_asked_for_again(upstream: Upstream, folder: P
     assert [request.target for request in upstream.requests] == ["/simple/foo/"]
 
 
-async def test_an_unchanged_page_is_refreshed_by_a_conditional_request(
+async def test_an_unchanged_page_is_revalidated_by_a_conditional_request(
     upstream: Upstream, folder: Path
 ) -> None:
-    """After its 304 the page is fresh for as long as before, also if that says nothing of it."""
+    """After its 304 the page is fresh for as long as before, also if the answer does not say so."""
     publish_json(upstream, [OLD])
     async with index(upstream, folder) as repository:
         await repository.get_project_page(FOO)
@@ -73,7 +75,7 @@ async def test_an_unchanged_page_is_refreshed_by_a_conditional_request(
     assert "if-none-match" in upstream.requests[-1].headers
 
 
-async def test_what_is_refreshed_still_counts_in_an_outage(
+async def test_a_refreshed_page_is_served_stale_in_an_outage(
     upstream: Upstream, folder: Path
 ) -> None:
     """It is stale, not gone; offline as well."""
@@ -94,8 +96,8 @@ async def test_what_is_refreshed_still_counts_in_an_outage(
             await repository.get_project_page(BAR)
 
 
-async def test_a_forgotten_project_leaves_nothing(upstream: Upstream, folder: Path) -> None:
-    """No page for any who ask, no metadata, no note that it is not there; not in memory either."""
+async def test_a_forgotten_project_leaves_no_entry(upstream: Upstream, folder: Path) -> None:
+    """No page for any credentials, no metadata, no negative entry; not in memory either."""
     publish_html(upstream, [OLD])
     disk = CacheFolder(folder)
     source = index(upstream, folder)
@@ -120,7 +122,7 @@ async def test_a_forgotten_project_leaves_nothing(upstream: Upstream, folder: Pa
 
 
 async def test_metadata_is_forgotten_in_memory_too(upstream: Upstream, folder: Path) -> None:
-    """A server that runs reads it out of the wheel again, and announces what it finds then."""
+    """A running server reads it out of the wheel again, and announces what it finds then."""
     publish_html(upstream, [OLD])
     source = index(upstream, folder)
     store = MetadataStore(CacheFolder(folder))
@@ -139,12 +141,12 @@ async def test_metadata_is_forgotten_in_memory_too(upstream: Upstream, folder: P
                 if repository.peek_resource(FOO, name) is None:
                     break
                 await asyncio.sleep(0.02)
-        asked = len(upstream.requests)
+        requested = len(upstream.requests)
         assert await repository.get_resource(FOO, name) is not resource
-        assert len(upstream.requests) > asked
+        assert len(upstream.requests) > requested
 
 
-async def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
+async def test_a_foreign_folder_is_left_unchanged(tmp_path: Path) -> None:
     """Nothing is written into it, and nothing removed."""
     place = tmp_path / "pages" / ("0" * 32) / "foo"
     place.parent.mkdir(parents=True)
@@ -155,8 +157,8 @@ async def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "pages"]
 
 
-def test_no_change_is_missed(tmp_path: Path) -> None:
-    """However many there are, each is seen by those who look, and the file stays small."""
+def test_servers_see_every_change(tmp_path: Path) -> None:
+    """However many there are, each is seen by all servers, and the file stays small."""
     (tmp_path / "changes").write_bytes(b"before\n")
     changes, other = Changes(tmp_path / "changes"), Changes(tmp_path / "changes")
     assert not changes.new()

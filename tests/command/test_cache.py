@@ -55,7 +55,7 @@ def _path(folder: Path, content: bytes) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a cache with three files in it, the first one used least recently."""
-    folder = tmp_path / "kept"
+    folder = tmp_path / "cache"
 
     async def prepare() -> None:
         async with CacheFolder(folder) as disk:
@@ -78,21 +78,21 @@ def folder(tmp_path: Path) -> Path:
     "arguments",
     [["cache"], ["cache", "info", "--cache-dir", "x"], ["cache", "inof"], ["cache", "--help"]],
 )
-def test_it_is_the_sub_command(arguments: list[str]) -> None:
-    """With `cache` first, whatever follows."""
+def test_cache_as_first_argument_is_the_sub_command(arguments: list[str]) -> None:
+    """Whatever follows."""
     assert is_about_cache(arguments)
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["./cache", "info"], ["--port", "0"], ["pypi", "cache", "info"], ["caches"]]
 )
-def test_it_is_the_plain_form(arguments: list[str]) -> None:
-    """Anything else serves, and `cache` is a directory like any other behind another source."""
+def test_anything_else_serves(arguments: list[str]) -> None:
+    """`cache` is a directory like any other behind another source."""
     assert not is_about_cache(arguments)
 
 
 @pytest.mark.parametrize("name", ["cache", "refresh"])
-def test_a_directory_of_that_name_is_served(
+def test_a_directory_called_cache_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """As `./cache`, and as a further source also by its plain name."""
@@ -104,8 +104,8 @@ def test_a_directory_of_that_name_is_served(
         assert f"2. {name} (directory)" in server.banner
 
 
-def test_cache_alone_is_its_help() -> None:
-    """It says what there is, and how to serve a directory of that name; nothing is done."""
+def test_cache_alone_prints_its_help() -> None:
+    """With the commands, and how to serve a directory of that name."""
     result = _run("cache")
     assert result.returncode == 2
     assert all(name in result.stdout for name in COMMANDS)
@@ -124,8 +124,10 @@ def test_cache_alone_is_its_help() -> None:
         (["--no-cache", "cache"], "'./cache'"),
     ],
 )
-def test_what_was_meant_is_said(tmp_path: Path, arguments: list[str], meant: str) -> None:
-    """One line and status 2, with the nearest command, also if there is such a directory."""
+def test_an_unknown_command_suggests_the_nearest(
+    tmp_path: Path, arguments: list[str], meant: str
+) -> None:
+    """One line and status 2, also if there is such a directory."""
     (tmp_path / "cache").mkdir()
     result = _run(*arguments, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
@@ -133,8 +135,8 @@ def test_what_was_meant_is_said(tmp_path: Path, arguments: list[str], meant: str
     assert meant in result.stderr
 
 
-def test_help() -> None:
-    """Both helps name all of the commands."""
+def test_help_names_all_commands() -> None:
+    """Of the server and of the sub-command."""
     for arguments in (["--help"], ["cache", "--help"], ["cache", "-h"]):
         result = _run(*arguments)
         assert result.returncode == 0
@@ -156,8 +158,8 @@ def test_every_option_is_in_the_docs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_cache_is_no_error(tmp_path: Path, name: str) -> None:
-    """A folder that does not exist, or is empty: one line says so, and none is made."""
+def test_an_absent_cache_is_no_error(tmp_path: Path, name: str) -> None:
+    """A folder that does not exist, or is empty: one line reports it, and none is created."""
     folder = tmp_path / "none"
     for _ in range(2):
         result = _run("cache", name, "--cache-dir", folder, *_needed(name))
@@ -169,7 +171,7 @@ def test_no_cache_is_no_error(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_folder_that_is_no_cache_is_refused(folder: Path, name: str) -> None:
+def test_a_foreign_folder_is_refused(folder: Path, name: str) -> None:
     """Without our tag nothing is touched: status 2, and one line."""
     (folder / "CACHEDIR.TAG").unlink()
     (folder / "thesis.txt").write_text("years of work")
@@ -181,8 +183,8 @@ def test_a_folder_that_is_no_cache_is_refused(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("size", ["much", "10", "999999", "10GB of it", "-5"])
-def test_bad_sizes_are_refused(folder: Path, size: str) -> None:
-    """What is none, and a number whose unit was forgotten, is named in one line."""
+def test_invalid_sizes_are_refused(folder: Path, size: str) -> None:
+    """Also a number whose unit was forgotten; each is named in one line."""
     for name in ("info", "prune"):
         result = _run("cache", name, "--cache-dir", folder, "--cache-size", size)
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
@@ -190,22 +192,22 @@ def test_bad_sizes_are_refused(folder: Path, size: str) -> None:
     assert all(_path(folder, content).exists() for content in CONTENTS)
 
 
-def test_all_may_be_pruned(folder: Path) -> None:
+def test_prune_to_zero_evicts_all(folder: Path) -> None:
     """Zero is a size that is meant."""
     assert _run("cache", "prune", "--cache-dir", folder, "--cache-size", "0").returncode == 0
     assert not any(_path(folder, content).exists() for content in CONTENTS)
 
 
 @pytest.mark.parametrize("size", ["10", "0", "999kB"])
-def test_an_absurd_budget_is_refused(tmp_path: Path, size: str) -> None:
-    """A server is not started with a cache that could keep nothing; it is said what it would be."""
+def test_a_server_refuses_an_absurd_budget(tmp_path: Path, size: str) -> None:
+    """With one line that names the least: such a cache could hold nothing."""
     result = _run("--cache-size", size, "--cache-dir", tmp_path / "new", ".")
     assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
     assert "1.0 MB" in result.stderr
     assert not (tmp_path / "new").exists()
 
 
-def test_without_a_cache_nothing_is_written(tmp_path: Path) -> None:
+def test_no_cache_writes_nothing(tmp_path: Path) -> None:
     """`--no-cache` leaves no file anywhere, not even digests of local files."""
     packages = tmp_path / "packages"
     packages.mkdir()
@@ -223,8 +225,8 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path) -> None:
 # --- what they do --------------------------------------------------------------------------------
 
 
-def test_info(folder: Path) -> None:
-    """Counts and sizes by kind, the budget and the times, for people and for machines."""
+def test_info_shows_usage_as_text_and_json(folder: Path) -> None:
+    """Counts and sizes by kind, the budget and the times."""
     text = _run("cache", "info", "--cache-dir", folder, "--cache-size", "1MB").stdout
     for words in (str(folder), "files", "pages", "metadata", "links", "1.0 MB", "3 days ago"):
         assert words in text
@@ -237,8 +239,8 @@ def test_info(folder: Path) -> None:
     assert json.loads(missing.stdout)["exists"] is False
 
 
-def test_clear_needs_to_be_sure(folder: Path) -> None:
-    """Without a terminal and `--yes` it refuses; with it, it removes and says how much."""
+def test_clear_without_a_terminal_needs_yes(folder: Path) -> None:
+    """With `--yes` it removes all entries and reports how much that was."""
     result = _run("cache", "clear", "--cache-dir", folder)
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
     assert "--yes" in result.stderr
@@ -273,8 +275,8 @@ def test_clear_asks_on_a_terminal(folder: Path, answer: str, status: int) -> Non
     assert _path(folder, CONTENTS[0]).exists() == (status != 0)
 
 
-def test_verify(folder: Path) -> None:
-    """A line per damage; 1 as long as it is there, 0 once it is repaired."""
+def test_verify_prints_and_removes_damage(folder: Path) -> None:
+    """A line per damage; status 1 while it is there, 0 once it is repaired."""
     assert _run("cache", "verify", "--cache-dir", folder).stdout == (
         "Checked 3 files: no damage found.\n"
     )
@@ -293,8 +295,8 @@ def test_verify(folder: Path) -> None:
     assert _run("cache", "verify", "--cache-dir", folder).stdout.endswith("no damage found.\n")
 
 
-def test_verify_shows_how_far_it_is(folder: Path) -> None:
-    """On a terminal there is a bar on stderr, and stdout is as ever."""
+def test_verify_shows_a_progress_bar_on_a_terminal(folder: Path) -> None:
+    """On stderr; stdout does not change."""
     ours, theirs = pty.openpty()
     command = _command("cache", "verify", "--cache-dir", folder)
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=False)
@@ -305,14 +307,14 @@ def test_verify_shows_how_far_it_is(folder: Path) -> None:
     assert result.stdout == b"Checked 3 files: no damage found.\n"
 
 
-def test_prune(folder: Path) -> None:
-    """What was used least recently goes, and it is said how much that is."""
+def test_prune_evicts_and_reports_how_much(folder: Path) -> None:
+    """The least recently used entries; a dry run reports the same."""
     size = ["--cache-size", "25kB"]
-    said = _run("cache", "prune", "--dry-run", "--cache-dir", folder, *size).stdout
-    assert said == "Would remove 1 file (12.3 kB); 2 files (24.6 kB) left.\n"
+    planned = _run("cache", "prune", "--dry-run", "--cache-dir", folder, *size).stdout
+    assert planned == "Would remove 1 file (12.3 kB); 2 files (24.6 kB) left.\n"
     assert _path(folder, CONTENTS[0]).exists()
     done = _run("cache", "prune", "--cache-dir", folder, *size).stdout
-    assert done == said.replace("Would remove", "Removed")
+    assert done == planned.replace("Would remove", "Removed")
     assert [_path(folder, content).exists() for content in CONTENTS] == [False, True, True]
     done = _run("cache", "prune", "--cache-dir", folder, "--unused-for", "1.5").stdout
     assert "Removed 1 file " in done
@@ -323,8 +325,8 @@ def _has_open(pid: int, path: Path) -> bool:
     return any(entry.resolve() == path for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def test_ctrl_c_is_one_line(folder: Path) -> None:
-    """Stopped in the middle it ends with 130, and what is sound is still there."""
+def test_ctrl_c_ends_verify_with_one_line(folder: Path) -> None:
+    """And status 130; what is valid is still there."""
     big = folder / "files" / "ab" / ("c" * 62)
     big.parent.mkdir(exist_ok=True)
     with big.open("wb") as file:
@@ -343,11 +345,11 @@ def test_ctrl_c_is_one_line(folder: Path) -> None:
     assert big.exists()
 
 
-def test_a_server_goes_on_while_its_cache_is_cleared(tmp_path: Path, upstream: Upstream) -> None:
-    """What was cleared is fetched and kept again, and all that the server keeps is sound."""
+def test_a_server_serves_on_while_its_cache_is_cleared(tmp_path: Path, upstream: Upstream) -> None:
+    """What was cleared is fetched and cached again, and all of the cache is valid."""
     wheel = build_wheel("foo", "1.0", files={"data": os.urandom(100_000)})
     publish_json(upstream, [wheel])
-    folder = tmp_path / "kept"
+    folder = tmp_path / "cache"
     target = f"resources/foo/{wheel.filename}"
     from urllib.request import urlopen
 
@@ -370,7 +372,7 @@ def test_a_server_goes_on_while_its_cache_is_cleared(tmp_path: Path, upstream: U
 def test_refresh_and_forget(tmp_path: Path, upstream: Upstream) -> None:
     """A running server shows a new release at once; forgotten pages are gone from the disk."""
     publish_json(upstream, [build_wheel("foo", "1.0")], max_age=3600)
-    folder = tmp_path / "kept"
+    folder = tmp_path / "cache"
     from urllib.request import urlopen
 
     def page() -> str:

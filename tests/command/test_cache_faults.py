@@ -44,7 +44,7 @@ def _fetch(url: str, target: str) -> tuple[int, bytes]:
             return 0, b""
 
 
-def _all_sound(folder: Path) -> int:
+def _check_all(folder: Path) -> int:
     """Check every file of the cache against its name; how many there are."""
     files = [path for path in (folder / "files").rglob("*") if path.is_file()]
     for path in files:
@@ -77,10 +77,10 @@ def _workers(server: Server) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_any_moment_nothing_is_wrong(
+def test_a_server_killed_at_any_moment_leaves_no_corrupt_file(
     upstream: Upstream, tmp_path: Path, seed: int
 ) -> None:
-    """Killed again and again during 100 downloads, no file is wrong, at clients or in the cache."""
+    """Killed again and again during 100 downloads, at clients or in the cache."""
     publish_json(upstream, WHEELS, metadata=False)
     dice = random.Random(seed)
     folder = tmp_path / "index"
@@ -96,16 +96,16 @@ def test_killed_at_any_moment_nothing_is_wrong(
                     status, body = answer.result()
                     assert status == 0 or body == built.content
                     done += 1
-            _all_sound(folder)
+            _check_all(folder)
     with serving(tmp_path, "--files", "cache", "--cache-dir", folder, upstream.simple) as server:
         for built in WHEELS:
             assert _fetch(server.url, _target(built)) == (200, built.content)
-        _until("all are kept", lambda: _all_sound(folder) == len(WHEELS))
+        _until("all are cached", lambda: _check_all(folder) == len(WHEELS))
     assert done == 100
 
 
 def test_a_killed_worker_is_replaced(upstream: Upstream, tmp_path: Path) -> None:
-    """Of two workers one is killed: the other serves on, nothing wrong is kept."""
+    """Of two workers one is killed: the other serves on, and no corrupt file is cached."""
     publish_json(upstream, WHEELS, metadata=False)
     folder = tmp_path / "index"
     arguments = ("--workers", "2", "--files", "cache", "--cache-dir", folder, upstream.simple)
@@ -125,11 +125,11 @@ def test_a_killed_worker_is_replaced(upstream: Upstream, tmp_path: Path) -> None
             _until("it is replaced", lambda: len(set(_workers(server)) - {victim}) == 2)  # noqa: B023
         for built in WHEELS:
             _until("it serves", lambda: _fetch(server.url, _target(built))[1] == built.content)  # noqa: B023
-        _all_sound(folder)
+        _check_all(folder)
 
 
 def test_two_servers_share_a_folder(upstream: Upstream, tmp_path: Path) -> None:
-    """Both serve the same files from one cache, asked for them at the same time."""
+    """Both serve the same files from one cache, requested at the same time."""
     publish_json(upstream, WHEELS, metadata=False)
     folder = tmp_path / "index"
     arguments = ("--files", "cache", "--cache-dir", folder, upstream.simple)
@@ -142,7 +142,7 @@ def test_two_servers_share_a_folder(upstream: Upstream, tmp_path: Path) -> None:
             ]
         for built, answer in answers:
             assert answer.result() == (200, built.content)
-        _until("all are kept", lambda: _all_sound(folder) == len(WHEELS))
+        _until("all are cached", lambda: _check_all(folder) == len(WHEELS))
         pages = len([r for r in upstream.requests if r.target.startswith("/simple/")])
         assert pages <= 2 * len(WHEELS)
 
@@ -162,8 +162,8 @@ def _disk(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk(upstream: Upstream, tmp_path: Path) -> None:
-    """On a disk that is too small all is served, it is said once; with room it is kept again."""
+def test_a_full_disk_is_reported_once_and_used_again(upstream: Upstream, tmp_path: Path) -> None:
+    """On a disk that is too small all is served; with space files are cached again."""
     publish_json(upstream, WHEELS, metadata=False)
     folder = tmp_path / "small"
     with _disk(folder, "size=1m"):
@@ -173,25 +173,25 @@ def test_a_full_disk(upstream: Upstream, tmp_path: Path) -> None:
                 assert _fetch(server.url, _target(built)) == (200, built.content)
             assert server.logged("cannot be written (no space left on device)")
             assert server.log.count("cannot be written") == 1
-            _all_sound(folder / "index")
+            _check_all(folder / "index")
             subprocess.run(["mount", "-o", "remount,size=50m", folder], check=True)
             time.sleep(10.5)
             for built in WHEELS:
                 assert _fetch(server.url, _target(built)) == (200, built.content)
             assert server.logged("can be written again")
-            _until("it is kept", lambda: _all_sound(folder / "index") == len(WHEELS))
+            _until("it is cached", lambda: _check_all(folder / "index") == len(WHEELS))
         assert "Traceback" not in server.log
 
 
 def test_a_disk_that_becomes_read_only(upstream: Upstream, tmp_path: Path) -> None:
-    """What is there is served from there, what is not is served without it."""
+    """Cached files are served from it, others without it."""
     publish_json(upstream, WHEELS, metadata=False)
     folder = tmp_path / "frozen"
     with _disk(folder, "size=50m"):
         arguments = ("--files", "cache", "--cache-dir", folder / "index", upstream.simple)
         with serving(tmp_path, *arguments) as server:
             assert _fetch(server.url, _target(WHEELS[2])) == (200, WHEELS[2].content)
-            _until("it is kept", lambda: _all_sound(folder / "index") == 1)
+            _until("it is cached", lambda: _check_all(folder / "index") == 1)
             freeze = ["mount", "-o", "remount,ro", str(folder)]
             _until("frozen", lambda: not subprocess.run(freeze, check=False).returncode)
             upstream.forget()
@@ -202,24 +202,26 @@ def test_a_disk_that_becomes_read_only(upstream: Upstream, tmp_path: Path) -> No
         assert "Traceback" not in server.log
 
 
-def test_a_folder_that_is_deleted(upstream: Upstream, tmp_path: Path) -> None:
-    """Deleted under the running server it is made again, and nobody notices."""
+def test_a_folder_deleted_under_a_server_is_created_again(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Clients do not notice."""
     publish_json(upstream, WHEELS, metadata=False)
     folder = tmp_path / "index"
     with serving(tmp_path, "--files", "cache", "--cache-dir", folder, upstream.simple) as server:
         for built in WHEELS:
             assert _fetch(server.url, _target(built)) == (200, built.content)
-        _until("all are kept", lambda: _all_sound(folder) == len(WHEELS))
+        _until("all are cached", lambda: _check_all(folder) == len(WHEELS))
         shutil.rmtree(folder)
         time.sleep(1.1)
         for built in WHEELS:
             assert _fetch(server.url, _target(built)) == (200, built.content)
-        _until("all are kept", lambda: _all_sound(folder) == len(WHEELS))
+        _until("all are cached", lambda: _check_all(folder) == len(WHEELS))
         assert "Traceback" not in server.log
 
 
-def test_the_budget_holds(upstream: Upstream, tmp_path: Path) -> None:
-    """What was not used for longest goes, in the background, once it is too much."""
+def test_eviction_keeps_the_budget(upstream: Upstream, tmp_path: Path) -> None:
+    """The least recently used files go in the background once the budget is exceeded."""
     wheels = [
         build_wheel(f"q{number}", "1.0", files={"d": os.urandom(400_000)}, compressed=False)
         for number in range(12)
@@ -230,7 +232,7 @@ def test_the_budget_holds(upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, *arguments) as server:
         for built in wheels[:6]:
             assert _fetch(server.url, _target(built))[0] == 200
-        _until("six are kept", lambda: _all_sound(folder) == 6)
+        _until("six are cached", lambda: _check_all(folder) == 6)
         for path in (folder / "files").rglob("*"):
             stat = path.stat()
             os.utime(path, (stat.st_atime - 1000, stat.st_mtime - 1000))
@@ -239,12 +241,12 @@ def test_the_budget_holds(upstream: Upstream, tmp_path: Path) -> None:
         assert server.logged("from the cache at")
         size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
         assert size <= 2_000_000
-        kept = {p.parent.name + p.name for p in (folder / "files").rglob("*") if p.is_file()}
-        assert {built.sha256 for built in wheels[6:8]} <= kept
+        cached = {p.parent.name + p.name for p in (folder / "files").rglob("*") if p.is_file()}
+        assert {built.sha256 for built in wheels[6:8]} <= cached
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Nothing is kept in, or removed from, a folder that has other things in it."""
+def test_a_server_refuses_a_foreign_folder(tmp_path: Path) -> None:
+    """Nothing is written into, or removed from, a folder that holds other files."""
     (tmp_path / "files").mkdir()
     (tmp_path / "thesis.txt").write_text("years of work")
     command = [sys.executable, "-m", "simple_repository_server", "--cache-dir", str(tmp_path), "."]

@@ -1,6 +1,6 @@
-"""Files of the cache removed, replaced and cut while they are served: clients do not notice.
+"""Files of the cache removed, replaced and truncated while they are served: clients do not notice.
 
-What was checked is what is sent, what is gone is fetched again, and the log says what was sent.
+What was checked is what is sent, what is gone is fetched again, and the log states what was sent.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def _path(folder: Path, built: Built) -> Path:
     return folder / "files" / built.sha256[:2] / built.sha256[2:]
 
 
-def _is_kept(folder: Path, built: Built) -> bool:
+def _is_cached(folder: Path, built: Built) -> bool:
     path = _path(folder, built)
     return path.is_file() and path.read_bytes() == built.content
 
@@ -55,8 +55,8 @@ def _is_kept(folder: Path, built: Built) -> bool:
 def _requests(server: Server) -> list[tuple[int, int]]:
     """Status and bytes of each request for a file, as the log has them."""
     lines = [json.loads(line) for line in server.log.splitlines()]
-    asked = [line for line in lines if line.get("path", "").startswith("/resources/")]
-    return [(line["status"], line["bytes"]) for line in asked]
+    requested = [line for line in lines if line.get("path", "").startswith("/resources/")]
+    return [(line["status"], line["bytes"]) for line in requested]
 
 
 def _cleared(folder: Path, _: Built) -> None:
@@ -91,20 +91,20 @@ HARMS = [_cleared, _removed, _replaced, _overwritten, _truncated, _a_folder_inst
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_what_happens_to_a_cached_file_is_not_noticed(
+def test_clients_do_not_notice_changes_to_cached_files(
     upstream: Upstream, tmp_path: Path, harm: Callable[[Path, Built], None]
 ) -> None:
-    """The command answers with the right bytes each time, and logs just these."""
+    """The server answers with the right bytes each time, and logs just these."""
     publish_json(upstream, BOTH, metadata=False, max_age=600)
     folder = tmp_path / "index"
     arguments = ("--log-format", "json", "--files", "cache", "--cache-dir", folder, upstream.simple)
     with serving(tmp_path, *arguments) as server:
-        asked: list[Built] = []
+        requested: list[Built] = []
 
         def is_right(built: Built) -> bool:
-            asked.append(built)
+            requested.append(built)
             assert _get(server.url, built) == (200, built.content)
-            return _is_kept(folder, built)
+            return _is_cached(folder, built)
 
         for built in BOTH:
             # At once, while it is held open or in memory, and when that is over.
@@ -114,41 +114,41 @@ def test_what_happens_to_a_cached_file_is_not_noticed(
                 is_right(built)
                 time.sleep(wait_s)
                 is_right(built)
-        assert comes_true(lambda: len(_requests(server)) == len(asked))
+        assert comes_true(lambda: len(_requests(server)) == len(requested))
         assert set(_requests(server)) == {(200, len(built.content)) for built in BOTH}
         assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("harm", [_removed, _truncated, _a_folder_instead])
-def test_what_is_gone_is_fetched_and_kept_again(
+def test_a_removed_file_is_fetched_and_cached_again(
     upstream: Upstream, tmp_path: Path, harm: Callable[[Path, Built], None]
 ) -> None:
-    """As soon as nothing holds what was there: upstream is asked once more, and then no more."""
+    """Once nothing holds the old file open there is one more request upstream, and then none."""
     publish_json(upstream, [LARGE], metadata=False, max_age=600)
     folder = tmp_path / "index"
     with serving(tmp_path, "--files", "cache", "--cache-dir", folder, upstream.simple) as server:
         assert _get(server.url, LARGE) == (200, LARGE.content)
-        assert comes_true(lambda: _is_kept(folder, LARGE))
+        assert comes_true(lambda: _is_cached(folder, LARGE))
         harm(folder, LARGE)
         time.sleep(6.5)
         for _ in range(3):
             assert _get(server.url, LARGE) == (200, LARGE.content)
-            assert comes_true(lambda: _is_kept(folder, LARGE))
+            assert comes_true(lambda: _is_cached(folder, LARGE))
     assert len(upstream.seen(_source(LARGE))) == 2
 
 
 @pytest.mark.parametrize("with_etag", [True, False])
-def test_a_file_without_a_digest_that_is_gone(
+def test_a_removed_file_without_a_digest_is_fetched_whole(
     upstream: Upstream, tmp_path: Path, with_etag: bool
 ) -> None:
-    """It is fetched again, whole; a part of it is never taken from what may be another file."""
+    """A part of it is never taken from what may be another file."""
     publish_html(upstream, [LARGE], hashes=False)
     etag = {"ETag": '"1"'} if with_etag else {}
     upstream.on(_source(LARGE), Reply(body=LARGE.content, headers=etag, ranges=True))
     folder = tmp_path / "index"
     with serving(tmp_path, "--files", "cache", "--cache-dir", folder, upstream.simple) as server:
         assert _get(server.url, LARGE) == (200, LARGE.content)
-        assert comes_true(lambda: _is_kept(folder, LARGE))
+        assert comes_true(lambda: _is_cached(folder, LARGE))
         for _ in range(3):
             assert _get(server.url, LARGE) == (200, LARGE.content)
             _path(folder, LARGE).unlink(missing_ok=True)
@@ -157,8 +157,10 @@ def test_a_file_without_a_digest_that_is_gone(
 
 
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools", "hypercorn", "granian"])
-def test_under_other_servers(upstream: Upstream, tmp_path: Path, server: str) -> None:
-    """Whichever way they send files, what is sent is what was checked."""
+def test_other_asgi_servers_send_what_was_checked(
+    upstream: Upstream, tmp_path: Path, server: str
+) -> None:
+    """Whichever way they send files."""
     publish_json(upstream, BOTH, metadata=False, max_age=600)
     folder = tmp_path / "index"
     with served(server, upstream.simple, files="cache", cache=folder) as client:
@@ -169,7 +171,7 @@ def test_under_other_servers(upstream: Upstream, tmp_path: Path, server: str) ->
             headers = dict(answer.headers)
             assert headers["etag"] == f'"sha256:{built.sha256}"'
             assert int(headers["content-length"]) == len(built.content)
-            return _is_kept(folder, built)
+            return _is_cached(folder, built)
 
         for built in BOTH:
             for harm in (_removed, _overwritten, _truncated):
@@ -190,8 +192,8 @@ def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_part_of_the_disk_stays_free(upstream: Upstream, tmp_path: Path) -> None:
-    """On a disk smaller than the budget others can still write, and what is new is kept."""
+def test_a_part_of_the_disk_stays_free_for_others(upstream: Upstream, tmp_path: Path) -> None:
+    """On a disk smaller than the budget others can still write, and new files are cached."""
     wheels = [
         build_wheel(f"p{number}", "1.0", files={"d": os.urandom(3_000_000)}, compressed=False)
         for number in range(12)
@@ -208,14 +210,14 @@ def test_a_part_of_the_disk_stays_free(upstream: Upstream, tmp_path: Path) -> No
             assert server.logged("cannot be written (no space left on device)")
             for path in (folder / "index" / "files").rglob("?" * 62):
                 os.utime(path, (1_000_000_000, path.stat().st_mtime))
-            kept = {built.filename for built in wheels if _is_kept(folder / "index", built)}
-            assert 0 < len(kept) < 7
-            # What was kept for longest makes room for what is wanted now.
-            new = next(built for built in wheels if built.filename not in kept)
+            cached = {built.filename for built in wheels if _is_cached(folder / "index", built)}
+            assert 0 < len(cached) < 7
+            # The least recently used file is evicted for the one that is requested now.
+            new = next(built for built in wheels if built.filename not in cached)
 
-            def is_kept() -> bool:
+            def is_cached() -> bool:
                 assert _get(server.url, new) == (200, new.content)
                 time.sleep(0.5)
-                return _is_kept(folder / "index", new)
+                return _is_cached(folder / "index", new)
 
-            assert comes_true(is_kept)
+            assert comes_true(is_cached)

@@ -1,4 +1,4 @@
-"""What a cache may still write: the decision as a table, and who has to give back what."""
+"""How much may still be written to a cache: the decision as a table, and reservations."""
 
 import gc
 import sys
@@ -20,7 +20,7 @@ MB = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("stored", "in_flight", "free", "more", "strict", "said"),
+    ("stored", "in_flight", "free", "more", "strict", "reason"),
     [
         (0, 0, sys.maxsize, 5 * MB, True, ""),
         (0, 0, sys.maxsize, 5 * MB + 1, False, "larger than half"),
@@ -35,15 +35,15 @@ MB = 1_000_000
         (0, 0, MB, MB + 1, False, "No space left"),
     ],
 )
-def test_what_may_be_written(
-    stored: int, in_flight: int, free: int, more: int, strict: bool, said: str
+def test_budget_in_flight_and_free_space_limit_writes(
+    stored: int, in_flight: int, free: int, more: int, strict: bool, reason: str
 ) -> None:
     """Up to half in flight, a third over the budget for a while, and what the disk has."""
     use = BudgetUse(stored=stored, in_flight=in_flight, free=free)
     found = refusal(use, more, max_bytes=10 * MB, strict=strict)
-    assert (found is None) == (not said)
-    assert said in str(found)
-    assert isinstance(found, OverBudget) == bool(said and "space" not in said)
+    assert (found is None) == (not reason)
+    assert reason in str(found)
+    assert isinstance(found, OverBudget) == bool(reason and "space" not in reason)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def allowance(tmp_path: Path) -> Allowance:
 
 
 def test_a_file_gives_back_what_it_reserved(allowance: Allowance, tmp_path: Path) -> None:
-    """However it ends: given up, kept, or refused at its beginning."""
+    """However it ends: abandoned, committed, or refused at its beginning."""
     for ending in ("abandoned", "committed"):
         file = PartialFile(tmp_path / "partial")
         file.reserve(allowance, 300_000)
@@ -74,8 +74,8 @@ def test_a_file_gives_back_what_it_reserved(allowance: Allowance, tmp_path: Path
         allowance.reserve(1, strict=True)
 
 
-def test_what_others_write_counts(allowance: Allowance, tmp_path: Path) -> None:
-    """A file of another process takes of what may be in flight; our own is not counted twice."""
+def test_partial_files_of_other_processes_count(allowance: Allowance, tmp_path: Path) -> None:
+    """They take of what may be in flight; our own are not counted twice."""
     own = PartialFile(tmp_path / "partial")
     own.reserve(allowance, 200_000)
     own.append([bytes(100_000)])
@@ -88,8 +88,10 @@ def test_what_others_write_counts(allowance: Allowance, tmp_path: Path) -> None:
     own.close()
 
 
-def test_what_grows_is_stopped(allowance: Allowance, tmp_path: Path) -> None:
-    """A file whose size nobody knew is refused before it is too large, not after."""
+def test_a_growing_file_is_refused_before_it_is_too_large(
+    allowance: Allowance, tmp_path: Path
+) -> None:
+    """A file of unknown size reserves its bytes as it grows."""
     file = PartialFile(tmp_path / "partial")
     file.reserve(allowance, 0)
     with pytest.raises(OverBudget):
@@ -107,8 +109,8 @@ def test_a_part_of_the_disk_stays_free(tmp_path: Path) -> None:
     assert free_for_cache(tmp_path) < free or free_for_cache(tmp_path) == 0
 
 
-def test_a_forgotten_file_is_collected_at_any_moment(tmp_path: Path) -> None:
-    """Also while the thread that collects it asks for an allowance: it does not wait for itself."""
+def test_a_file_may_be_garbage_collected_during_a_reservation(tmp_path: Path) -> None:
+    """Also in the thread that reserves: it does not wait for itself."""
 
     class Collecting(type(tmp_path)):  # type: ignore[misc]  # of the system's kind of path
         def __fspath__(self) -> str:

@@ -1,4 +1,4 @@
-"""What is shared is opened once and closed once, whatever fails or is cancelled meanwhile."""
+"""What is shared is opened once and closed once, even if something fails or is cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator

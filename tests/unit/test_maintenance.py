@@ -1,4 +1,4 @@
-"""Looking after the cache on disk: finding damage, making room, removing all."""
+"""Maintaining the cache on disk: finding damage, pruning, clearing, disk usage."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _keep(disk: CacheFolder, content: bytes, *, age_s: float = 3600.0) -> Path:
+def _store(disk: CacheFolder, content: bytes, *, age_s: float = 3600.0) -> Path:
     file = disk.files.create()
     file.append([content])
     path = disk.files.store(file, _sha256(content)).path
@@ -62,7 +62,7 @@ def _link(disk: CacheFolder, content: bytes, name: str = "1" * 64) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> CacheFolder:
-    """A cache with something of every kind in it, all sound."""
+    """A cache with a valid entry of every kind."""
     disk = CacheFolder(tmp_path / "cache")
 
     async def prepare() -> None:
@@ -71,7 +71,7 @@ def disk(tmp_path: Path) -> CacheFolder:
 
     asyncio.run(prepare())
     for content in (FIRST, SECOND):
-        _keep(disk, content)
+        _store(disk, content)
     head = PageHead(
         url="u",
         content_type="t",
@@ -86,9 +86,9 @@ def disk(tmp_path: Path) -> CacheFolder:
         pages.save(head, b"page", "a" * 32, name)
     disk.entries(METADATA, MetadataEntry).save(MetadataEntry(), b"m", "foo", "b" * 40)
     _link(disk, FIRST)
-    notes = disk.cached_projects
+    records = disk.cached_projects
     for content in (FIRST, THIRD):
-        notes.add("foo", _sha256(content))
+        records.add("foo", _sha256(content))
     return disk
 
 
@@ -107,8 +107,8 @@ def _tree(folder: Path) -> dict[str, tuple[int, float]]:
 # --- verify --------------------------------------------------------------------------------------
 
 
-def test_a_sound_cache_is_sound(disk: CacheFolder) -> None:
-    """Nothing is found, changed, or made to look used in what servers have written."""
+def test_verify_finds_no_damage_in_a_valid_cache(disk: CacheFolder) -> None:
+    """Nothing is found, changed, or marked as used in what servers have written."""
     file = PartialFile(disk.folder / PARTIAL)
     with contextlib.closing(file):
         before = _tree(disk.folder)
@@ -188,7 +188,7 @@ def _pipe_instead(path: Path) -> None:
         _pipe_instead,
     ],
 )
-def test_damage_is_found_and_removed(
+def test_verify_removes_a_corrupt_file_and_no_other(
     disk: CacheFolder, kind: str, harm: Callable[[Path], None]
 ) -> None:
     """Whatever happened to a file, a dry run names it, and a repair removes it and no other."""
@@ -229,8 +229,8 @@ def test_damage_is_found_and_removed(
         "served/new\nline\x1b[31m",
     ],
 )
-def test_strangers_are_removed(disk: CacheFolder, place: str) -> None:
-    """What has a name that nothing of ours has is damage."""
+def test_verify_removes_files_with_invalid_names(disk: CacheFolder, place: str) -> None:
+    """A name that no entry can have is damage."""
     path = disk.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
@@ -240,33 +240,33 @@ def test_strangers_are_removed(disk: CacheFolder, place: str) -> None:
     assert _verify(disk) == []
 
 
-def test_a_file_by_a_wrong_digest_is_removed(disk: CacheFolder) -> None:
-    """Content under the name of another is damage, however whole it is."""
+def test_verify_removes_a_file_under_the_digest_of_another(disk: CacheFolder) -> None:
+    """Content under another digest is damage, however complete it is."""
     path = disk.files.path(_sha256(SECOND))
     path.write_bytes(THIRD)
     assert [damage.path for damage in _verify(disk)] == [path]
 
 
-def test_links_and_notes_go_with_their_file(disk: CacheFolder) -> None:
-    """What leads only to a damaged file goes in the same run: a second one finds nothing."""
+def test_verify_removes_links_and_records_with_their_file(disk: CacheFolder) -> None:
+    """What refers only to a corrupt file goes in the same run: a second one finds nothing."""
     path = disk.files.path(_sha256(FIRST))
     _flipped(path)
-    link, note = disk.folder / "links" / "11" / ("1" * 62), disk.cached_projects.folder / "foo"
-    assert {damage.path for damage in _verify(disk, dry_run=True)} == {path, link, note}
-    assert {damage.path for damage in _verify(disk)} == {path, link, note}
+    link, record = disk.folder / "links" / "11" / ("1" * 62), disk.cached_projects.folder / "foo"
+    assert {damage.path for damage in _verify(disk, dry_run=True)} == {path, link, record}
+    assert {damage.path for damage in _verify(disk)} == {path, link, record}
     assert _verify(disk) == []
 
 
-def test_links_that_lead_nowhere_are_removed(disk: CacheFolder) -> None:
-    """A link whose file is gone, or that names no digest, is removed."""
+def test_verify_removes_dangling_links(disk: CacheFolder) -> None:
+    """A link whose file is gone, or that holds no digest, is removed."""
     lost = _link(disk, THIRD, "2" * 64)
     bad = Link(sha256="../../x", size=1, version=None, confirmed_at=0.0)
     disk.entries(LINKS, Link).save(bad, b"", "33", "3" * 62)
     assert {d.path for d in _verify(disk)} == {lost, disk.folder / "links" / "33" / ("3" * 62)}
 
 
-def test_broken_notes_keep_their_sound_lines(disk: CacheFolder) -> None:
-    """A torn line is taken out of a note; a note without a sound line is removed."""
+def test_verify_retains_the_valid_lines_of_a_record(disk: CacheFolder) -> None:
+    """A truncated line is taken out; a project record without a valid line is removed."""
     with (disk.cached_projects.folder / "foo").open("ab") as file:
         file.write(b"abc\xff\n" + _sha256(SECOND).encode()[:20])
     (disk.cached_projects.folder / "bar").write_bytes(b"\0" * 65)
@@ -276,8 +276,8 @@ def test_broken_notes_keep_their_sound_lines(disk: CacheFolder) -> None:
     assert _verify(disk) == []
 
 
-def test_abandoned_files_are_removed_and_no_others(disk: CacheFolder) -> None:
-    """What a crash left goes; what is being written, or was begun just now, stays."""
+def test_verify_removes_partial_files_of_crashed_processes_only(disk: CacheFolder) -> None:
+    """Garbage of a crash goes; a file that is being written, or was begun just now, stays."""
     folder = disk.folder / PARTIAL
     running = PartialFile(folder)
     _aged(running.path, 600)
@@ -292,8 +292,8 @@ def test_abandoned_files_are_removed_and_no_others(disk: CacheFolder) -> None:
     running.close()
 
 
-def test_permissions_are_corrected(disk: CacheFolder) -> None:
-    """Where others can get in, nobody but the owner may write; and the owner can use all of it."""
+def test_verify_corrects_permissions(disk: CacheFolder) -> None:
+    """Where others can enter, only the owner may write, and can use all of it."""
     path = disk.files.path(_sha256(FIRST))
     path.chmod(0o666)
     assert _verify(disk) == [], "nobody else gets into the folder"
@@ -308,8 +308,10 @@ def test_permissions_are_corrected(disk: CacheFolder) -> None:
     assert _verify(disk) == []
 
 
-def test_wrong_kinds_at_the_top_are_removed(disk: CacheFolder, tmp_path: Path) -> None:
-    """A folder of ours that is a link or a file is removed, and what it leads to is not touched."""
+def test_verify_removes_links_and_files_instead_of_folders(
+    disk: CacheFolder, tmp_path: Path
+) -> None:
+    """The target of a link is not touched."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_bytes(b"x")
@@ -321,8 +323,8 @@ def test_wrong_kinds_at_the_top_are_removed(disk: CacheFolder, tmp_path: Path) -
     assert (other / "mine.txt").exists()
 
 
-def test_what_lies_beside_the_folders_is_verified(disk: CacheFolder) -> None:
-    """The key that tells passwords apart, and the names of projects, are files of their owner."""
+def test_verify_checks_the_key_and_the_change_file(disk: CacheFolder) -> None:
+    """The key of the folder, and the file with project names, are their owner's alone."""
     key, changes = disk.folder / "key", disk.folder / "changes"
     key.write_bytes(bytes(KEY_BYTES))
     changes.write_text("foo\n")
@@ -345,8 +347,8 @@ def test_what_lies_beside_the_folders_is_verified(disk: CacheFolder) -> None:
     assert _verify(disk) == []
 
 
-def test_other_things_in_the_folder_are_left_alone(disk: CacheFolder) -> None:
-    """What lies beside our folders is somebody else's: it is named, and never removed."""
+def test_foreign_files_in_the_folder_are_left_unchanged(disk: CacheFolder) -> None:
+    """What lies beside our folders is listed, and never removed."""
     (disk.folder / "mine.txt").write_bytes(b"x")
     assert _verify(disk) == []
     assert Verification(disk).foreign() == ["mine.txt"]
@@ -354,8 +356,8 @@ def test_other_things_in_the_folder_are_left_alone(disk: CacheFolder) -> None:
     assert (disk.folder / "mine.txt").exists()
 
 
-def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: CacheFolder) -> None:
-    """A cache that servers write to and remove from is sound all the time."""
+def test_files_evicted_or_replaced_during_verify_are_no_damage(disk: CacheFolder) -> None:
+    """A cache that servers write to and evict from is valid all the time."""
     stop = threading.Event()
 
     def serve() -> None:
@@ -363,11 +365,11 @@ def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: CacheFolder) -
         while not stop.is_set():
             number += 1
             content = b"%d" % number * 20_000
-            path = _keep(disk, content)
+            path = _store(disk, content)
             _link(disk, content, "4" * 64)
             path.unlink()
             disk.files.path(_sha256(SECOND)).unlink(missing_ok=True)
-            _keep(disk, SECOND)
+            _store(disk, SECOND)
 
     server = threading.Thread(target=serve)
     server.start()
@@ -380,10 +382,10 @@ def test_what_is_evicted_or_replaced_meanwhile_is_no_damage(disk: CacheFolder) -
         server.join()
 
 
-def test_a_stopped_run_leaves_all_as_it_is(disk: CacheFolder) -> None:
-    """Closed after the first damage, it is done at once and its threads are gone."""
+def test_verify_can_be_stopped_between_two_repairs(disk: CacheFolder) -> None:
+    """Closed after the first damage, it ends at once, with its threads."""
     for number in range(200):
-        _flipped(_keep(disk, b"%d" % number * 1000))
+        _flipped(_store(disk, b"%d" % number * 1000))
     run = Verification(disk).run()
     next(run)
     run.close()
@@ -391,10 +393,10 @@ def test_a_stopped_run_leaves_all_as_it_is(disk: CacheFolder) -> None:
     assert len(_verify(disk)) > 50
 
 
-def test_what_cannot_be_repaired_is_said(
+def test_verify_reports_what_it_cannot_repair(
     disk: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that does not let go of a damaged file leads to a reason, not to an exception."""
+    """A disk that does not remove a corrupt file yields a reason, not an exception."""
     _flipped(disk.files.path(_sha256(SECOND)))
 
     def refuse(*_: object, **__: object) -> None:
@@ -406,14 +408,14 @@ def test_what_cannot_be_repaired_is_said(
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"{}", b"null\n", b'{"head":"\xff"}\n', b"\0" * 9])
-def test_garbage_is_no_entry(disk: CacheFolder, content: bytes) -> None:
-    """Reading what is no entry is always the same error."""
+def test_parsing_garbage_raises_broken_entry(disk: CacheFolder, content: bytes) -> None:
+    """Whatever the bytes are, it is that error."""
     with pytest.raises(BrokenEntry):
         disk.entries(LINKS, Link).parse(content)
 
 
-def test_all_that_is_written_is_looked_at(disk: CacheFolder) -> None:
-    """No place of the cache is passed over."""
+def test_verify_checks_every_file(disk: CacheFolder) -> None:
+    """No folder of the cache is left out."""
     run = Verification(disk)
     list(run.run())
     inside = [path for path in disk.folder.rglob("*/*") if path.is_file()]
@@ -424,8 +426,8 @@ def test_all_that_is_written_is_looked_at(disk: CacheFolder) -> None:
 # --- prune, clear, usage -------------------------------------------------------------------------
 
 
-def test_prune_removes_what_was_used_least_recently(disk: CacheFolder) -> None:
-    """Down to the size and no further, the oldest first; a dry run says the same."""
+def test_prune_evicts_the_least_recently_used_down_to_the_size(disk: CacheFolder) -> None:
+    """And no further; a dry run reports the same."""
     for kind in ("pages", "metadata", "links"):
         for path in (disk.folder / kind).rglob("*"):
             if path.is_file():
@@ -433,17 +435,17 @@ def test_prune_removes_what_was_used_least_recently(disk: CacheFolder) -> None:
     old = _aged(disk.files.path(_sha256(FIRST)), 2 * DAY_S)
     new = disk.files.path(_sha256(SECOND))
     total = usage(disk).total
-    said = prune(disk, max_bytes=total.bytes - 1, unused_s=None, dry_run=True)
+    planned = prune(disk, max_bytes=total.bytes - 1, unused_s=None, dry_run=True)
     assert old.exists()
     done = prune(disk, max_bytes=total.bytes - 1, unused_s=None)
-    assert said == done
+    assert planned == done
     assert (done.evicted.files, old.exists(), new.exists()) == (1, False, True)
-    assert done.garbage.files == 2, "its link, and the note that led to nothing else"
+    assert done.garbage.files == 2, "its link, and the record of nothing else"
     assert done.left == usage(disk).total
     assert _verify(disk) == []
 
 
-def test_prune_removes_what_nobody_used(disk: CacheFolder) -> None:
+def test_prune_evicts_entries_unused_for_the_given_time(disk: CacheFolder) -> None:
     """What was used since stays, however small the rest."""
     old = _aged(disk.files.path(_sha256(SECOND)), 8 * DAY_S)
     done = prune(disk, max_bytes=None, unused_s=7 * DAY_S)
@@ -451,15 +453,15 @@ def test_prune_removes_what_nobody_used(disk: CacheFolder) -> None:
     assert disk.files.path(_sha256(FIRST)).exists()
 
 
-def test_prune_spares_what_is_in_use(disk: CacheFolder) -> None:
+def test_prune_spares_entries_in_use(disk: CacheFolder) -> None:
     """What was used just now may be on its way to a client: it stays at any size."""
     path = _aged(disk.files.path(_sha256(FIRST)), 1)
     assert prune(disk, max_bytes=0, unused_s=0).evicted.files == 1
     assert path.exists()
 
 
-def test_clear_removes_all_but_what_is_being_written(disk: CacheFolder) -> None:
-    """Folder, tag, lock and a running transfer stay, so that servers go on; the rest is gone."""
+def test_clear_removes_all_but_files_being_written(disk: CacheFolder) -> None:
+    """Folder, tag, lock and a running transfer stay, so that servers can continue."""
     running = disk.files.create()
     _aged(running.path, 600)
     before = usage(disk).total
@@ -476,8 +478,8 @@ def test_clear_removes_all_but_what_is_being_written(disk: CacheFolder) -> None:
     assert _verify(disk) == []
 
 
-def test_a_file_is_kept_while_all_is_cleared(disk: CacheFolder) -> None:
-    """Writers are not disturbed by folders that vanish under them."""
+def test_entries_can_be_written_while_the_cache_is_cleared(disk: CacheFolder) -> None:
+    """Writers do not fail when folders vanish under them."""
     stop = threading.Event()
 
     def clearing() -> None:
@@ -494,8 +496,8 @@ def test_a_file_is_kept_while_all_is_cleared(disk: CacheFolder) -> None:
         thread.join()
 
 
-def test_usage_counts_by_kind(disk: CacheFolder) -> None:
-    """Files and the room they take, as the budget counts them."""
+def test_usage_adds_up_files_and_bytes_by_kind(disk: CacheFolder) -> None:
+    """Files and their size on disk, as the budget counts them."""
     found = usage(disk)
     counts = {kind: amount.files for kind, amount in found.kinds.items()}
     assert counts == {"files": 2, "pages": 3, "metadata": 1, "links": 1}
@@ -506,8 +508,8 @@ def test_usage_counts_by_kind(disk: CacheFolder) -> None:
 
 
 @pytest.mark.parametrize("tag", [None, b"", b"Signature: 8a477f597d28d172789f06886806bc55\n"])
-def test_only_a_cache_of_ours_is_one(disk: CacheFolder, tag: bytes | None) -> None:
-    """A folder without our tag is refused, also one with the tag of another program."""
+def test_a_folder_without_our_tag_is_not_a_cache(disk: CacheFolder, tag: bytes | None) -> None:
+    """It is refused, also with the tag of another program."""
     assert check_is_cache(disk.folder)
     (disk.folder / TAG).unlink()
     if tag is not None:

@@ -1,4 +1,4 @@
-"""Numbers of bytes: what is read and what is shown are one system."""
+"""Sizes in bytes: what is parsed and what is shown are one system."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from simple_repository_server.observe.sizes import parse_size, shown_size
         ("512 MiB", 2**29), ("1.5 gib", 3 * 2**29), (" 1GB ", 10**9), ("0.1TB", 10**11),
     ],
 )  # fmt: skip
-def test_a_size(text: str, size: int) -> None:
+def test_sizes_are_parsed(text: str, size: int) -> None:
     """Units are powers of 1000, with an `i` of 1024; without one it is bytes."""
     assert parse_size(text) == size
 
@@ -25,8 +25,8 @@ def test_a_size(text: str, size: int) -> None:
     ["", "GB", "ten", "-1", "+1", "1e3", "1,5GB", "1PB", "1 0", "1ib", "1 i", "1.", ".5", "١",
      "nan", "1_000", "1\n2", "9" * 25, "9" * 5000, "1000000000TB", "1GBGB"],
 )  # fmt: skip
-def test_what_is_no_size(text: str) -> None:
-    """Anything else is refused, and what is more than any disk has."""
+def test_anything_else_is_refused(text: str) -> None:
+    """Other texts, and sizes larger than any disk, raise an error."""
     with pytest.raises(ValueError, match=r"^is "):
         parse_size(text)
 
@@ -36,12 +36,12 @@ def test_what_is_no_size(text: str) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"),
      (10**10, "10.0 GB"), (256_000_000, "256.0 MB"), (10**16, "10000.0 TB")],
 )  # fmt: skip
-def test_a_size_is_shown(size: int, shown: str) -> None:
-    """With one decimal in the largest unit of which there is one."""
+def test_sizes_are_shown(size: int, shown: str) -> None:
+    """With one decimal in the largest unit that fits."""
     assert shown_size(size) == shown
 
 
 @given(st.integers(0, 2**59))
-def test_what_is_shown_can_be_read(size: int) -> None:
-    """What is shown is, as an option, the same size again, but for what was rounded."""
+def test_shown_sizes_can_be_parsed(size: int) -> None:
+    """To the same size, but for rounding."""
     assert abs(parse_size(shown_size(size)) - size) <= size * 0.05
