@@ -8,7 +8,6 @@ import msgspec
 
 from simple_repository_server.disk.allowance import Allowance
 from simple_repository_server.disk.eviction import (
-    NOTHING_DONE,
     EvictionGoal,
     EvictionResult,
     evict,
@@ -58,12 +57,12 @@ class BackgroundEviction:
             with exclusive(self._folder):
                 return self._evict(size)
         except (ForeignFolder, InterruptedError):
-            return NOTHING_DONE
+            return EvictionResult()
         except OSError:  # another process evicts, or the folder is read-only
             pass
         with contextlib.suppress(OSError):
             return self._measure(size)
-        return NOTHING_DONE
+        return EvictionResult()
 
     def _evict(self, size: int) -> EvictionResult:
         goal = EvictionGoal(thorough=False)
@@ -81,7 +80,7 @@ class BackgroundEviction:
     def _measure(self, size: int) -> EvictionResult:
         folders = [self._folder / name for name in (*KINDS, PROJECTS)]
         total = total_bytes(scan(*folders, now=self._clock(), pace=self._pace))
-        return self._with_verdict(msgspec.structs.replace(NOTHING_DONE, bytes_left=total), size)
+        return self._with_verdict(EvictionResult(bytes_left=total), size)
 
     def _with_verdict(self, result: EvictionResult, size: int) -> EvictionResult:
         """The result with whether it suffices; offline nothing more can be done."""

@@ -70,18 +70,15 @@ class EvictionGoal(msgspec.Struct, frozen=True, kw_only=True):
 class EvictionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an eviction removed (in a dry run: would remove), and what is left."""
 
-    evicted: Amount
+    evicted: Amount = msgspec.field(default_factory=Amount)
     #: Abandoned partial files, and links and project records without their file.
-    garbage: Amount
+    garbage: Amount = msgspec.field(default_factory=Amount)
     #: Entries of the kinds that are evicted.
-    left: Amount
+    left: Amount = msgspec.field(default_factory=Amount)
     #: What is left, with the project records.
-    bytes_left: int
+    bytes_left: int = 0
     #: Whether what is left is known to fit into the budget.
     within_budget: bool = False
-
-
-NOTHING_DONE = EvictionResult(evicted=Amount(), garbage=Amount(), left=Amount(), bytes_left=0)
 
 
 def target_bytes(total: int, *, max_bytes: int, lacking: int = 0) -> int:
@@ -146,55 +143,60 @@ def evict(
     Also removes garbage. Call it inside `exclusive`. Blocks, and takes long for a large cache.
     Raises `InterruptedError` once `pace.stopped`, with what was removed until then.
     """
-    removal = _Removal(folder, dry_run=dry_run)
-    for path, size in abandoned(folder / PARTIAL, now):
-        removal.remove(str(path), disk_usage(size), removal.garbage)
-
-    def files(*names: str) -> Iterator[StoredFile]:
-        return scan(*(folder / name for name in names), now=now, pace=pace)
-
-    usage, records = usage_by_age(files(*KINDS)), total_bytes(files(PROJECTS))
-    stored = sum(amount.bytes for amount in usage.values())
-    target = None if goal.target is None else max(0, goal.target(stored + records) - records)
-    limit = cutoff(usage, max_bytes=target, unused_s=goal.unused_s, now=now)
-    if limit != Cutoff():
-        for file in victims(files(*KINDS), limit):
-            removal.remove(file.path, file.bytes, removal.evicted)
-    too_many_records = goal.record_bytes is not None and records > goal.record_bytes
-    dangling = Amount()
-    if goal.thorough or removal.evicted.files or too_many_records:
-        dangling = removal.remove_dangling_links(files(LINKS))
-        removal.remove_dangling_records(files(PROJECTS))
-    if too_many_records:
-        limit = cutoff(usage_by_age(files(PROJECTS)), max_bytes=goal.record_bytes, now=now)
-        for file in victims(files(PROJECTS), limit):
-            removal.remove(file.path, file.bytes, removal.garbage)
-    count = sum(amount.files for amount in usage.values())
-    left = Amount(
-        files=count - removal.evicted.files - dangling.files,
-        bytes=stored - removal.evicted.bytes - dangling.bytes,
-    )
-    return EvictionResult(
-        evicted=removal.evicted,
-        garbage=removal.garbage,
-        left=left,
-        bytes_left=left.bytes + records,
-    )
+    return _Eviction(folder, now=now, dry_run=dry_run, pace=pace).run(goal)
 
 
-class _Removal:
-    """Removes files and counts them; in a dry run, only remembers which would be gone."""
+class _Eviction:
+    """One eviction. In a dry run it only remembers which files would be gone."""
 
-    def __init__(self, folder: Path, *, dry_run: bool) -> None:
-        self.evicted = Amount()
-        self.garbage = Amount()
+    def __init__(self, folder: Path, *, now: float, dry_run: bool, pace: ScanPace) -> None:
+        self._folder = folder
+        self._now = now
         self._dry_run = dry_run
+        self._pace = pace
         self._gone: set[str] = set()
+        self._evicted = Amount()
+        self._garbage = Amount()
         self._blobs = BlobStore(folder / FILES, folder / PARTIAL)
         self._links = EntryStore(folder / LINKS, folder / PARTIAL, Link)
         self._records = CachedProjects(folder / PROJECTS)
 
-    def remove(self, path: str, size: int, amount: Amount) -> None:
+    def run(self, goal: EvictionGoal) -> EvictionResult:
+        for path, size in abandoned(self._folder / PARTIAL, self._now):
+            self._remove(str(path), disk_usage(size), self._garbage)
+        usage, records = usage_by_age(self._scan(*KINDS)), total_bytes(self._scan(PROJECTS))
+        left = Amount()
+        for amount in usage.values():
+            left.files += amount.files
+            left.bytes += amount.bytes
+        target = None
+        if goal.target is not None:
+            target = max(0, goal.target(left.bytes + records) - records)
+        limit = cutoff(usage, max_bytes=target, unused_s=goal.unused_s, now=self._now)
+        if limit != Cutoff():
+            for file in victims(self._scan(*KINDS), limit):
+                self._remove(file.path, file.bytes, self._evicted, left)
+        too_many_records = goal.record_bytes is not None and records > goal.record_bytes
+        if goal.thorough or self._evicted.files or too_many_records:
+            self._remove_dangling_links(left)
+            self._remove_dangling_records()
+        if too_many_records:
+            limit = cutoff(
+                usage_by_age(self._scan(PROJECTS)), max_bytes=goal.record_bytes, now=self._now
+            )
+            for file in victims(self._scan(PROJECTS), limit):
+                self._remove(file.path, file.bytes, self._garbage)
+        return EvictionResult(
+            evicted=self._evicted,
+            garbage=self._garbage,
+            left=left,
+            bytes_left=left.bytes + records,
+        )
+
+    def _scan(self, *names: str) -> Iterator[StoredFile]:
+        return scan(*(self._folder / name for name in names), now=self._now, pace=self._pace)
+
+    def _remove(self, path: str, size: int, amount: Amount, left: Amount | None = None) -> None:
         """Remove a file that takes `size` bytes, unless another process was faster."""
         with contextlib.suppress(OSError):
             if self._dry_run:
@@ -202,22 +204,21 @@ class _Removal:
             else:
                 Path(path).unlink()
             amount.add(size)
+            if left is not None:
+                left.files -= 1
+                left.bytes -= size
 
-    def remove_dangling_links(self, links: Iterable[StoredFile]) -> Amount:
-        """Remove the links whose file is gone; how many."""
-        removed = Amount()
-        for link in links:
+    def _remove_dangling_links(self, left: Amount) -> None:
+        """Remove the links whose file is gone."""
+        for link in self._scan(LINKS):
             with contextlib.suppress(OSError, BrokenEntry):
                 head, _ = self._links.parse(read_all(Path(link.path)))
                 if link.path not in self._gone and not self._is_cached(head.sha256):
-                    self.remove(link.path, link.bytes, removed)
-        self.garbage.files += removed.files
-        self.garbage.bytes += removed.bytes
-        return removed
+                    self._remove(link.path, link.bytes, self._garbage, left)
 
-    def remove_dangling_records(self, records: Iterable[StoredFile]) -> None:
+    def _remove_dangling_records(self) -> None:
         """Remove from project records the digests whose file is gone, and empty records."""
-        for record in records:
+        for record in self._scan(PROJECTS):
             project = Path(record.path).name
             with contextlib.suppress(OSError):
                 if self._dry_run:
@@ -225,7 +226,7 @@ class _Removal:
                 else:  # a server may add another digest at the same time
                     is_empty = self._records.retain(project, self._is_cached) == "removed"
                 if is_empty:
-                    self.garbage.add(record.bytes)
+                    self._garbage.add(record.bytes)
 
     def _is_cached(self, sha256: str) -> bool:
         return str(self._blobs.path(sha256)) not in self._gone and self._blobs.exists(sha256)
