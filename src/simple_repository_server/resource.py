@@ -17,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.errors import SourceUnavailable, TransferAborted
+from simple_repository_server.errors import SourceUnavailable, TransferAborted, os_reason
 from simple_repository_server.opening import open_regular
 
 CHUNK_BYTES = 256 * 1024
@@ -210,7 +210,7 @@ class PathResource(Resource):
         try:
             file = open_regular(str(self.path), root=self.root)
         except OSError as error:
-            reason = f"{self.path.name} cannot be read ({error.strerror})"
+            reason = f"{self.path.name} cannot be read ({os_reason(error)})"
             raise SourceUnavailable("file system", reason) from error
         if not self._is(file):
             file.close()

@@ -25,6 +25,7 @@ from simple_repository_server.errors import (
     SourceInvalid,
     SourceUnavailable,
     TransferAborted,
+    os_reason,
 )
 from simple_repository_server.model import File
 from simple_repository_server.resource import CHUNK_BYTES, ByteRange, Resource
@@ -191,7 +192,7 @@ def _read_local(wheel: Resource, file: File) -> Reading:
                     raise SourceUnavailable("file system", reason) from None
                 raise
     except OSError as error:
-        reason = f"{file.filename} cannot be read ({error.strerror})"
+        reason = f"{file.filename} cannot be read ({os_reason(error)})"
         raise SourceUnavailable("file system", reason) from error
     return Reading(content, proven=bool(file.hashes), version=version_of(wheel))
 
