@@ -119,10 +119,13 @@ class CachedDocuments(Generic[S]):
         entry = self._memory.get(name)
         if entry is None:
             return None
-        decision = decide(entry, self._policy, now=self._clock(), refused=self._refusals.holds)
+        refused = self._refusals.holds
+        decision = decide(entry, self._policy, self._clock(), context.revalidate, refused)
         if not decision.is_hit:
             return None
-        _show(entry, decision.verdict)
+        snapshot = entry.snapshot  # `_show`, without a call on the hot path
+        if snapshot is not None and snapshot.freshness.verdict is not decision.verdict:
+            snapshot.freshness.verdict = decision.verdict
         return entry
 
     def forget(self, name: str) -> None:

@@ -21,7 +21,7 @@ How a document was served is shown by `Freshness.verdict`, in the words of `Verd
 """
 
 from enum import Enum, StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -98,7 +98,7 @@ class Verdict(StrEnum):
     FETCH = "fetched"
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """A verdict and the reason for it, in one phrase."""
 
     verdict: Verdict
@@ -130,10 +130,10 @@ _STALE = Decision(Verdict.REVALIDATE, "its lifetime is over")
 def decide(
     entry: CacheEntry[S] | None,
     policy: CachePolicy,
-    *,
+    # Not keyword-only: a peek passes them by position, which saves a tenth of its time.
     now: float,
-    revalidate: bool = False,
-    refused: bool = False,
+    revalidate: bool = False,  # noqa: FBT002 - see above
+    refused: bool = False,  # noqa: FBT002 - see above
 ) -> Decision:
     """What to do for a request made at `now`, and why. `entry` is None if nothing is cached.
 
@@ -142,18 +142,18 @@ def decide(
     """
     if entry is None:
         return _OFFLINE_MISS if policy.offline else _MISS
-    head = entry.head
-    age = now - head.validated_at
     if entry.failed_at is not None:
         return _after_failure(now - entry.failed_at, revalidate=revalidate, refused=refused)
     if policy.offline:
         return _OFFLINE_REFUSED if refused else _OFFLINE_HIT
-    if entry.snapshot is None:
-        lifetime, hit = policy.negative_ttl_s, _ABSENT
-    else:
+    head = entry.head
+    if entry.snapshot is not None:
         lifetime, hit = head.lifetime_s, _FRESH
+    else:
+        lifetime, hit = policy.negative_ttl_s, _ABSENT
     if revalidate and lifetime > REVALIDATE_AFTER_S:
         lifetime = REVALIDATE_AFTER_S
+    age = now - head.validated_at
     if 0 <= age < lifetime and not head.expired:
         return hit
     if entry.snapshot is None:
@@ -198,7 +198,7 @@ class ErrorVerdict(Enum):
     FORBID = "forbid"
 
 
-class ErrorDecision(NamedTuple):
+class ErrorDecision(msgspec.Struct, frozen=True):
     """A verdict and the reason for it, in one phrase."""
 
     verdict: ErrorVerdict

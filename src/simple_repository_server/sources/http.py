@@ -221,9 +221,10 @@ class HttpRepository(Repository):
         entry = self._pages.peek(project, context)
         if entry is None:
             return None
-        if entry.snapshot is None:
+        page = entry.snapshot
+        if page is None:
             raise ProjectNotFound(project)
-        return entry.snapshot
+        return page
 
     @override
     def peek_resource(
