@@ -36,6 +36,7 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
+from simple_repository_server.sources.http_availability import Availability
 from simple_repository_server.sources.http_cache import IndexCache
 from simple_repository_server.sources.http_fetcher import HttpFetcher
 from simple_repository_server.sources.http_resources import RemoteFiles
@@ -71,12 +72,12 @@ class HttpRepository(Repository):
 
     `egress` says which proxies and certificates are used. `client` is a session of yours to send
     all requests with, for tests, proxies and instrumentation; it must be open while the repository
-    is, and is not closed. This repository still decides timeouts, redirects, retries and its own
-    credentials, and `egress` the proxies it knows. What the session adds itself (headers, `auth`,
-    cookies) goes wherever it sends requests, other hosts that serve the files included, so give
-    credentials of the index here instead. Its connector resolves names a second time, so the guard
-    against redirects into private networks does not hold against a name server that changes its
-    answer in between (DNS rebinding), nor where only the session's own proxy can resolve a name.
+    is, and is not closed. This repository still decides timeouts, redirects, retries, the index's
+    credentials and the proxies of `egress`; certificates are the session's. Headers and `auth` of
+    the session go wherever requests go, other hosts that serve files included, so give credentials
+    of the index here instead. The session resolves names a second time, so the guard against
+    redirects into private networks does not hold against a name server that changes its answer in
+    between (DNS rebinding), nor for names that only the session's own proxy can resolve.
     """
 
     def __init__(
@@ -114,38 +115,13 @@ class HttpRepository(Repository):
         )
         self._emit = emit
         self._clock = clock
-        self._failure: str | None = None
-        self._was_requested = False
-        # Where 403 means "absent", entries must not be shared with those who take it for a refusal.
-        self._cache = IndexCache(
-            cache,
-            f"{self._base} 403" if forbidden_means_absent else self._base,
-            secret=self._secret,
-            forget=self._forget,
-            clock=clock,
-            emit=emit,
-        )
+        self._availability = Availability(self.label, emit)
+        self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         self._offline_list = ProjectList(names=())
         for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
-        # A public URL of a file may contain the secret of the index.
-        direct = self._credentials is None and self.label == self._base
-        self._files = RemoteFiles(self._client, direct=direct, memory_bytes=for_resources)
-        self._pages: CachedDocuments[ProjectPage] = self._documents(
-            parse=self._parse_page,
-            url_of=lambda project: f"{self._base}{project}/",
-            max_bytes=self._client.limits.page_bytes,
-            memory=MemoryCache(for_pages),
-            policy=self._policy,
-        )
-        self._lists: CachedDocuments[ProjectList] = self._documents(
-            parse=_parse_list,
-            url_of=lambda _: self._base,
-            max_bytes=self._client.limits.list_bytes,
-            memory=for_lists,
-            policy=msgspec.structs.replace(
-                self._policy, min_stale_while_revalidate_s=_LIST_STALE_WHILE_REVALIDATE_S
-            ),
-        )
+        self._files = RemoteFiles(self._client, direct=not self._secret, memory_bytes=for_resources)
+        self._pages = self._cached_pages(MemoryCache(for_pages))
+        self._lists = self._cached_lists(for_lists)
 
     @property
     def _secret(self) -> bytes:
@@ -153,6 +129,44 @@ class HttpRepository(Repository):
         if self._credentials is not None:
             return self._credentials.secret
         return self._base.encode() if self.label != self._base else b""
+
+    def _index_cache(
+        self, folder: CacheFolder | None, *, forbidden_means_absent: bool
+    ) -> IndexCache:
+        # Where 403 means "absent", entries must not be shared with those who take it for a refusal.
+        address = f"{self._base} 403" if forbidden_means_absent else self._base
+        return IndexCache(
+            folder,
+            address,
+            secret=self._secret,
+            forget=self._forget,
+            clock=self._clock,
+            emit=self._emit,
+        )
+
+    def _cached_pages(
+        self, memory: Memory[str, CacheEntry[ProjectPage]]
+    ) -> CachedDocuments[ProjectPage]:
+        return self._documents(
+            parse=self._parse_page,
+            url_of=lambda project: f"{self._base}{project}/",
+            max_bytes=self._client.limits.page_bytes,
+            memory=memory,
+            policy=self._policy,
+        )
+
+    def _cached_lists(
+        self, memory: Memory[str, CacheEntry[ProjectList]]
+    ) -> CachedDocuments[ProjectList]:
+        return self._documents(
+            parse=_parse_list,
+            url_of=lambda _: self._base,
+            max_bytes=self._client.limits.list_bytes,
+            memory=memory,
+            policy=msgspec.structs.replace(
+                self._policy, min_stale_while_revalidate_s=_LIST_STALE_WHILE_REVALIDATE_S
+            ),
+        )
 
     def _documents(
         self,
@@ -181,7 +195,7 @@ class HttpRepository(Repository):
             refusals=self._cache.refusal,
             background=self._cache.background,
             clock=self._clock,
-            report=self._report,
+            report=self._availability.report,
         )
 
     @override
@@ -235,8 +249,8 @@ class HttpRepository(Repository):
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
-        available = self._failure is None if self._was_requested else None
-        detail = self._client.open_circuits or self._failure or ""
+        available = self._availability.known
+        detail = self._client.open_circuits or self._availability.failure or ""
         if self._policy.offline:
             available, detail = None, "offline: what is in the cache is served"
         elif not detail and self._lists.is_awaited(_LIST):
@@ -290,13 +304,6 @@ class HttpRepository(Repository):
         page.weight  # noqa: B018 - computed here, in the thread that parses
         return page
 
-    def _report(self, failure: str | None) -> None:
-        before, self._failure, self._was_requested = self._failure, failure, True
-        if failure is not None and before is None:
-            self._emit(SourceFailed(source=self.label, reason=failure))
-        elif failure is None and before is not None:
-            self._emit(SourceRecovered(source=self.label))
-
     def _on_origin_change(self, place: str, failure: str | None) -> None:
         """The circuit of this index, or of another host it redirects to, has opened or closed."""
         if place != self.label and failure is not None:
@@ -304,7 +311,7 @@ class HttpRepository(Repository):
         elif place != self.label:
             self._emit(SourceRecovered(source=place))
         if place == self.label or (failure is None and not self._client.open_circuits):
-            self._report(failure)
+            self._availability.report(failure)
 
 
 def _divided(

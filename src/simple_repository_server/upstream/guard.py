@@ -68,11 +68,14 @@ class GuardedResolver(AbstractResolver):
             return
         try:
             results = await self._inner.resolve(host, 0, socket.AF_UNSPEC)
-            zones = [zone_of(result["host"]) for result in results]
-            own = await self._zone_for(host, zones)
         except OSError:
             check_for_proxy(host, self._own_host)
             return
+        zones = [zone_of(result["host"]) for result in results]
+        try:
+            own = await self._zone_for(host, zones)
+        except OSError:  # our own name cannot be resolved here
+            own = own_zone_by_name(self._own_host)
         for zone in zones:
             check_zone(zone, own)
 
