@@ -1,4 +1,4 @@
-"""To how much a cache is brought down."""
+"""To what size eviction brings a cache."""
 
 import pytest
 
@@ -19,6 +19,6 @@ from simple_repository_server.disk.room import goal
         (0, 100, 10, 0),
     ],
 )
-def test_what_stays(total: int, max_bytes: int, lacking: int, expected: int) -> None:
-    """Nine tenths of the budget; on a full disk what makes room, if that is not most of it."""
+def test_eviction_target(total: int, max_bytes: int, lacking: int, expected: int) -> None:
+    """Nine tenths of the budget; on a full disk what frees enough, if that is not most of it."""
     assert goal(total, max_bytes=max_bytes, lacking=lacking) == expected
