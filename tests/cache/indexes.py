@@ -38,7 +38,7 @@ def index(
     emit: Emit = ignore,
     **policy: Any,
 ) -> HttpRepository:
-    """The index of `upstream`, requested as `user` (`name:password`), with its cache in `folder`."""
+    """The index of `upstream` for `user` (`name:password`), with its cache in `folder`."""
     url = upstream.simple.replace("//", f"//{user}@", 1) if user else upstream.simple
     return HttpRepository(
         url,

@@ -73,7 +73,7 @@ async def _ask(upstream: Upstream, reply: Reply, **options: Any) -> ProjectPage:
         return await repository.get_project_page(FOO)
 
 
-# --- answers parsed --------------------------------------------------------------------------------
+# --- answers parsed ------------------------------------------------------------------------------
 
 
 async def test_request_for_a_page(upstream: Upstream) -> None:
@@ -221,7 +221,7 @@ async def test_directory_listing_is_read_as_an_index(upstream: Upstream) -> None
     assert page.versions == ("1.0",)
 
 
-# --- requests upstream -----------------------------------------------------------------------
+# --- requests upstream ---------------------------------------------------------------------------
 
 
 async def test_fresh_page_costs_no_request(upstream: Upstream) -> None:

@@ -39,10 +39,10 @@ class Background:
         except RepositoryError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody else will see it
-            self._emit(unforeseen("work in the background failed", error))
+            self._emit(internal_failure("work in the background failed", error))
 
 
-def unforeseen(what: str, error: BaseException) -> InternalFailure:
+def internal_failure(what: str, error: BaseException) -> InternalFailure:
     """The event for an exception that is a defect, with its traceback."""
     detail = "".join(traceback.format_exception(error))
     return InternalFailure(what=f"{what} ({type(error).__name__})", detail=detail)

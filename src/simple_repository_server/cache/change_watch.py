@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn
 
-from simple_repository_server.cache.background import unforeseen
+from simple_repository_server.cache.background import internal_failure
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit
 
@@ -25,7 +25,7 @@ async def watch(
         try:
             names = await changed()
         except Exception as error:  # noqa: BLE001 - without the watch, changes would be missed
-            emit(unforeseen("cannot read which cache entries were changed by hand", error))
+            emit(internal_failure("cannot read which cache entries were changed by hand", error))
             continue
         for name in names:
             forget(name)

@@ -279,7 +279,7 @@ class CachedDocuments(Generic[S]):
         """The stale entry, if it may be served though the index failed; else raises `error`."""
         if name in self._forgotten:
             previous = await self._stored.load(name)
-        refused = await self._refusals.look()
+        refused = await self._refusals.reload()
         on_disk = await self._stored.head(name) if previous is not None else None
         now = self._clock()
         verdict = after_error(

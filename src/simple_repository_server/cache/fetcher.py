@@ -58,8 +58,8 @@ class Refusals(Protocol):
     def reason(self) -> str:
         """Why."""
 
-    async def look(self) -> bool:
-        """Whether it did, by what lies on disk."""
+    async def reload(self) -> bool:
+        """Whether it did, also by what other processes recorded on disk."""
 
     def refused(self, reason: str) -> None:
         """Record that it refused a request."""

@@ -18,6 +18,8 @@ How a document was served is shown by `Freshness.verdict`, in the words of `Verd
 | `offline`                | came from the cache, as nothing is fetched offline  | RFC 9111 §4.2.4 |
 | `revalidated`            | was confirmed by its index (304) for this request   | RFC 9111 §4.3 |
 | `fetched`                | was sent by its index (200) for this request        | RFC 9111 §3   |
+
+(`unknown`, of a miss offline, is an error, and shown nowhere.)
 """
 
 from enum import Enum, StrEnum

@@ -58,14 +58,14 @@ class IndexCache(SharedLifespan):
             return
         async with self.store as store:
             self.who = store.who
-            await self.refusal.look()
+            await self.refusal.reload()
             await store.changed()  # skip older changes
-            look = partial(self._changed, store)
-            async with running(watch(look, self._forget, self._emit)):
+            changed = partial(self._changed, store)
+            async with running(watch(changed, self._forget, self._emit)):
                 yield
             await self.background.close()
 
     async def _changed(self, store: PageStore) -> frozenset[ProjectName]:
         """The projects changed by hand; refusals of other processes are checked with them."""
-        await self.refusal.look()
+        await self.refusal.reload()
         return await store.changed()

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from simple_repository_server.cache.background import unforeseen
+from simple_repository_server.cache.background import internal_failure
 from simple_repository_server.cache.fetcher import Fetched
 from simple_repository_server.cache.freshness import lifetime_s, stale_while_revalidate_s
 from simple_repository_server.disk.page_store import PageHead
@@ -90,7 +90,7 @@ class HttpFetcher(Generic[S]):
     def unexpected(self, error: Exception) -> SourceInvalid:
         """What to raise for an exception that is a defect, which this reports with a traceback."""
         if not isinstance(error, RepositoryError):
-            self._emit(unforeseen(f"the answer of {self.label} could not be parsed", error))
+            self._emit(internal_failure(f"the answer of {self.label} could not be parsed", error))
         return SourceInvalid(self.label, "its answer cannot be parsed")
 
     def _head_of(self, answer: Answer, url: str, now: float) -> PageHead:

@@ -28,8 +28,8 @@ class Refusal:
         #: The record as it was read or written last.
         self._known: PageHead | None = None
 
-    async def look(self) -> bool:
-        """Whether it did, after a look at what other processes recorded."""
+    async def reload(self) -> bool:
+        """Whether it did, also by what other processes recorded on disk."""
         if self._store is None or self._writer is None:
             return self.holds
         known = self._known
