@@ -17,14 +17,14 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 #: How others went wrong, each with the tests that would notice if we did.
 SEEN_ELSEWHERE = {
-    "double percent-encoding of %2B, ?sig=, @": ["test_file_addresses_are_opaque"],
+    "double percent-encoding of %2B, ?sig=, @": ["test_file_urls_are_sent_unchanged"],
     "relative links resolved before the redirect": ["test_links_are_resolved_after_redirects"],
     "one odd entry failing a page": [
-        "test_one_odd_entry_does_not_cost_the_page",
+        "test_invalid_entries_are_dropped_and_reported_once",
         "test_odd_values_never_cost_the_page",
     ],
     "upstream failures turned into 404 or a bare 500": [
-        "test_trouble_is_named_and_never_absence",
+        "test_failure_names_the_source_and_is_never_absence",
         "test_a_failing_first_source_fails_closed",
     ],
     "an Accept parameter turned into a 500": [
@@ -53,7 +53,7 @@ SEEN_ELSEWHERE = {
         "test_credentials_show_nowhere",
     ],
     "an error page stored and served as a wheel": [
-        "test_a_wrong_file_is_never_completed",
+        "test_file_that_fails_its_check_is_never_completed",
         "test_no_client_completes_a_wrong_file",
     ],
     "HEAD downloading the body": ["test_head_costs_no_download"],

@@ -1,4 +1,4 @@
-"""An index behind a cache on disk, as tests of what outlives a process want it."""
+"""An index behind a cache on disk, for tests that restart it."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def index(
     emit: Emit = ignore,
     **policy: Any,
 ) -> HttpRepository:
-    """The index of `upstream`, asked as `user` (`name:password`), with its cache in `folder`."""
+    """The index of `upstream` for `user` (`name:password`), with its cache in `folder`."""
     url = upstream.simple.replace("//", f"//{user}@", 1) if user else upstream.simple
     return HttpRepository(
         url,

@@ -1,4 +1,4 @@
-"""Who asks is part of the key, and a refusal is an answer."""
+"""Entries are separate for each credential, and a refusal is an answer."""
 
 import asyncio
 import contextlib
@@ -39,8 +39,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-async def test_tokens_do_not_share_pages(upstream: Upstream, folder: Path) -> None:
-    """What one token was shown is not shown to another one with the same user name."""
+async def test_tokens_of_one_user_do_not_share_pages(upstream: Upstream, folder: Path) -> None:
+    """What an index showed to one token is not served to another."""
     publish_json(upstream, [WHEEL], max_age=300)
     async with index(upstream, folder, user=ME) as repository:
         await repository.get_project_page(FOO)
@@ -59,8 +59,8 @@ async def test_tokens_do_not_share_pages(upstream: Upstream, folder: Path) -> No
         assert (await repository.get_project_page(FOO)).files, "its own are still there"
 
 
-async def test_the_key_of_the_folder_is_made_once_and_for_its_owner(folder: Path) -> None:
-    """Any number of processes that begin at once have the same one, which others cannot read."""
+async def test_folder_key_is_created_once_and_private(folder: Path) -> None:
+    """Any number of processes that start at once share it, and other users cannot read it."""
     async with AsyncExitStack() as stack:
         disks = [await stack.enter_async_context(CacheFolder(folder)) for _ in range(10)]
         keys = set(await asyncio.gather(*(folder_key(disk) for disk in disks)))
@@ -76,20 +76,18 @@ async def test_the_key_of_the_folder_is_made_once_and_for_its_owner(folder: Path
     assert fingerprint(key, b"secret") != fingerprint(again, b"secret")
 
 
-async def test_a_folder_that_cannot_be_written_costs_only_the_sharing(
+async def test_read_only_folder_without_a_key_is_not_used(
     upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Without a key to be had, pages are served as if nothing had been kept."""
+    """Pages are served as if nothing had been cached."""
     (tmp_path / "file").write_bytes(b"")
     publish_json(upstream, [WHEEL], max_age=300)
     async with index(upstream, tmp_path / "file" / "cache", user=ME) as repository:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_addresses_without_digests_are_kept_by_who_asks(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Where no sha256 says what a file is, one token's content is not another one's."""
+async def test_files_without_digests_are_cached_per_token(upstream: Upstream, folder: Path) -> None:
+    """Where no sha256 identifies a file, one token's content is not served to another."""
     publish_html(upstream, [WHEEL], hashes=False)
     identities, found = set(), []
     for user in (ME, YOU, "", ME, YOU, ""):
@@ -106,10 +104,8 @@ async def test_addresses_without_digests_are_kept_by_who_asks(
     assert not any("mine" in str(one) or "yours" in str(one) for one in identities)
 
 
-async def test_a_token_in_an_address_is_not_written_to_disk(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Neither in what came with a page nor in a name; links are relative to it all the same."""
+async def test_token_in_a_url_is_not_written_to_disk(upstream: Upstream, folder: Path) -> None:
+    """Neither in a head nor in a file name; links are relative to that URL all the same."""
     body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
     reply = Reply(headers={"Content-Type": "text/html", "Cache-Control": "max-age=300"}, body=body)
     upstream.on("/t0p-s3cret/foo/", reply)
@@ -140,7 +136,7 @@ async def _list(repository: HttpRepository) -> object:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize(("target", "ask"), [("/simple/foo/", _page), ("/simple/", _list)])
-async def test_what_is_refused_is_not_served_stale(
+async def test_refused_page_is_not_served_stale(
     upstream: Upstream, folder: Path, target: str, ask: Ask, status: int
 ) -> None:
     """Not then, not in an outage that follows, not offline, not by the next process."""
@@ -166,10 +162,8 @@ async def test_what_is_refused_is_not_served_stale(
             await ask(repository)
 
 
-async def test_after_a_refusal_nothing_else_is_served_stale(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Neither a page whose index failed just now nor another one, until the index answers well."""
+async def test_refusal_forbids_stale_service_of_all_pages(upstream: Upstream, folder: Path) -> None:
+    """Until the index answers well."""
     publish_json(upstream, [WHEEL, OTHER], max_age=300)
     clock = Clock()
     async with (
@@ -201,10 +195,10 @@ async def test_after_a_refusal_nothing_else_is_served_stale(
         assert (await repository.get_project_page(BAR)).freshness.stale_reason
 
 
-async def test_a_revoked_token_gets_one_page_by_stale_while_revalidate(
+async def test_revoked_token_gets_at_most_one_page_by_stale_while_revalidate(
     upstream: Upstream, folder: Path
 ) -> None:
-    """That one answer is given before the index was asked; no other after it, and no list."""
+    """It is served before the index was requested; no page and no list after it."""
     publish_json(upstream, [WHEEL, OTHER], max_age=300)
     clock = Clock()
     async with index(
@@ -227,10 +221,8 @@ async def test_a_revoked_token_gets_one_page_by_stale_while_revalidate(
             await repository.get_project_list()
 
 
-async def test_another_process_does_not_serve_what_was_refused(
-    upstream: Upstream, folder: Path
-) -> None:
-    """It asks first; if the index is down then, what the other one was told counts."""
+async def test_refusal_is_known_to_other_processes(upstream: Upstream, folder: Path) -> None:
+    """They request it first; if the index is down then, the refusal counts."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with (
@@ -250,10 +242,10 @@ async def test_another_process_does_not_serve_what_was_refused(
             await other.get_project_page(FOO)
 
 
-async def test_another_process_stops_serving_stale_pages_within_a_second(
+async def test_other_processes_stop_stale_service_within_a_second(
     upstream: Upstream, folder: Path
 ) -> None:
-    """It was not refused itself, as it asks nobody for a moment after a failure."""
+    """Also in the pause after a failure, when they send no request."""
     publish_json(upstream, [WHEEL, OTHER], max_age=300)
     clock = Clock()
     async with (
@@ -275,10 +267,10 @@ async def test_another_process_stops_serving_stale_pages_within_a_second(
                 await asyncio.sleep(0.02)
 
 
-async def test_a_refusal_is_over_when_any_process_was_answered_well(
+async def test_refusal_ends_when_any_process_gets_an_answer(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Also for the next one, offline, though the one that was refused asked for nothing since."""
+    """Also for the next process, offline."""
     publish_json(upstream, [WHEEL, OTHER], max_age=0)
     async with (
         index(upstream, folder, user=ME) as one,
@@ -304,10 +296,10 @@ async def test_a_refusal_is_over_when_any_process_was_answered_well(
                 await asyncio.sleep(0.1)
 
 
-async def test_a_refusal_after_no_cache_is_a_refusal_for_all(
+async def test_refusal_after_no_cache_discards_the_fresh_page(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A page that is fresh still, but was refused since, is served neither from memory nor disk."""
+    """It is served neither from memory nor from disk."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with index(upstream, folder, clock=clock, user=ME) as repository:
@@ -319,10 +311,10 @@ async def test_a_refusal_after_no_cache_is_a_refusal_for_all(
                 await repository.get_project_page(FOO, context=context)
 
 
-async def test_a_refused_file_without_a_digest_is_not_served_from_the_cache(
+async def test_refused_file_without_a_digest_is_not_served_from_the_cache(
     upstream: Upstream, folder: Path
 ) -> None:
-    """That its origin refuses it is an answer; that it is down is not."""
+    """A refusal is an answer; an outage is not."""
     publish_html(upstream, [WHEEL], hashes=False)
     target = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
     clock = Clock()
@@ -342,8 +334,8 @@ async def test_a_refused_file_without_a_digest_is_not_served_from_the_cache(
             await repository.get_resource(FOO, NAME)
 
 
-async def test_a_proxy_that_wants_a_password_is_an_outage(upstream: Upstream, folder: Path) -> None:
-    """Status 407 says nothing of what the index would show us: what was seen is served on."""
+async def test_status_407_of_a_proxy_is_an_outage(upstream: Upstream, folder: Path) -> None:
+    """It is not a refusal by the index, so stale pages are served."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with index(upstream, folder, clock=clock, user=ME) as repository:
@@ -353,8 +345,8 @@ async def test_a_proxy_that_wants_a_password_is_an_outage(upstream: Upstream, fo
         assert "407" in ((await repository.get_project_page(FOO)).freshness.stale_reason or "")
 
 
-async def test_all_that_is_kept_is_sound(upstream: Upstream, folder: Path) -> None:
-    """Pages, notes, the key and the changes: `cache verify` knows each of them."""
+async def test_verify_knows_every_kind_of_entry(upstream: Upstream, folder: Path) -> None:
+    """Pages, negative entries, the key and the changes."""
     publish_json(upstream, [WHEEL])
     async with index(upstream, folder, user=ME) as repository:
         await repository.get_project_page(FOO)

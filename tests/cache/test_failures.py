@@ -1,4 +1,4 @@
-"""What a failure of an index costs the next client, and what it must not bring back."""
+"""Failures of an index: how soon the next client causes a request, and what is served."""
 
 import asyncio
 import contextlib
@@ -42,8 +42,8 @@ async def _noticed(repository: HttpRepository, folder: Path) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_silent_index_is_waited_for_once(upstream: Upstream) -> None:
-    """Retries of a client are told at once, `no-cache` or not; other projects are asked for."""
+async def test_timeout_of_a_page_is_not_repeated_for_retries(upstream: Upstream) -> None:
+    """Retries fail at once, `no-cache` or not; other projects are requested."""
     publish_json(upstream, [WHEEL, OTHER])
     upstream.on(PAGE, SILENT)
     async with HttpRepository(upstream.simple, limits=SILENCE) as repository:
@@ -61,8 +61,8 @@ async def test_a_silent_index_is_waited_for_once(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_an_index_that_wants_to_be_left_alone_is(upstream: Upstream, folder: Path) -> None:
-    """For one page; `cache refresh` asks it again, as somebody wants that now."""
+async def test_retry_after_of_a_page_is_respected(upstream: Upstream, folder: Path) -> None:
+    """For that page; after `cache refresh` it is requested again."""
     publish_json(upstream, [WHEEL, OTHER])
     upstream.on(PAGE, Reply(status=429, headers={"Retry-After": "50"}))
     async with index(upstream, folder) as repository:
@@ -77,8 +77,8 @@ async def test_an_index_that_wants_to_be_left_alone_is(upstream: Upstream, folde
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_a_failure_that_shows_at_once_does_not_count(upstream: Upstream) -> None:
-    """The next client may be the first one that is lucky."""
+async def test_quick_failure_is_not_remembered(upstream: Upstream) -> None:
+    """The next request may succeed."""
     publish_json(upstream, [WHEEL])
     upstream.on(PAGE, Reply(status=503))
     async with HttpRepository(upstream.simple, limits=Limits(attempts=1)) as repository:
@@ -89,10 +89,10 @@ async def test_a_failure_that_shows_at_once_does_not_count(upstream: Upstream) -
 
 
 @pytest.mark.parametrize("by_hand", [forget, refresh])
-async def test_what_is_forgotten_during_an_outage_stays_forgotten(
+async def test_page_forgotten_during_an_outage_is_not_served_stale(
     upstream: Upstream, folder: Path, by_hand: Callable[[Path, ProjectName], int]
 ) -> None:
-    """The request under way then does not bring its page back; one to be refreshed still counts."""
+    """A request in flight does not restore it; a page marked for refresh may be served."""
     publish_json(upstream, [WHEEL], max_age=300)
     publish_json(upstream, [OTHER], max_age=600)
     clock = Clock()
@@ -117,10 +117,8 @@ async def test_what_is_forgotten_during_an_outage_stays_forgotten(
                     await ask()
 
 
-async def test_a_page_that_is_confirmed_in_the_background_is_so_by_one_task(
-    upstream: Upstream, folder: Path
-) -> None:
-    """However many ask for it while its index is silent."""
+async def test_background_revalidation_is_coalesced(upstream: Upstream, folder: Path) -> None:
+    """However many clients request the page while its index is silent."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with index(upstream, folder, clock=clock, stale_while_revalidate_s=300) as repository:
@@ -135,8 +133,10 @@ async def test_a_page_that_is_confirmed_in_the_background_is_so_by_one_task(
         assert len(asyncio.all_tasks()) <= before + 1
 
 
-async def test_a_304_that_nobody_asked_for_says_nothing(upstream: Upstream, folder: Path) -> None:
-    """A page that came without a validator is not confirmed by it, but served as stale."""
+async def test_304_to_an_unconditional_request_is_an_error(
+    upstream: Upstream, folder: Path
+) -> None:
+    """The page is not taken as validated, but served stale."""
     page = Reply(
         headers={"Content-Type": "text/html"}, body=b'<a href="foo-1.0.zip">foo-1.0.zip</a>'
     )

@@ -1,4 +1,4 @@
-"""What is known without asking: absence is a thing that was seen, like a page."""
+"""Offline: a negative entry is evidence of absence, a missing entry is not."""
 
 import asyncio
 from pathlib import Path
@@ -27,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-async def test_absence_is_told_from_ignorance(upstream: Upstream, folder: Path) -> None:
-    """Offline, what was not there is not there; what was never asked for is unknown."""
+async def test_offline_absent_and_unknown_projects_differ(upstream: Upstream, folder: Path) -> None:
+    """A negative entry is 404; a project that was never requested is unknown."""
     publish_json(upstream, [WHEEL])
     async with index(upstream, folder) as repository:
         await repository.get_project_page(FOO)
@@ -51,8 +51,10 @@ async def test_absence_is_told_from_ignorance(upstream: Upstream, folder: Path) 
     assert not upstream.requests
 
 
-async def test_ignorance_does_not_open_the_priority(upstream: Upstream, folder: Path) -> None:
-    """Offline, the second source has a project only if the first one was seen not to have it."""
+async def test_offline_unknown_project_is_not_taken_from_the_next_source(
+    upstream: Upstream, folder: Path
+) -> None:
+    """The second source has it only if the first is known not to."""
     publish_json(upstream, [])
     with Upstream() as public:
         publish_json(public, [WHEEL, build_wheel("bar", "99.0")])
@@ -73,10 +75,10 @@ async def test_ignorance_does_not_open_the_priority(upstream: Upstream, folder: 
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "gone"])
-async def test_a_damaged_note_says_nothing(
+async def test_offline_corrupt_negative_entry_proves_nothing(
     upstream: Upstream, folder: Path, damage: bytes | None
 ) -> None:
-    """Offline, only a whole note proves that something was not there."""
+    """The project is unknown then, not absent."""
     async with index(upstream, folder) as repository:
         with pytest.raises(ProjectNotFound):
             await repository.get_project_page(FOO)
@@ -90,8 +92,8 @@ async def test_a_damaged_note_says_nothing(
             await repository.get_project_page(FOO)
 
 
-async def test_absence_is_shared_while_it_is_believed(upstream: Upstream, folder: Path) -> None:
-    """Other processes and the next one do not ask within `negative_ttl_s`; then they do."""
+async def test_processes_share_negative_entries(upstream: Upstream, folder: Path) -> None:
+    """Others, and the next process, send no request within `negative_ttl_s`."""
     clock = Clock()
     async with index(upstream, folder, clock=clock) as one:
         with pytest.raises(ProjectNotFound):
@@ -111,10 +113,8 @@ async def test_absence_is_shared_while_it_is_believed(upstream: Upstream, folder
             assert len(upstream.requests) == 2
 
 
-async def test_a_project_that_comes_back_is_kept_as_a_page(
-    upstream: Upstream, folder: Path
-) -> None:
-    """The note that it is not there is gone with the first page."""
+async def test_page_replaces_the_negative_entry(upstream: Upstream, folder: Path) -> None:
+    """A project that returns is served offline."""
     clock = Clock()
     async with index(upstream, folder, clock=clock) as repository:
         with pytest.raises(ProjectNotFound):
@@ -126,8 +126,10 @@ async def test_a_project_that_comes_back_is_kept_as_a_page(
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_who_reads_403_as_absence_believes_it_alone(upstream: Upstream, folder: Path) -> None:
-    """A server that takes 403 for a refusal does not believe the notes of one that does not."""
+async def test_negative_entries_made_from_403_are_not_shared(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A server that takes 403 for a refusal does not use them."""
     upstream.on("/simple/foo/", Reply(status=403))
     repository = index(upstream, folder)
     lenient = type(repository)(
@@ -141,8 +143,10 @@ async def test_who_reads_403_as_absence_believes_it_alone(upstream: Upstream, fo
             await repository.get_project_page(FOO)
 
 
-async def test_a_page_without_kept_files_claims_its_name(upstream: Upstream, folder: Path) -> None:
-    """Offline, the first source's project without kept files is a page without files."""
+async def test_offline_project_without_cached_files_is_an_empty_page(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It hides the second source's project of the same name."""
     publish_json(upstream, [WHEEL])
     with Upstream() as public:
         newer = build_wheel("foo", "99.0")

@@ -74,8 +74,10 @@ def _index(
     )
 
 
-async def test_a_restart_serves_from_the_disk(upstream: Upstream, folder: Path) -> None:
-    """While a page is fresh, a new process asks nobody for it."""
+async def test_fresh_page_is_served_from_disk_after_a_restart(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Without a request upstream."""
     publish_json(upstream, [WHEEL], max_age=300)
     async with _index(upstream, folder) as repository:
         before = await repository.get_project_page(FOO)
@@ -86,8 +88,10 @@ async def test_a_restart_serves_from_the_disk(upstream: Upstream, folder: Path) 
     assert len(upstream.requests) == 1
 
 
-async def test_after_a_restart_a_stale_page_is_confirmed(upstream: Upstream, folder: Path) -> None:
-    """One conditional request, whose answer is known to the next process."""
+async def test_stale_page_on_disk_is_revalidated_after_a_restart(
+    upstream: Upstream, folder: Path
+) -> None:
+    """With one conditional request, whose outcome the next process finds on disk."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with _index(upstream, folder, clock=clock) as repository:
@@ -102,10 +106,8 @@ async def test_after_a_restart_a_stale_page_is_confirmed(upstream: Upstream, fol
     assert len(upstream.requests) == 2
 
 
-async def test_a_page_within_its_grace_is_served_while_it_is_confirmed(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Nobody waits for the index then; the next one gets what it said."""
+async def test_stale_while_revalidate_serves_at_once(upstream: Upstream, folder: Path) -> None:
+    """Nobody waits for the index; the next request gets its answer."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with _index(upstream, folder, clock=clock, stale_while_revalidate_s=60) as repository:
@@ -123,8 +125,10 @@ async def test_a_page_within_its_grace_is_served_while_it_is_confirmed(
         assert len((await repository.get_project_page(FOO)).files) == 1, "beyond it, they wait"
 
 
-async def test_an_outage_after_a_restart(upstream: Upstream, folder: Path) -> None:
-    """What was seen before is served with its age and a warning; what was not is an error."""
+async def test_pages_on_disk_are_served_stale_in_an_outage_after_a_restart(
+    upstream: Upstream, folder: Path
+) -> None:
+    """With their age and a warning; pages that are not there are errors."""
     publish_json(upstream, [WHEEL, build_wheel("bar", "1.0")], max_age=300)
     clock = Clock()
     async with _index(upstream, folder, clock=clock) as repository:
@@ -146,8 +150,10 @@ async def test_an_outage_after_a_restart(upstream: Upstream, folder: Path) -> No
             await repository.get_project_page(FOO)
 
 
-async def test_what_disappeared_stays_away(upstream: Upstream, folder: Path) -> None:
-    """A project that its index has removed does not come back with the next outage."""
+async def test_removed_project_does_not_return_in_an_outage(
+    upstream: Upstream, folder: Path
+) -> None:
+    """404 replaces the page on disk."""
     publish_json(upstream, [WHEEL], max_age=0)
     clock = Clock()
     async with _index(upstream, folder, clock=clock) as repository:
@@ -164,8 +170,8 @@ async def test_what_disappeared_stays_away(upstream: Upstream, folder: Path) -> 
             await repository.get_project_page(FOO)
 
 
-async def test_what_one_process_learns_another_knows(upstream: Upstream, folder: Path) -> None:
-    """Two servers on one cache do not both ask whether a page is still the same."""
+async def test_processes_share_revalidation(upstream: Upstream, folder: Path) -> None:
+    """Two servers on one cache do not both revalidate the same page."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with (
@@ -197,10 +203,10 @@ async def test_what_one_process_learns_another_knows(upstream: Upstream, folder:
     ],
     ids=["empty", "short", "long", "flipped", "garbage", "other head", "no body"],
 )
-async def test_a_damaged_page_is_fetched_again(
+async def test_corrupt_page_is_fetched_again(
     upstream: Upstream, folder: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    """Whatever has become of an entry on disk, it is never taken for a page."""
+    """However an entry on disk is corrupt, it is never taken for a page."""
     publish_json(upstream, [WHEEL], max_age=300)
     async with _index(upstream, folder) as repository:
         await repository.get_project_page(FOO)
@@ -212,10 +218,10 @@ async def test_a_damaged_page_is_fetched_again(
 
 
 @pytest.mark.parametrize("jump", [-10 * 24 * 3600, 10 * 24 * 3600])
-async def test_a_clock_that_jumps_costs_a_request(
+async def test_clock_jump_costs_one_revalidation(
     upstream: Upstream, folder: Path, jump: int
 ) -> None:
-    """Set back or forward by days, nothing fails: the page is confirmed."""
+    """Set forward or back by days, nothing fails."""
     publish_json(upstream, [WHEEL], max_age=300)
     clock = Clock()
     async with _index(upstream, folder, clock=clock) as repository:
@@ -226,7 +232,7 @@ async def test_a_clock_that_jumps_costs_a_request(
 
 
 async def test_users_do_not_share_pages(upstream: Upstream, folder: Path) -> None:
-    """What an index showed to one user is not served to another one's server."""
+    """What an index showed to one user is not served by another user's server."""
     publish_json(upstream, [WHEEL], max_age=300)
     urls = [upstream.simple.replace("//", f"//{user}:x@") for user in ("me", "you")]
     for url in urls:
@@ -235,7 +241,7 @@ async def test_users_do_not_share_pages(upstream: Upstream, folder: Path) -> Non
     assert len(upstream.requests) == 2
 
 
-async def test_no_credential_is_written_down(upstream: Upstream, folder: Path) -> None:
+async def test_no_credential_is_written_to_disk(upstream: Upstream, folder: Path) -> None:
     """Neither the password nor a header made of it is in any file or name of the cache."""
     publish_json(upstream, [WHEEL])
     url = upstream.simple.replace("//", "//me:secret-word@")
@@ -263,8 +269,8 @@ async def _metadata(repository: MetadataInjectorRepository, name: FileName = NAM
         return b"".join([chunk async for chunk in body.chunks])
 
 
-async def test_metadata_is_found_once_for_good(upstream: Upstream, folder: Path) -> None:
-    """After a restart it costs no traffic, and the page announces its digest as before."""
+async def test_metadata_on_disk_is_used_after_a_restart(upstream: Upstream, folder: Path) -> None:
+    """It costs no request, and the page announces its digest as before."""
     publish_html(upstream, [WHEEL])
     async with _with_metadata(upstream, folder) as repository:
         assert await _metadata(repository) == WHEEL.metadata
@@ -278,8 +284,10 @@ async def test_metadata_is_found_once_for_good(upstream: Upstream, folder: Path)
     assert not [request for request in upstream.requests if request.target != PAGE]
 
 
-async def test_unreadable_metadata_stays_unreadable(upstream: Upstream, folder: Path) -> None:
-    """A wheel without any is not looked into again, and not announced, after a restart either."""
+async def test_wheel_without_metadata_is_not_inspected_again(
+    upstream: Upstream, folder: Path
+) -> None:
+    """It is not announced either, after a restart as before."""
     broken = Built(
         filename="foo-1.0-py3-none-any.whl", content=zip_of({"foo.py": b""}), metadata=b""
     )
@@ -318,10 +326,10 @@ async def _fetch(repository: MetadataInjectorRepository, project: ProjectName, n
 
 
 @pytest.mark.parametrize("hashes", [True, False])
-async def test_offline_offers_what_it_can_serve(
+async def test_offline_lists_exactly_what_is_cached(
     upstream: Upstream, folder: Path, *, hashes: bool
 ) -> None:
-    """Projects, files and metadata that are there, and no others; nobody is asked for anything."""
+    """Projects, files and metadata; no request is sent."""
     others = [build_wheel("foo", "2.0"), build_wheel("bar", "1.0"), build_wheel("baz", "1.0")]
     publish_html(upstream, [WHEEL, *others], hashes=hashes)
     async with _server(upstream, folder) as repository:
@@ -344,10 +352,10 @@ async def test_offline_offers_what_it_can_serve(
     assert not upstream.requests
 
 
-async def test_offline_a_known_project_still_belongs_to_its_owner(
+async def test_offline_project_without_cached_files_retains_its_owner(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A private project without kept files does not become the public one of the same name."""
+    """A private project does not become the public one of the same name."""
     with Upstream() as public:
         publish_json(upstream, [build_wheel("foo", "1.0")])
         publish_json(public, [build_wheel("foo", "99.0")])

@@ -1,4 +1,4 @@
-"""Pages on a disk that others use and that fails: what was taken back stays away."""
+"""Pages on a disk that other processes use, or that fails: nothing outdated returns."""
 
 import asyncio
 import time
@@ -67,10 +67,10 @@ def _page_file(folder: Path) -> Path:
     return path
 
 
-async def test_what_another_process_saw_meanwhile_does_not_come_back(
+async def test_release_that_was_taken_back_does_not_return(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A release is published, seen by one server and taken back: no other one brings it back."""
+    """Neither in the process that saw it nor in another one."""
     clock = Clock()
     one = _index(upstream, CacheFolder(folder), clock=clock)
     other = _index(upstream, CacheFolder(folder), clock=clock)
@@ -94,10 +94,10 @@ async def test_what_another_process_saw_meanwhile_does_not_come_back(
         assert len(page.files) == 1
 
 
-async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
+async def test_failed_write_does_not_restore_the_older_page(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A page that changed while the disk refuses: its old form is not served after a restart."""
+    """A page that changed while the disk fails is not served in its older form after a restart."""
     clock = Clock()
     disk = CacheFolder(folder)
     publish_json(upstream, [WHEEL, BAD], max_age=10)
@@ -114,10 +114,10 @@ async def test_what_could_not_be_written_does_not_bring_back_what_was_there(
             await repository.get_project_page(FOO)
 
 
-async def test_a_page_larger_than_the_memory_survives_an_outage(
+async def test_page_larger_than_the_memory_budget_is_served_from_disk(
     upstream: Upstream, folder: Path
 ) -> None:
-    """What does not fit into the memory for pages is on disk: confirmed, and served on."""
+    """It is revalidated, and served stale in an outage."""
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=10)
     async with _index(upstream, CacheFolder(folder), clock=clock, memory_bytes=1) as repository:
@@ -132,10 +132,10 @@ async def test_a_page_larger_than_the_memory_survives_an_outage(
         assert (await repository.get_project_page(FOO)).freshness.stale_reason
 
 
-async def test_who_wants_it_confirmed_gets_it_confirmed(
+async def test_no_cache_is_honoured_when_joining_a_request_in_flight(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when somebody else has just begun to take the page from the disk."""
+    """Also when the request that was joined only loads the page from disk."""
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=300)
     async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
@@ -151,10 +151,10 @@ async def test_who_wants_it_confirmed_gets_it_confirmed(
     assert len(confirmed.files) == 2
 
 
-async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
+async def test_no_cache_does_not_accept_an_older_revalidation_by_another_process(
     upstream: Upstream, folder: Path
 ) -> None:
-    """What another process was told a minute ago spares the others, but not them, a request."""
+    """What another process validated a minute ago spares only ordinary requests."""
     clock = Clock()
     publish_json(upstream, [WHEEL], max_age=300)
     async with (
@@ -180,10 +180,10 @@ async def test_who_wants_it_confirmed_is_not_content_with_what_others_learned(
     [(b"simple.v1+json", b"simple.v1+html"), (b'"lifetime_s":300', b'"lifetime_s":900')],
     ids=["type", "lifetime"],
 )
-async def test_damage_to_what_is_said_of_a_page_is_found(
+async def test_corrupt_head_is_detected(
     upstream: Upstream, folder: Path, sound: bytes, damaged: bytes
 ) -> None:
-    """One flipped bit before the body is found as well as one in it."""
+    """One flipped bit in the head is found as well as one in the body."""
     publish_json(upstream, [WHEEL], max_age=300)
     async with _index(upstream, CacheFolder(folder)) as repository:
         await repository.get_project_page(FOO)
@@ -196,10 +196,8 @@ async def test_damage_to_what_is_said_of_a_page_is_found(
     assert len(upstream.requests) == 2
 
 
-async def test_other_files_among_the_pages_are_passed_over(
-    upstream: Upstream, folder: Path
-) -> None:
-    """What a file system or a person left there does not spoil the list of projects."""
+async def test_foreign_files_among_the_pages_are_ignored(upstream: Upstream, folder: Path) -> None:
+    """They do not break the list of projects."""
     publish_json(upstream, [WHEEL])
     async with _index(upstream, CacheFolder(folder)) as repository:
         await repository.get_project_page(FOO)
@@ -208,19 +206,19 @@ async def test_other_files_among_the_pages_are_passed_over(
         assert (await repository.get_project_list()).names == (FOO,)
 
 
-async def test_how_long_nothing_is_believed(upstream: Upstream, folder: Path) -> None:
-    """That there is no such project is believed as long as the rules say, and no longer."""
+async def test_negative_ttl_is_configurable(upstream: Upstream, folder: Path) -> None:
+    """A negative entry is used for as long as the policy says."""
     clock = Clock()
     async with _index(upstream, CacheFolder(folder), clock=clock, negative_ttl_s=10) as repository:
-        for later, asked in ((0, 1), (9, 1), (2, 2)):
+        for later, sent in ((0, 1), (9, 1), (2, 2)):
             clock.now += later
             with pytest.raises(ProjectNotFound):
                 await repository.get_project_page(FOO)
-            assert len(upstream.requests) == asked
+            assert len(upstream.requests) == sent
 
 
-async def test_in_an_outage_nothing_is_not_served_on(upstream: Upstream, folder: Path) -> None:
-    """That there was no such project does not make it another index's while nobody can say."""
+async def test_negative_entry_is_not_served_stale(upstream: Upstream, folder: Path) -> None:
+    """In an outage another index must not be taken for the owner of the name."""
     clock = Clock()
     async with _index(upstream, CacheFolder(folder), clock=clock) as repository:
         with pytest.raises(ProjectNotFound):
@@ -231,10 +229,10 @@ async def test_in_an_outage_nothing_is_not_served_on(upstream: Upstream, folder:
             await repository.get_project_page(FOO)
 
 
-async def test_a_slow_disk_does_not_bring_a_page_back(
+async def test_writes_to_one_name_are_ordered(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page is removed while it is still being written: in the end it is not there."""
+    """A page that is removed while it is being written is gone in the end."""
     save = EntryStore.save
 
     def slow(self: EntryStore[Any], head: Any, body: bytes, *key: str) -> int:
@@ -254,10 +252,8 @@ async def test_a_slow_disk_does_not_bring_a_page_back(
             await repository.get_project_page(FOO)
 
 
-async def test_the_same_text_from_elsewhere_is_another_page(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Where a page redirects to says what its links mean."""
+async def test_same_body_from_another_url_is_another_page(upstream: Upstream, folder: Path) -> None:
+    """Its relative links mean something else."""
     text = Reply(headers={"Content-Type": "text/html"}, body=b'<a href="foo-1.0.tar.gz">foo</a>')
     async with _index(upstream, CacheFolder(folder)) as repository:
         for place in ("/a/", "/b/"):

@@ -1,4 +1,4 @@
-"""Peeks through the file cache: what was found on disk a moment ago, be it nothing."""
+"""Peeks through the file cache: the last lookup on disk counts for a second, hit or miss."""
 
 import asyncio
 import threading
@@ -54,7 +54,7 @@ async def _content(resource: Resource) -> bytes:
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(5):
-        while not await condition():  # noqa: ASYNC110 - nobody says when it is so
+        while not await condition():  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
 
 
@@ -74,18 +74,18 @@ async def _is_peeked(repository: FileCacheRepository) -> bool:
     return peeked is not None and peeked.path is not None
 
 
-async def test_a_file_that_is_not_here_is_peeked_by_its_address(
+async def test_peek_redirects_for_a_second_after_a_lookup_missed(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Once the disk was looked at, who is redirected is so without another look, for a second."""
+    """The disk is not looked up again within that second."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await repository.get_project_page(FOO)
         assert repository.peek_resource(FOO, NAME) is None
-        asked = await repository.get_resource(FOO, NAME)
+        resource = await repository.get_resource(FOO, NAME)
         peeked = repository.peek_resource(FOO, NAME)
         assert peeked is not None
-        assert peeked.location == asked.location
+        assert peeked.location == resource.location
         assert peeked.location is not None
         assert peeked.path is None
         await asyncio.sleep(1.1)
@@ -93,8 +93,10 @@ async def test_a_file_that_is_not_here_is_peeked_by_its_address(
     assert not upstream.seen(PATH)
 
 
-async def test_what_was_downloaded_is_here_at_once(upstream: Upstream, folder: Path) -> None:
-    """That it was not here is forgotten as soon as a transfer of ours is complete."""
+async def test_complete_download_replaces_the_remembered_miss(
+    upstream: Upstream, folder: Path
+) -> None:
+    """The file is served from the cache at once."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         absent = await repository.get_resource(FOO, NAME)
@@ -120,10 +122,10 @@ class SlowStore(BlobStore):
         return found
 
 
-async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
+async def test_lookup_overtaken_by_a_download_is_discarded(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Who looked before the file was there does not make it be taken for absent afterwards."""
+    """A miss found before the download ended is not remembered."""
     publish_json(upstream, [WHEEL])
     disk = CacheFolder(folder)
     store = disk.files = SlowStore(disk.files.folder, folder / "partial")
@@ -145,10 +147,10 @@ async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
         assert peeked.path is not None
 
 
-async def test_a_file_that_another_process_removed_is_peeked_no_more(
+async def test_file_evicted_by_another_process_is_not_peeked_after_a_second(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A second after it was last found nothing is said of it; until then it is still served."""
+    """Until then its open descriptor is still served."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         resource = await _fill(repository)
@@ -160,10 +162,8 @@ async def test_a_file_that_another_process_removed_is_peeked_no_more(
         assert repository.peek_resource(FOO, NAME) is None
 
 
-async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
-    upstream: Upstream, folder: Path
-) -> None:
-    """A file that lies there is peeked once it is noted that its project has some, for offline."""
+async def test_peek_writes_nothing(upstream: Upstream, folder: Path) -> None:
+    """A cached file is peeked once its project is recorded as cached, for offline."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _fill(repository)
@@ -180,16 +180,16 @@ async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
         assert (folder / "served" / "foo").exists()
 
 
-async def test_a_file_without_a_digest_is_not_peeked(upstream: Upstream, folder: Path) -> None:
-    """Which content its address has is on the disk, and may have to be asked."""
+async def test_file_without_a_digest_is_not_peeked(upstream: Upstream, folder: Path) -> None:
+    """Its content is known by its URL only, on disk or at its origin."""
     publish_html(upstream, [WHEEL], hashes=False)
     async with _cached(upstream, folder) as repository:
         await repository.get_resource(FOO, NAME)
         assert repository.peek_resource(FOO, NAME) is None
 
 
-async def test_offline_no_more_is_peeked_than_is_there(upstream: Upstream, folder: Path) -> None:
-    """The page shows what is kept, and neither a file that is not nor metadata is said to be."""
+async def test_offline_peek_agrees_with_the_coroutine(upstream: Upstream, folder: Path) -> None:
+    """Neither lists nor serves a file or metadata that is not cached."""
     publish_json(upstream, [WHEEL, OTHER])
     async with _cached(upstream, folder) as repository:
         await _fill(repository)
@@ -209,8 +209,8 @@ async def test_offline_no_more_is_peeked_than_is_there(upstream: Upstream, folde
                 repository.peek_resource(FOO, FileName(name))
 
 
-async def test_offline_the_list_is_a_matter_of_the_disk(folder: Path) -> None:
-    """A source that knows its list does not tell projects of which no file is kept."""
+async def test_offline_list_is_not_peeked(folder: Path) -> None:
+    """A source that knows its list does not show projects without cached files."""
     source = MemoryRepository()
     source.add(NAME, WHEEL.content)
     files = FileCache(CacheFolder(folder))
@@ -220,10 +220,10 @@ async def test_offline_the_list_is_a_matter_of_the_disk(folder: Path) -> None:
         assert repository.peek_project_list() is None
 
 
-async def test_offline_what_another_process_fetched_is_served_with_its_page(
+async def test_offline_file_fetched_by_another_process_is_served(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A file that was not here a moment ago is served as soon as the page shows it."""
+    """As soon as the page lists it."""
     publish_json(upstream, [WHEEL, OTHER])
     async with _cached(upstream, folder) as other:
         await other.get_project_page(FOO)

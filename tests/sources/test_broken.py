@@ -1,4 +1,4 @@
-"""A source that is down: it costs next to nothing, and comes back by itself."""
+"""A source that is down: its circuit opens, requests fail at once, probes close it again."""
 
 import asyncio
 import socket
@@ -68,8 +68,8 @@ def closed_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-async def test_a_refused_source_fails_at_once(closed_port: int) -> None:
-    """After one request with its attempts the others are answered without asking, with a time."""
+async def test_open_circuit_fails_requests_at_once(closed_port: int) -> None:
+    """After one request with its attempts the others fail without one, with a Retry-After."""
     async with _index(f"http://127.0.0.1:{closed_port}/simple/", limits=RARELY) as repository:
         first, _ = await _asked(repository, "a")
         assert first.reason == "no connection (connection refused)"
@@ -85,8 +85,8 @@ async def test_a_refused_source_fails_at_once(closed_port: int) -> None:
         assert "is not asked until" in state.detail
 
 
-async def test_attempts_count(upstream: Upstream) -> None:
-    """Three attempts in vain are enough, and no request of a client goes out after them."""
+async def test_attempts_of_one_request_open_the_circuit(upstream: Upstream) -> None:
+    """Three failed attempts are enough, and no client's request is sent after them."""
     upstream.refuse()
     async with _index(upstream.simple, limits=RARELY) as repository:
         await _asked(repository, "foo")
@@ -98,8 +98,8 @@ async def test_attempts_count(upstream: Upstream) -> None:
     assert upstream.requests == []
 
 
-async def test_it_comes_back_by_itself(upstream: Upstream) -> None:
-    """Few probes, base and page in turns, find out; that is told, and nobody has to ask first."""
+async def test_probes_close_the_circuit(upstream: Upstream) -> None:
+    """Few probes, of base and page in turns, find the source back, which is reported."""
     publish_json(upstream, [WHEEL])
     events: list[Event] = []
     upstream.refuse()
@@ -124,8 +124,8 @@ async def test_it_comes_back_by_itself(upstream: Upstream) -> None:
         assert upstream.requests == [], "a source that is back is probed no more"
 
 
-async def test_what_was_seen_is_served_on_at_once(upstream: Upstream) -> None:
-    """A stale page of a source that is not asked costs no time, and is marked."""
+async def test_stale_page_is_served_at_once_while_the_circuit_is_open(upstream: Upstream) -> None:
+    """It is marked as stale."""
     publish_json(upstream, [WHEEL], max_age=0)
     async with _index(upstream.simple, limits=RARELY) as repository:
         page = await repository.get_project_page(FOO)
@@ -137,8 +137,8 @@ async def test_what_was_seen_is_served_on_at_once(upstream: Upstream) -> None:
         assert "is not asked until" in (page.freshness.at(time.time())[2] or "")
 
 
-async def test_one_broken_page_is_one_broken_page(upstream: Upstream) -> None:
-    """However often it fails with 5xx, the others are asked for; a list that works closes it."""
+async def test_one_failing_page_does_not_open_the_circuit(upstream: Upstream) -> None:
+    """However often it fails with 5xx, the others are requested."""
     upstream.on("/simple/broken/", Reply(status=500))
     async with _index(upstream.simple, limits=RARELY) as repository:
         for _ in range(5):
@@ -150,8 +150,8 @@ async def test_one_broken_page_is_one_broken_page(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_three_broken_pages_are_a_broken_source(upstream: Upstream) -> None:
-    """503 for three different projects: it is left alone until a probe gets something better."""
+async def test_three_failing_pages_open_the_circuit(upstream: Upstream) -> None:
+    """503 for three projects: no requests are sent until a probe gets something better."""
     broken = Reply(status=503)
     for target in ("/simple/", "/simple/a/", "/simple/b/", "/simple/c/"):
         upstream.on(target, broken)
@@ -171,8 +171,8 @@ async def test_three_broken_pages_are_a_broken_source(upstream: Upstream) -> Non
             await repository.get_project_page(ProjectName("d"))
 
 
-async def test_too_many_requests_is_no_failure_of_it(upstream: Upstream) -> None:
-    """A source that wants us slower goes on being asked: it answers."""
+async def test_429_does_not_open_the_circuit(upstream: Upstream) -> None:
+    """A source that throttles does answer."""
     for project in "abcd":
         upstream.on(f"/simple/{project}/", Reply(status=429, headers={"Retry-After": "60"}))
     async with _index(upstream.simple, limits=RARELY) as repository:
@@ -181,8 +181,8 @@ async def test_too_many_requests_is_no_failure_of_it(upstream: Upstream) -> None
             assert "status 429" in error.reason
 
 
-async def test_timeouts_stay_timeouts(upstream: Upstream) -> None:
-    """A source that hangs costs three waits, then none; what clients are told stays "in time"."""
+async def test_timeouts_are_reported_as_timeouts(upstream: Upstream) -> None:
+    """A source that hangs costs three waits, then none; clients still get `SourceTimeout`."""
 
     def hang(request: Request) -> Reply:
         return Reply(delay_s=5)
@@ -200,8 +200,8 @@ async def test_timeouts_stay_timeouts(upstream: Upstream) -> None:
         assert not upstream.seen("/simple/p5/")
 
 
-async def test_a_slow_source_is_found_too(upstream: Upstream) -> None:
-    """An index that takes longer than a connection to answer is found back, with more patience."""
+async def test_probes_find_a_slow_source(upstream: Upstream) -> None:
+    """Probes of an index slower than a connection timeout get more patient."""
     publish_json(upstream, [WHEEL])
     upstream.on("/simple/", Reply(delay_s=0.5))
     upstream.on("/simple/slow/", Reply(status=404, delay_s=0.5))
@@ -214,8 +214,8 @@ async def test_a_slow_source_is_found_too(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_each_origin_for_itself(upstream: Upstream) -> None:
-    """A host of files that is down is left alone, told by its own name; pages go on."""
+async def test_each_origin_has_its_own_circuit(upstream: Upstream) -> None:
+    """A host of files that is down is reported by its name; pages are still requested."""
     events: list[Event] = []
     with Upstream() as elsewhere:
         publish_json(elsewhere, [WHEEL])
@@ -234,12 +234,15 @@ async def test_each_origin_for_itself(upstream: Upstream) -> None:
             elsewhere.refuse(refusing=False)
             await until_asked_again(repository)
             assert (await repository.get_project_page(FOO)).files
-    told = [event for event in events if isinstance(event, SourceFailed | SourceRecovered)]
-    assert [type(e) for e in told if e.source == elsewhere.url] == [SourceFailed, SourceRecovered]
+    changes = [event for event in events if isinstance(event, SourceFailed | SourceRecovered)]
+    assert [type(e) for e in changes if e.source == elsewhere.url] == [
+        SourceFailed,
+        SourceRecovered,
+    ]
 
 
-async def test_probes_keep_credentials_at_home(upstream: Upstream) -> None:
-    """A probe of the source's own origin has them, one of another origin does not."""
+async def test_probes_send_credentials_to_their_origin_only(upstream: Upstream) -> None:
+    """A probe of another origin has none."""
     with Upstream() as elsewhere:
         elsewhere.refuse()
         upstream.on("/simple/foo/", Reply(status=302, headers={"Location": f"{elsewhere.url}/f/"}))
@@ -257,8 +260,8 @@ async def test_probes_keep_credentials_at_home(upstream: Upstream) -> None:
         assert all("authorization" not in request.headers for request in elsewhere.requests)
 
 
-async def test_what_is_under_way_comes_to_its_end(upstream: Upstream) -> None:
-    """A transfer that has begun is not cut when its source stops answering others."""
+async def test_transfer_in_flight_survives_an_open_circuit(upstream: Upstream) -> None:
+    """It is not cut when its source stops answering others."""
     publish_json(upstream, [WHEEL])
     target = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
     upstream.on(target, Reply(body=WHEEL.content, piece=200, piece_delay_s=0.05))
@@ -275,8 +278,8 @@ async def test_what_is_under_way_comes_to_its_end(upstream: Upstream) -> None:
     assert received == WHEEL.content
 
 
-async def test_no_probe_outlives_its_source(upstream: Upstream) -> None:
-    """A source that is closed asks nobody, and one that is opened again begins anew."""
+async def test_closing_the_source_ends_its_probes(upstream: Upstream) -> None:
+    """One that is opened again begins with closed circuits."""
     upstream.refuse()
     repository = HttpRepository(upstream.simple, limits=LIMITS)
     tasks = asyncio.all_tasks()
@@ -292,8 +295,8 @@ async def test_no_probe_outlives_its_source(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_what_breaks_off_at_the_end_starts_no_probe(upstream: Upstream) -> None:
-    """Requests that are cut by closing the client are no failures of the source."""
+async def test_requests_cut_by_closing_start_no_probe(upstream: Upstream) -> None:
+    """They are not failures of the source."""
     upstream.on("/simple/", Reply(delay_s=5))
     client = UpstreamClient(upstream.simple, label="x", limits=Limits(attempts=1))
     tasks = asyncio.all_tasks()
@@ -312,8 +315,8 @@ async def test_what_breaks_off_at_the_end_starts_no_probe(upstream: Upstream) ->
     assert asyncio.all_tasks() == tasks
 
 
-async def test_clients_are_told(upstream: Upstream) -> None:
-    """503 with a whole number of seconds at once; `/readyz` says who is asked when, and is back."""
+async def test_clients_get_503_with_retry_after_at_once(upstream: Upstream) -> None:
+    """`/readyz` shows when the next attempt is, and that the source is back."""
     upstream.refuse()
     repository = HttpRepository(upstream.simple, limits=LIMITS)
     async with running(create_app(repository)) as app:

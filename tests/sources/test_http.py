@@ -1,4 +1,4 @@
-"""A remote index: what it says, how often it is asked, and what happens when it misbehaves."""
+"""A remote index: its answers parsed, its pages cached, its failures reported."""
 
 import asyncio
 import gzip
@@ -73,11 +73,11 @@ async def _ask(upstream: Upstream, reply: Reply, **options: Any) -> ProjectPage:
         return await repository.get_project_page(FOO)
 
 
-# --- what it says --------------------------------------------------------------------------------
+# --- answers parsed ------------------------------------------------------------------------------
 
 
-async def test_what_is_asked(upstream: Upstream) -> None:
-    """The normalised name is asked for, with all three types and both codings on offer."""
+async def test_request_for_a_page(upstream: Upstream) -> None:
+    """It has the normalised name, and offers three types and both codings."""
     publish_json(upstream, [WHEEL])
     async with _index(upstream) as repository:
         await repository.get_project_page(ProjectName("F_o.o".replace("_", "").replace(".", "")))
@@ -93,8 +93,8 @@ async def test_what_is_asked(upstream: Upstream) -> None:
     ("coding", "coder"),
     [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)],
 )
-async def test_coded_pages(upstream: Upstream, coding: str, coder: Any) -> None:
-    """Pages are decoded, whichever of the codings the index chose."""
+async def test_compressed_pages_are_decoded(upstream: Upstream, coding: str, coder: Any) -> None:
+    """Whichever content coding the index chose."""
     reply = _json()
     headers = {**reply.headers, "Content-Encoding": coding}
     page = await _ask(upstream, Reply(headers=headers, body=coder(reply.body)))
@@ -113,8 +113,8 @@ async def test_links_are_resolved_after_redirects(upstream: Upstream) -> None:
     assert page.files[0].url == "https://cdn.example/foo-1.0.tar.gz"
 
 
-async def test_file_addresses_are_opaque(upstream: Upstream) -> None:
-    """Signatures, `%2B` and `@` arrive at the origin as they were written on the page."""
+async def test_file_urls_are_sent_unchanged(upstream: Upstream) -> None:
+    """Signatures, `%2B` and `@` arrive at the origin as they stand on the page."""
     target = "/f/%2Bx@v1/foo-1.0%2Bcu-py3-none-any.whl?sig=a%2Fb%3D&e=1"
     anchor = f'<a href="{target}#sha256={WHEEL.sha256}">foo</a>'.replace("&", "&amp;")
     upstream.on(PAGE, Reply(headers=HTML, body=anchor.encode()))
@@ -128,8 +128,8 @@ async def test_file_addresses_are_opaque(upstream: Upstream) -> None:
     assert upstream.seen(target)
 
 
-async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
-    """Bad names, missing sizes, nulls, duplicates cost at most their entry, and are told once."""
+async def test_invalid_entries_are_dropped_and_reported_once(upstream: Upstream) -> None:
+    """Bad names, missing sizes, nulls and duplicates affect their own entry at most."""
     events: list[Event] = []
     page = await _ask(
         upstream,
@@ -159,8 +159,8 @@ async def test_one_odd_entry_does_not_cost_the_page(upstream: Upstream) -> None:
 
 @pytest.mark.parametrize("size", ["9" * 19, "9" * 25, "9" * 5000])
 @pytest.mark.parametrize("form", ["html", "json"])
-async def test_a_size_no_file_has_is_none(upstream: Upstream, size: str, form: str) -> None:
-    """A size that clients (or Python) refuse to read is left out; the page is served."""
+async def test_impossible_size_is_ignored(upstream: Upstream, size: str, form: str) -> None:
+    """A size that clients (or Python) refuse to parse is left out; the page is served."""
     name = "foo-1.0.tar.gz"
     if form == "html":
         reply = Reply(headers=HTML, body=f'<a href="{name}" data-size="{size}">x</a>'.encode())
@@ -171,16 +171,16 @@ async def test_a_size_no_file_has_is_none(upstream: Upstream, size: str, form: s
 
 
 @pytest.mark.parametrize("charset", ["idna", "undefined", "unicode_escape", "zlib", "nonsense"])
-async def test_an_odd_charset_does_not_cost_the_page(upstream: Upstream, charset: str) -> None:
-    """What is no charset of pages is taken as UTF-8."""
+async def test_unknown_charset_is_read_as_utf_8(upstream: Upstream, charset: str) -> None:
+    """Codecs of Python that are no charset of pages are not used either."""
     body = b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a>'
     headers = {"Content-Type": f"text/html; charset={charset}"}
     page = await _ask(upstream, Reply(headers=headers, body=body))
     assert [file.filename for file in page.files] == ["foo-1.0.tar.gz"]
 
 
-async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
-    """A quarantined project keeps its status and offers nothing, direct addresses included."""
+async def test_quarantined_project_offers_no_files(upstream: Upstream) -> None:
+    """It retains its status; direct requests for its files fail, too."""
     status = {"status": "quarantined", "reason": "malware <b>"}
     upstream.on(PAGE, _json(None, **{"project-status": status}))
     async with _index(upstream) as repository:
@@ -192,13 +192,13 @@ async def test_quarantine_takes_the_files_away(upstream: Upstream) -> None:
             await repository.get_resource(FOO, FileName("foo-1.0-py3-none-any.whl"))
 
 
-async def test_names_of_another_project_are_refused(upstream: Upstream) -> None:
-    """A page that says it is another project's is not taken for ours."""
+async def test_page_of_another_project_is_refused(upstream: Upstream) -> None:
+    """A page with another project's name is an invalid answer."""
     with pytest.raises(SourceInvalid, match="'bar'"):
         await _ask(upstream, _json(name="bar"))
 
 
-async def test_the_old_names_of_metadata_are_understood(upstream: Upstream) -> None:
+async def test_older_keys_for_metadata_are_read(upstream: Upstream) -> None:
     """`dist-info-metadata` and its misspelling count where `core-metadata` is missing."""
     digest = {"sha256": "ab" * 32}
     entry = {"filename": "foo-1.0-py3-none-any.whl", "url": "x"}
@@ -210,8 +210,8 @@ async def test_the_old_names_of_metadata_are_understood(upstream: Upstream) -> N
     assert (await _ask(upstream, html)).files[0].core_metadata == digest
 
 
-async def test_directory_listings_are_understood(upstream: Upstream) -> None:
-    """What a web server lists of a folder is an index too; links that are no files are not."""
+async def test_directory_listing_is_read_as_an_index(upstream: Upstream) -> None:
+    """Links that are not distribution files are ignored."""
     listing = (
         b'<html><h1>Index of /foo</h1><a href="../">../</a><a href="?C=N;O=D">Name</a>'
         b'<a href="foo-1.0.tar.gz">foo-1.0.tar.gz</a> 17-Jan-2024 16:53 1337</html>'
@@ -221,10 +221,10 @@ async def test_directory_listings_are_understood(upstream: Upstream) -> None:
     assert page.versions == ("1.0",)
 
 
-# --- how often it is asked -----------------------------------------------------------------------
+# --- requests upstream ---------------------------------------------------------------------------
 
 
-async def test_a_fresh_page_is_not_asked_for_again(upstream: Upstream) -> None:
+async def test_fresh_page_costs_no_request(upstream: Upstream) -> None:
     """Within its lifetime a page and its files cost one request, and are the same object."""
     publish_json(upstream, [WHEEL], max_age=100)
     clock = Clock()
@@ -236,8 +236,8 @@ async def test_a_fresh_page_is_not_asked_for_again(upstream: Upstream) -> None:
     assert len(upstream.requests) == 1
 
 
-async def test_a_page_that_is_never_fresh_is_asked_for_once_a_request(upstream: Upstream) -> None:
-    """An index that wants each page confirmed each time is asked once each time, and no more."""
+async def test_page_with_max_age_0_is_revalidated_once_per_request(upstream: Upstream) -> None:
+    """Once each time, and not more often."""
     publish_json(upstream, [WHEEL], max_age=0)
     async with _index(upstream) as repository:
         for count in (1, 2, 3):
@@ -245,8 +245,8 @@ async def test_a_page_that_is_never_fresh_is_asked_for_once_a_request(upstream: 
             assert len(upstream.requests) == count
 
 
-async def test_a_stale_page_is_confirmed_once_for_all(upstream: Upstream) -> None:
-    """However many clients wait, one conditional request; confirmed, it is the same object."""
+async def test_expired_page_is_revalidated_once_for_concurrent_clients(upstream: Upstream) -> None:
+    """One conditional request; after a 304 the page is the same object."""
     publish_json(upstream, [WHEEL], max_age=100)
     clock = Clock()
     async with _index(upstream, clock=clock) as repository:
@@ -262,8 +262,8 @@ async def test_a_stale_page_is_confirmed_once_for_all(upstream: Upstream) -> Non
         assert page.freshness.at(clock.now) == (100, 99, None)
 
 
-async def test_an_unchanged_body_is_the_same_page(upstream: Upstream) -> None:
-    """An index without validators that sends the same again has not changed its page."""
+async def test_unchanged_body_is_the_same_snapshot(upstream: Upstream) -> None:
+    """An index without validators that sends the same bytes again has not changed its page."""
     upstream.on(PAGE, _json())
     clock = Clock()
     async with _index(upstream, clock=clock) as repository:
@@ -275,8 +275,8 @@ async def test_an_unchanged_body_is_the_same_page(upstream: Upstream) -> None:
         assert await repository.get_project_page(FOO) is not page
 
 
-async def test_a_client_can_ask_for_a_fresh_answer(upstream: Upstream) -> None:
-    """`no-cache` confirms a page that is older than a second, and no more often than that."""
+async def test_no_cache_revalidates_at_most_once_a_second(upstream: Upstream) -> None:
+    """A page that was validated within the last second is not requested again."""
     publish_json(upstream, [WHEEL], max_age=600)
     clock = Clock()
     fresh = RequestContext(revalidate=True)
@@ -289,8 +289,8 @@ async def test_a_client_can_ask_for_a_fresh_answer(upstream: Upstream) -> None:
         assert len(upstream.requests) == 2
 
 
-async def test_absence_is_remembered_briefly(upstream: Upstream) -> None:
-    """A project that is not there is asked for again soon, not each time."""
+async def test_negative_entry_spares_requests_for_its_ttl(upstream: Upstream) -> None:
+    """A missing project is requested again after it, not each time."""
     clock = Clock()
     async with _index(upstream, clock=clock) as repository:
         for _ in range(3):
@@ -302,8 +302,8 @@ async def test_absence_is_remembered_briefly(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_the_list_is_kept_like_a_page(upstream: Upstream) -> None:
-    """The list is asked for once within its lifetime, from JSON as from HTML."""
+async def test_list_is_cached_like_a_page(upstream: Upstream) -> None:
+    """It is requested once within its lifetime, from JSON as from HTML."""
     for publish in (publish_json, publish_html):
         upstream.forget()
         publish(upstream, [WHEEL, build_wheel("Bar")])
@@ -314,8 +314,8 @@ async def test_the_list_is_kept_like_a_page(upstream: Upstream) -> None:
         assert len(upstream.requests) == 1
 
 
-async def test_memory_is_bounded(upstream: Upstream) -> None:
-    """However many pages are visited, those kept stay within the budget."""
+async def test_cached_pages_stay_within_the_memory_budget(upstream: Upstream) -> None:
+    """However many pages are requested."""
     names = [f"p{number}" for number in range(60)]
     publish_json(upstream, [build_wheel(name) for name in names], max_age=600)
     async with _index(upstream, memory_bytes=50_000) as repository:
@@ -365,10 +365,10 @@ async def test_memory_is_bounded(upstream: Upstream) -> None:
          SourceInvalid),
     ],
 )  # fmt: skip
-async def test_trouble_is_named_and_never_absence(
+async def test_failure_names_the_source_and_is_never_absence(
     upstream: Upstream, reply: Reply, kind: type[Exception]
 ) -> None:
-    """Whatever goes wrong is an error that names the source, and never "not there"."""
+    """Whatever goes wrong, the project is not reported as missing."""
     with pytest.raises(SourceUnavailable) as caught:
         await _ask(upstream, reply)
     assert type(caught.value) is kind
@@ -376,20 +376,20 @@ async def test_trouble_is_named_and_never_absence(
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_only_404_and_410_mean_absence(upstream: Upstream, status: int) -> None:
-    """These two statuses, and no others, say that there is no such project."""
+async def test_only_404_and_410_mean_absent(upstream: Upstream, status: int) -> None:
+    """Of all statuses these two mean that there is no such project."""
     with pytest.raises(ProjectNotFound):
         await _ask(upstream, Reply(status=status))
 
 
-async def test_forbidden_can_mean_absence(upstream: Upstream) -> None:
-    """With the switch for such indexes, 403 says that there is no such project."""
+async def test_403_means_absent_if_so_configured(upstream: Upstream) -> None:
+    """`forbidden_means_absent` is for indexes that answer 403 for missing projects."""
     with pytest.raises(ProjectNotFound):
         await _ask(upstream, Reply(status=403), forbidden_means_absent=True)
 
 
-async def test_a_page_beyond_the_limit_is_refused(upstream: Upstream) -> None:
-    """A page larger than the limit is not read to its end, coded or not."""
+async def test_page_larger_than_the_limit_is_refused(upstream: Upstream) -> None:
+    """It is not read to its end, compressed or not."""
     limits = Limits(page_bytes=100_000)
     big = Reply(headers=HTML, body=b"x" * 5_000_000, piece=100_000, piece_delay_s=0.01)
     with pytest.raises(SourceInvalid, match="more than"):
@@ -402,8 +402,8 @@ async def test_a_page_beyond_the_limit_is_refused(upstream: Upstream) -> None:
         await _ask(upstream, bomb, limits=limits)
 
 
-async def test_a_passing_failure_is_tried_again(upstream: Upstream) -> None:
-    """Two failures and a success are a success: resets, 5xx and short 429s are tried again."""
+async def test_transient_failures_are_retried(upstream: Upstream) -> None:
+    """Two failures and a success are a success: resets, 5xx and short 429s."""
     failing = [
         Reply(reset=True),
         Reply(status=502),
@@ -415,8 +415,8 @@ async def test_a_passing_failure_is_tried_again(upstream: Upstream) -> None:
             assert (await repository.get_project_page(FOO)).files
 
 
-async def test_a_plain_accept_is_tried_after_406(upstream: Upstream) -> None:
-    """An index that cannot cope with our `Accept` gets a plain one."""
+async def test_406_is_retried_with_a_plain_accept_header(upstream: Upstream) -> None:
+    """For an index that cannot parse ours."""
 
     def fussy(request: Request) -> Reply:
         return _json() if request.headers["accept"] == "*/*" else Reply(status=406)
@@ -426,8 +426,8 @@ async def test_a_plain_accept_is_tried_after_406(upstream: Upstream) -> None:
         assert (await repository.get_project_page(FOO)).files
 
 
-async def test_a_stale_page_is_served_when_the_index_is_down(upstream: Upstream) -> None:
-    """What was seen is served on, marked with its age and the reason, and confirmed later."""
+async def test_stale_page_is_served_while_the_index_is_down(upstream: Upstream) -> None:
+    """With its age and the reason; it is revalidated when the index is back."""
     publish_json(upstream, [WHEEL], max_age=60)
     clock, events = Clock(), list[Event]()
     async with _index(upstream, clock=clock, emit=events.append) as repository:
@@ -453,8 +453,8 @@ async def test_a_stale_page_is_served_when_the_index_is_down(upstream: Upstream)
     assert kinds == [SourceFailed, SourceRecovered, SourceFailed]
 
 
-async def test_a_project_that_disappears_is_gone(upstream: Upstream) -> None:
-    """404 after 200 is 404: a removed project is not served on."""
+async def test_removed_project_is_not_served_stale(upstream: Upstream) -> None:
+    """404 after 200 is 404."""
     publish_json(upstream, [WHEEL], max_age=60)
     clock = Clock()
     async with _index(upstream, clock=clock) as repository:
@@ -465,8 +465,8 @@ async def test_a_project_that_disappears_is_gone(upstream: Upstream) -> None:
             await repository.get_project_page(FOO)
 
 
-async def test_used_without_opening_it_says_so(upstream: Upstream) -> None:
-    """A repository that was not entered explains what to do."""
+async def test_unopened_repository_explains_how_to_open_it(upstream: Upstream) -> None:
+    """A repository that was not entered raises an error with the remedy."""
     with pytest.raises(RepositoryError, match="async with"):
         await HttpRepository(upstream.simple).get_project_page(FOO)
 
@@ -503,8 +503,8 @@ async def test_credentials_stay_at_their_origin(upstream: Upstream) -> None:
         assert len(elsewhere.requests) == 2
 
 
-async def test_credentials_in_a_redirect_are_for_that_hop(upstream: Upstream) -> None:
-    """`user:password@` in a Location is sent there, and shows nowhere."""
+async def test_credentials_in_a_redirect_are_sent_to_its_target_only(upstream: Upstream) -> None:
+    """`user:password@` in a Location appears nowhere else."""
     with Upstream() as elsewhere:
         elsewhere.on("/x/", _protected(_json()))
         location = elsewhere.url.replace("//", "//hop:word@") + "/x/"
@@ -514,8 +514,8 @@ async def test_credentials_in_a_redirect_are_for_that_hop(upstream: Upstream) ->
         assert page.files[0].url.startswith(elsewhere.url)
 
 
-async def test_errors_hold_no_credentials(upstream: Upstream) -> None:
-    """Neither user nor password is in an error of a source that refuses them."""
+async def test_errors_contain_no_credentials(upstream: Upstream) -> None:
+    """Neither user nor password is in the error of a source that refuses them."""
     upstream.on(PAGE, Reply(status=401))
     url = upstream.simple.replace("//", "//alice:secret@")
     async with HttpRepository(url, limits=QUICK) as repository:
@@ -549,8 +549,10 @@ def _file(upstream: Upstream) -> str:
         Reply(body=b"<html>503</html>", length=-1),
     ],
 )
-async def test_a_wrong_file_is_never_completed(upstream: Upstream, reply: Reply) -> None:
-    """Of a file that is changed, cut, too long or something else the end is never handed out."""
+async def test_file_that_fails_its_check_is_never_completed(
+    upstream: Upstream, reply: Reply
+) -> None:
+    """The end of a changed, truncated or too long file is withheld."""
     publish_json(upstream, [WHEEL])
     upstream.on(_file(upstream), reply)
     received = b""
@@ -575,10 +577,10 @@ async def test_a_wrong_file_is_never_completed(upstream: Upstream, reply: Reply)
         (Reply(status=404), RepositoryError),
     ],
 )
-async def test_a_file_that_cannot_be_had_fails_early(
+async def test_failure_before_the_first_byte_is_an_error(
     upstream: Upstream, reply: Reply, kind: type[Exception]
 ) -> None:
-    """What shows before the first byte is an error of its own, no broken body."""
+    """It is raised on opening, not as a body that breaks off."""
     publish_json(upstream, [WHEEL])
     upstream.on(_file(upstream), reply)
     async with _index(upstream) as repository:
@@ -586,8 +588,8 @@ async def test_a_file_that_cannot_be_had_fails_early(
             await _download(repository)
 
 
-async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
-    """A part of a file with more bytes than there can be is nonsense, no mistake of ours."""
+async def test_content_range_beyond_any_file_is_refused(upstream: Upstream) -> None:
+    """It is the source's invalid answer, not a defect of ours."""
     publish_json(upstream, [WHEEL])
     absurd = {"Content-Range": f"bytes 5-49/{'9' * 5000}"}
     upstream.on(_file(upstream), Reply(status=206, body=b"x" * 45, headers=absurd))
@@ -597,10 +599,8 @@ async def test_a_range_of_absurd_numbers_is_refused(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("user", ["", "alice:secret@"])
-async def test_an_address_without_a_possible_port_is_left_out(
-    upstream: Upstream, user: str
-) -> None:
-    """A file at a port that does not exist cannot be had, so it is not shown; others are."""
+async def test_file_url_with_an_impossible_port_is_dropped(upstream: Upstream, user: str) -> None:
+    """The other files of the page are served."""
     url = "http://127.0.0.1:99999/foo-1.0.tar.gz"
     other = {"filename": "foo-2.0.tar.gz", "url": "http://127.0.0.1:9999/foo-2.0.tar.gz"}
     upstream.on(PAGE, _json([{"filename": "foo-1.0.tar.gz", "url": url}, other]))
@@ -611,11 +611,13 @@ async def test_an_address_without_a_possible_port_is_left_out(
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_an_empty_answer_to_head_is_no_size(upstream: Upstream, ranges: bool) -> None:
-    """An index that says 0 to every HEAD is asked with GET: its files are not taken as empty."""
+async def test_content_length_0_of_a_head_response_is_not_a_size(
+    upstream: Upstream, ranges: bool
+) -> None:
+    """The file is requested with GET, and not taken as empty."""
     publish_html(upstream, [WHEEL])
     whole = Reply(body=WHEEL.content, ranges=ranges)
-    upstream.on(_file(upstream), lambda asked: Reply() if asked.method == "HEAD" else whole)
+    upstream.on(_file(upstream), lambda request: Reply() if request.method == "HEAD" else whole)
     async with _index(upstream) as repository:
         page = await repository.get_project_page(FOO)
         resource = await repository.get_resource(FOO, page.files[0].filename)
@@ -623,15 +625,15 @@ async def test_an_empty_answer_to_head_is_no_size(upstream: Upstream, ranges: bo
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-async def test_parts_of_files(upstream: Upstream, ranges: bool) -> None:
-    """A part is that part, whether the index does ranges or sends the whole."""
+async def test_byte_ranges_of_files(upstream: Upstream, ranges: bool) -> None:
+    """A range is that range, whether the index supports ranges or sends the whole file."""
     publish_html(upstream, [WHEEL], ranges=ranges)
     async with _index(upstream) as repository:
         assert await _download(repository, ByteRange(5, 50)) == WHEEL.content[5:50]
 
 
-async def test_another_part_than_asked_for_is_refused(upstream: Upstream) -> None:
-    """An index that answers with another range is not believed."""
+async def test_another_range_than_requested_is_refused(upstream: Upstream) -> None:
+    """A 206 must match the request."""
     publish_json(upstream, [WHEEL])
     wrong = Reply(status=206, body=b"x" * 45, headers={"Content-Range": "bytes 6-50/999"})
     upstream.on(_file(upstream), wrong)
@@ -640,8 +642,8 @@ async def test_another_part_than_asked_for_is_refused(upstream: Upstream) -> Non
             await _download(repository, ByteRange(5, 50))
 
 
-async def test_a_clock_set_back_does_not_keep_a_failed_index_unasked(upstream: Upstream) -> None:
-    """After a failure it is asked again within seconds, though the failure seems to be to come."""
+async def test_clock_set_back_does_not_extend_the_pause_after_a_failure(upstream: Upstream) -> None:
+    """The index is requested again though its failure is in the future."""
     publish_json(upstream, [build_wheel("foo", "1.0")])
     clock = Clock()
     async with _index(upstream, clock=clock) as repository:
@@ -657,8 +659,8 @@ async def test_a_clock_set_back_does_not_keep_a_failed_index_unasked(upstream: U
         assert page.freshness.stale_reason is None
 
 
-async def test_no_cache_asks_a_failed_index_again_after_a_second(upstream: Upstream) -> None:
-    """Others are served stale for five; who wants it confirmed waits for an answer."""
+async def test_no_cache_retries_a_failed_index_after_a_second(upstream: Upstream) -> None:
+    """Other requests are served stale for five seconds."""
     publish_json(upstream, [build_wheel("foo", "1.0")])
     clock, confirmed = Clock(), RequestContext(revalidate=True)
     async with _index(upstream, clock=clock) as repository:
@@ -666,12 +668,12 @@ async def test_no_cache_asks_a_failed_index_again_after_a_second(upstream: Upstr
         clock.now += 61
         upstream.on(PAGE, Reply(status=500))
         await repository.get_project_page(FOO)
-        asked = len(upstream.seen(PAGE))
+        sent = len(upstream.seen(PAGE))
         await repository.get_project_page(FOO, context=confirmed)
-        assert len(upstream.seen(PAGE)) == asked, "within the second"
+        assert len(upstream.seen(PAGE)) == sent, "within the second"
         clock.now += 2
         await repository.get_project_page(FOO)
-        assert len(upstream.seen(PAGE)) == asked
+        assert len(upstream.seen(PAGE)) == sent
         publish_json(upstream, [build_wheel("foo", "1.0")])
         assert await repository.get_project_page(FOO, context=confirmed) is page
         assert page.freshness.stale_reason is None

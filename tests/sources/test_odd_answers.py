@@ -1,4 +1,4 @@
-"""Answers with bytes that nobody expects: the source is unusable, or they do not matter."""
+"""Answers with unexpected bytes: either they do not matter, or the source is at fault."""
 
 import http.client
 import random
@@ -77,8 +77,8 @@ STATUSES = pytest.mark.parametrize("status", [200, 206, 302, 304, 404, 429, 503]
 
 
 @STATUSES
-async def test_no_header_of_a_page_is_a_mistake_of_ours(upstream: Upstream, status: int) -> None:
-    """Whatever comes with a page, there is an answer, or an error that says whose it is."""
+async def test_unusual_headers_of_a_page_cause_no_defect(upstream: Upstream, status: int) -> None:
+    """There is a page, or an error that names its source."""
     async with running(create_app(HttpRepository(upstream.simple, limits=QUICK))) as app:
         for number, headers in enumerate(_cases(f"page {status}")):
             path = f"/simple/p{number}/"
@@ -90,8 +90,8 @@ async def test_no_header_of_a_page_is_a_mistake_of_ours(upstream: Upstream, stat
 
 
 @STATUSES
-async def test_no_header_of_a_file_is_a_mistake_of_ours(upstream: Upstream, status: int) -> None:
-    """Whatever comes with a file, there is an answer, or an error that says whose it is."""
+async def test_unusual_headers_of_a_file_cause_no_defect(upstream: Upstream, status: int) -> None:
+    """There is a file, or an error that names its source."""
     publish_html(upstream, [WHEEL], hashes=False)
     app = create_app(HttpRepository(upstream.simple, limits=QUICK), files=FilesMode.STREAM)
     async with running(app) as app:
@@ -107,8 +107,8 @@ async def test_no_header_of_a_file_is_a_mistake_of_ours(upstream: Upstream, stat
             await ask(app, f"/resources/foo/{WHEEL.filename}", headers={"Range": "bytes=0-9"})
 
 
-def test_the_command_survives_odd_headers(upstream: Upstream, tmp_path: Path) -> None:
-    """The running server answers each of them, with errors that are told in full."""
+def test_server_survives_unusual_headers(upstream: Upstream, tmp_path: Path) -> None:
+    """The running server answers each request, with complete error texts."""
     with serving(tmp_path, "--files", "stream", upstream.simple) as server:
         connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)
         with closing(connection):
@@ -124,8 +124,8 @@ def test_the_command_survives_odd_headers(upstream: Upstream, tmp_path: Path) ->
         assert "Traceback" not in server.log
 
 
-async def test_a_page_whose_validator_has_odd_bytes_is_asked_for_anew(upstream: Upstream) -> None:
-    """A tag that cannot be sent back is none; the page counts."""
+async def test_validator_that_cannot_be_sent_back_is_ignored(upstream: Upstream) -> None:
+    """The page is served, and fetched unconditionally when it is stale."""
     upstream.on(PAGE, _raw(200, [("ETag", b'"\xff"'), ("Last-Modified", b"\xff")], BODY))
     async with running(create_app(HttpRepository(upstream.simple, limits=QUICK))) as app:
         for _ in range(2):
@@ -138,16 +138,18 @@ async def test_a_page_whose_validator_has_odd_bytes_is_asked_for_anew(upstream: 
     "location",
     ["http://own\\@evil/", "http://%C3%B6/", "http://h:99999/", "http://h:0/", "ftp://h/"],
 )
-async def test_an_ambiguous_redirect_is_refused(upstream: Upstream, location: str) -> None:
-    """Where readers differ in what its host is, nobody is asked."""
+async def test_ambiguous_redirect_is_refused(upstream: Upstream, location: str) -> None:
+    """Where parsers differ in what its host is, no request is sent."""
     upstream.on(PAGE, Reply(status=302, headers={"Location": location}))
     async with _index(upstream) as repository:
         with pytest.raises(SourceInvalid, match="redirects"):
             await repository.get_project_page(FOO)
 
 
-async def test_credentials_do_not_follow_what_looks_like_home(upstream: Upstream) -> None:
-    """The host behind a trick in an address is another one, and gets no credentials."""
+async def test_credentials_are_not_sent_to_hosts_that_look_like_their_origin(
+    upstream: Upstream,
+) -> None:
+    """The host behind a trick in a URL is another origin."""
     with Upstream() as evil:
         home = upstream.url.removeprefix("http://")
         there = evil.url.removeprefix("http://")
@@ -175,8 +177,8 @@ def _part(of: bytes, **headers: str) -> Reply:
     return Reply(status=206, body=of[5:], headers=given)
 
 
-async def test_a_part_of_a_file_of_another_size_is_refused(upstream: Upstream) -> None:
-    """A resumed download does not go on with another file: its page says how long it is."""
+async def test_range_of_a_file_of_another_size_is_refused(upstream: Upstream) -> None:
+    """A resumed download must be of the size that the page states."""
     publish_json(upstream, [WHEEL])
     other = WHEEL.content + b"more"
     upstream.on(FILE, Reply(body=other, ranges=True))
@@ -192,10 +194,10 @@ async def test_a_part_of_a_file_of_another_size_is_refused(upstream: Upstream) -
 
 
 @pytest.mark.parametrize("hashes", [{}, {"sha256": "0" * 64}])
-async def test_a_part_of_another_version_is_refused(
+async def test_range_with_another_validator_is_refused(
     upstream: Upstream, hashes: dict[str, str]
 ) -> None:
-    """Servers that do not heed `If-Range` are found out by the validator of what they send."""
+    """Servers that ignore `If-Range` are found out by it."""
     upstream.on("/f", _part(b"0123456789", ETag='"new"'))
     async with _index(upstream) as repository:
         resource = _resource(repository, f"{upstream.url}/f", size=10, hashes=hashes)
@@ -221,10 +223,10 @@ async def test_a_part_of_another_version_is_refused(
         ("Wed, 21 Oct 2026 07:28:00 GMT", {}, True),
     ],
 )
-async def test_a_part_that_does_not_say_its_version(
+async def test_range_without_a_validator(
     upstream: Upstream, version: str, hashes: dict[str, str], accepted: bool
 ) -> None:
-    """A date may be left out of a part, a tag may not, unless a digest tells in the end."""
+    """It may lack a date, but not an ETag, unless a digest proves the file in the end."""
     upstream.on("/f", _part(b"0123456789"))
     async with _index(upstream) as repository:
         resource = _resource(repository, f"{upstream.url}/f", size=10, hashes=hashes)
@@ -236,10 +238,10 @@ async def test_a_part_that_does_not_say_its_version(
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(None, False), (10, True)])
-async def test_a_part_that_is_coded_is_no_part_of_the_file(
+async def test_range_in_a_content_coding_is_refused(
     upstream: Upstream, size: int | None, accepted: bool
 ) -> None:
-    """No digest proves a part: said to be coded, it counts only where the page gives that size."""
+    """It counts only where the page states that size, as no digest proves a range."""
     coded = {"Content-Encoding": "gzip"}
     upstream.on("/part", _part(b"0123456789", **coded))
     upstream.on("/whole", Reply(body=b"0123456789", headers=coded))
@@ -257,10 +259,10 @@ async def test_a_part_that_is_coded_is_no_part_of_the_file(
                 pass  # a digest of the whole tells
 
 
-async def test_a_whole_file_of_another_version_than_was_measured_is_refused(
+async def test_file_replaced_between_head_and_get_is_refused(
     upstream: Upstream,
 ) -> None:
-    """A file without a digest that is replaced after its head was asked for is not sent as it."""
+    """A file without a digest must be the one whose head was requested."""
     publish_html(upstream, [WHEEL], hashes=False)
 
     def reply(request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""When is a page stale?"""
+"""For how long is a response fresh, by its headers?"""
 
 import pytest
 
@@ -25,13 +25,13 @@ from simple_repository_server.model import Freshness, WeakestFreshness
         ({"Age": "nonsense"}, DEFAULT_LIFETIME_S),
     ],
 )
-def test_lifetime(headers: dict[str, str], lifetime: float) -> None:
-    """What upstream says counts, less what has passed already, up to ten minutes."""
+def test_lifetime_from_headers(headers: dict[str, str], lifetime: float) -> None:
+    """The stated lifetime counts, less `Age`, for at most ten minutes (RFC 9111 §4.2.1)."""
     assert lifetime_s(headers) == lifetime
 
 
-def test_a_304_that_says_nothing_leaves_it_at_that() -> None:
-    """Without `Cache-Control`, a confirmation keeps the lifetime that was."""
+def test_304_without_cache_control_retains_the_lifetime() -> None:
+    """RFC 9111 §4.3.4: only headers that a 304 has replace those of the stored response."""
     assert lifetime_s({}, before=17) == 17
     assert lifetime_s({"Cache-Control": "max-age=5"}, before=17) == 5
 
@@ -40,18 +40,20 @@ def test_a_304_that_says_nothing_leaves_it_at_that() -> None:
     ("validated_at", "now", "fresh"),
     [(100, 100, True), (100, 109.9, True), (100, 110, False), (100, 99, False), (100, 1e9, False)],
 )
-def test_fresh(validated_at: float, now: float, fresh: object) -> None:
-    """Fresh within its lifetime; not after it, and not if the clock was set back."""
+def test_response_is_fresh_within_its_lifetime(
+    validated_at: float, now: float, fresh: object
+) -> None:
+    """Not after it, and not if the clock was set back."""
     assert is_fresh(validated_at=validated_at, lifetime=10, now=now) is fresh
 
 
-def test_what_clients_are_told() -> None:
-    """Local content must be asked for each time; a mirror's says how old it is."""
+def test_age_and_max_age_of_local_and_remote_content() -> None:
+    """Local content must be revalidated each time; a mirror's has an age."""
     assert Freshness().at(1000) == (0, None, None)
     assert Freshness(validated_at=990, lifetime_s=600).at(1000) == (600, 10, None)
 
 
-def test_several_sources_are_as_fresh_as_the_weakest() -> None:
+def test_combined_freshness_is_the_weakest() -> None:
     """Of several parts: the shortest lifetime, the highest age, all warnings."""
     stale = Freshness(validated_at=900, lifetime_s=60)
     stale.stale_reason = "it is down"
@@ -60,8 +62,8 @@ def test_several_sources_are_as_fresh_as_the_weakest() -> None:
     assert WeakestFreshness([Freshness(), stale]).at(1000) == (0, 100, "it is down")
 
 
-def test_a_clock_that_was_set_back_makes_no_client_trust_a_page() -> None:
-    """Nobody knows for how long a page from the future is fresh: clients are to ask again."""
+def test_page_from_the_future_has_to_be_revalidated_by_clients() -> None:
+    """After a clock was set back its age is unknown, so its `max-age` is 0."""
     ahead = Freshness(validated_at=1000, lifetime_s=600)
     assert ahead.at(999) == (0, 0, None)
     ahead.stale_reason = "it is down"

@@ -1,4 +1,4 @@
-"""One fetch for any number of waiting clients."""
+"""Concurrent calls for one key are coalesced."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ from simple_repository_server.errors import RepositoryError
 pytestmark = pytest.mark.anyio
 
 
-async def test_many_who_wait_share_one_piece_of_work() -> None:
-    """A hundred callers at once cause one piece of work and get its result."""
+async def test_concurrent_callers_share_one_call() -> None:
+    """A hundred callers at once cause one call and get its result."""
     flight: SingleFlight[str, object] = SingleFlight()
     started = 0
 
@@ -28,8 +28,8 @@ async def test_many_who_wait_share_one_piece_of_work() -> None:
     assert started == 2
 
 
-async def test_one_who_leaves_does_not_stop_the_others() -> None:
-    """A caller that is cancelled leaves the work to those who still wait."""
+async def test_cancelled_caller_does_not_cancel_the_work() -> None:
+    """The others still get its result."""
     flight: SingleFlight[str, str] = SingleFlight()
 
     async def work() -> str:
@@ -45,8 +45,8 @@ async def test_one_who_leaves_does_not_stop_the_others() -> None:
         await leaving
 
 
-async def test_failures_reach_everyone_and_are_not_kept() -> None:
-    """All who wait get the error; the next one gets a new try."""
+async def test_error_reaches_all_callers_and_is_not_cached() -> None:
+    """The next caller causes another attempt."""
     flight: SingleFlight[str, str] = SingleFlight()
 
     async def fail() -> str:
@@ -63,8 +63,8 @@ async def test_failures_reach_everyone_and_are_not_kept() -> None:
     assert await flight.run("key", succeed) == "fine"
 
 
-async def test_closing_stops_what_runs() -> None:
-    """What is under way at the end is stopped, and its waiters are told."""
+async def test_cancel_all_cancels_work_and_callers() -> None:
+    """Nothing is in flight afterwards."""
     flight: SingleFlight[str, None] = SingleFlight()
     waiting = asyncio.create_task(flight.run("key", lambda: asyncio.sleep(60)))
     await asyncio.sleep(0)
@@ -74,10 +74,12 @@ async def test_closing_stops_what_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(ValueError("broken"), 1), (RepositoryError("told elsewhere"), 0)]
+    ("error", "reported"), [(ValueError("broken"), 1), (RepositoryError("reported"), 0)]
 )
-async def test_what_fails_when_all_have_left_is_told(error: Exception, told: int) -> None:
-    """To the event loop's handler, and so to the log; an error raised on purpose is not."""
+async def test_error_after_all_callers_left_goes_to_the_event_loop(
+    error: Exception, reported: int
+) -> None:
+    """Unless it is a `RepositoryError`, which was reported where it was raised."""
     flight: SingleFlight[str, str] = SingleFlight()
     failures: list[object] = []
     handle = failures.append
@@ -95,4 +97,4 @@ async def test_what_fails_when_all_have_left_is_told(error: Exception, told: int
     await asyncio.sleep(0.05)
     with pytest.raises(type(error)):
         await flight.run("key", fail)
-    assert failures == [error] * told
+    assert failures == [error] * reported

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: what goes wrong in it is told, not lost."""
+"""Background work that nobody waits for: its failures are reported, not lost."""
 
 import asyncio
 import traceback
@@ -12,9 +12,9 @@ _CLOSE_S = 5.0
 
 
 class Background:
-    """Runs coroutines; `emit` is told of every exception that nobody thought of.
+    """Runs coroutines as tasks. An exception that is a defect is reported to `emit`.
 
-    What is raised on purpose (`RepositoryError`) has been told where it was raised.
+    A `RepositoryError` is not: it was reported where it was raised.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -22,14 +22,14 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
-        """Begin the work; the task never raises."""
+        """Begin the work. The task never raises."""
         task = asyncio.create_task(self._run(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """Wait for what was begun, within a bounded time."""
+        """Wait until everything that was begun has ended, for at most 5 seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
 
@@ -38,11 +38,11 @@ class Background:
             await work
         except RepositoryError:
             pass
-        except Exception as error:  # noqa: BLE001  # whatever it is, nobody else will see it
-            self._emit(unforeseen("work in the background failed", error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else will see it
+            self._emit(internal_failure("work in the background failed", error))
 
 
-def unforeseen(what: str, error: BaseException) -> InternalFailure:
-    """The event for an exception that nobody thought of, with its traceback."""
+def internal_failure(what: str, error: BaseException) -> InternalFailure:
+    """The event for an exception that is a defect, with its traceback."""
     detail = "".join(traceback.format_exception(error))
     return InternalFailure(what=f"{what} ({type(error).__name__})", detail=detail)

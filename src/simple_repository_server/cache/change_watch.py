@@ -1,28 +1,31 @@
-"""Have projects forgotten that were refreshed or forgotten by hand while the server runs."""
+"""Invalidate the projects that `cache refresh` or `cache forget` changed under a running server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn
 
-from simple_repository_server.cache.background import unforeseen
+from simple_repository_server.cache.background import internal_failure
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit
 
-_LOOK_S = 1.0
+_INTERVAL_S = 1.0
 
 
 async def watch(
-    look: Callable[[], Awaitable[Iterable[ProjectName]]],
+    changed: Callable[[], Awaitable[Iterable[ProjectName]]],
     forget: Callable[[ProjectName], None],
     emit: Emit,
 ) -> NoReturn:
-    """Have each project forgotten that `look` finds to be changed, within about a second."""
+    """Once a second, call `forget` with each project that `changed` returns.
+
+    An exception is reported to `emit`, and the watch continues.
+    """
     while True:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_INTERVAL_S)
         try:
-            names = await look()
-        except Exception as error:  # noqa: BLE001  # it goes on: nobody else would look
-            emit(unforeseen("cannot tell what others changed in the cache", error))
+            names = await changed()
+        except Exception as error:  # noqa: BLE001 - without the watch, changes would be missed
+            emit(internal_failure("cannot read which cache entries were changed by hand", error))
             continue
         for name in names:
             forget(name)

@@ -1,15 +1,15 @@
-"""When is a page stale? Pure rules (RFC 9111), with the time as an argument."""
+"""For how long a response is fresh, by its headers (RFC 9111 §4.2, RFC 5861). Pure functions."""
 
 from collections.abc import Mapping
 
-#: How long a page is taken as fresh when its index says nothing about it.
+#: The lifetime of a page whose index states none.
 DEFAULT_LIFETIME_S = 60.0
-#: The longest time a page is taken as fresh, whatever its index says; PyPI says just this.
+#: The longest lifetime of a page, whatever its index states; PyPI states exactly this.
 MAX_LIFETIME_S = 600.0
+#: The longest stale-while-revalidate time, whatever its index states.
+_MAX_STALE_WHILE_REVALIDATE_S = 24 * 3600.0
 
-_MAX_GRACE_S = 24 * 3600.0
-
-#: How old a page may get while its index cannot be asked, if nobody says otherwise.
+#: The default for how old a page may get while its index fails (stale-if-error).
 STALE_IF_ERROR_S = 7 * 24 * 3600.0
 
 
@@ -20,39 +20,37 @@ def directives(cache_control: str) -> Mapping[str, str]:
 
 
 def lifetime_s(headers: Mapping[str, str], *, before: float | None = None) -> float:
-    """For how many seconds from now a page that came with these headers is fresh (RFC 9111 §4.2).
+    """For how many seconds from now a response with these headers is fresh (RFC 9111 §4.2.1).
 
-    `before` is what was said with the page when it came first: a 304 that says nothing about
-    caching leaves it at that (§4.3.4).
-
-    It is about freshness only: a page with `no-store` is kept too, to be confirmed each time.
+    `before` is the lifetime of the stored response: a 304 without `Cache-Control` does not change
+    it (§4.3.4). `no-store` counts as "revalidate each time", not as "do not store".
     """
     if before is not None and "Cache-Control" not in headers:
         return before
-    said = directives(headers.get("Cache-Control", ""))
-    if "no-store" in said or "no-cache" in said:
+    stated = directives(headers.get("Cache-Control", ""))
+    if "no-store" in stated or "no-cache" in stated:
         return 0.0
-    age = said.get("s-maxage", said.get("max-age"))
+    age = stated.get("s-maxage", stated.get("max-age"))
     lifetime = DEFAULT_LIFETIME_S if age is None else _seconds(age)
     return max(0.0, min(lifetime - _seconds(headers.get("Age", "0")), MAX_LIFETIME_S))
 
 
-def stale_while_revalidate_s(headers: Mapping[str, str], *, most: float = 0.0) -> float:
-    """For how many seconds after that it may still be served while it is confirmed (RFC 5861 §3).
+def stale_while_revalidate_s(headers: Mapping[str, str], *, default: float = 0.0) -> float:
+    """For how many seconds after that it may be served while it is revalidated (RFC 5861 §3).
 
-    Where an index does not say, that is up to `most`, but no longer than it said its page was
-    fresh; nothing for pages of which it said nothing, or that it wants confirmed each time.
+    Where an index does not state it: `default`, but no longer than it declared its page fresh;
+    and 0 for pages whose lifetime it does not state, or that it wants revalidated each time.
     """
-    said = directives(headers.get("Cache-Control", ""))
-    if said.keys() & {"no-store", "no-cache", "must-revalidate", "proxy-revalidate"}:
+    stated = directives(headers.get("Cache-Control", ""))
+    if stated.keys() & {"no-store", "no-cache", "must-revalidate", "proxy-revalidate"}:
         return 0.0
-    if "stale-while-revalidate" in said:
-        return min(_seconds(said["stale-while-revalidate"]), _MAX_GRACE_S)
-    return min(_seconds(said.get("s-maxage", said.get("max-age", "0"))), most)
+    if "stale-while-revalidate" in stated:
+        return min(_seconds(stated["stale-while-revalidate"]), _MAX_STALE_WHILE_REVALIDATE_S)
+    return min(_seconds(stated.get("s-maxage", stated.get("max-age", "0"))), default)
 
 
 def is_fresh(*, validated_at: float, lifetime: float, now: float) -> bool:
-    """Whether something validated then is still fresh now.
+    """Whether a response validated at `validated_at` is still fresh at `now`.
 
     A validation in the future means that the clock was set back: not fresh.
     """

@@ -1,4 +1,4 @@
-"""Writing pages to disk in the background: nobody waits, and what was said last is there last."""
+"""Pages written behind: nobody waits for the disk, and the last write to a name wins."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,28 +9,28 @@ from simple_repository_server.disk.page_store import PageHead, PageStore
 
 
 class PageWriter:
-    """Writes to `store`, one thing after the other for each name."""
+    """Writes to `store` in the background, in order for each name."""
 
     def __init__(self, store: PageStore, background: Background) -> None:
         self._store = store
         self._background = background
-        #: The last one for each name, for the next to wait for.
+        #: The last write to each name, which the next one waits for.
         self._writing: dict[str, asyncio.Task[None]] = {}
 
     def save(self, name: str, head: PageHead, body: bytes) -> None:
-        """Keep what was said, in the place of what was said before."""
+        """Replace the entry."""
         self._put(name, self._save(name, head, body))
 
     def confirm(self, name: str, head: PageHead) -> None:
-        """Keep the page that is there, with another head."""
+        """Give the stored page another head, if it is still the page that `head` describes."""
         self._put(name, self._confirm(name, head))
 
     def discard(self, name: str) -> None:
-        """Keep nothing."""
+        """Delete the entry."""
         self._put(name, self._store.discard(name))
 
     async def settled(self, name: str) -> None:
-        """Wait until what was said of the name is on disk, as far as the disk takes it."""
+        """Wait until the writes to this name have ended, also if the disk failed."""
         task = self._writing.get(name)
         if task is not None:
             await asyncio.wait([task])
@@ -41,7 +41,7 @@ class PageWriter:
             saved = await self._store.save(name, head, body)
         finally:
             if not saved:
-                await self._store.discard(name)  # rather nothing than what is no longer so
+                await self._store.discard(name)  # no entry rather than an outdated one
 
     async def _confirm(self, name: str, head: PageHead) -> None:
         found = await self._store.load(name)
@@ -53,7 +53,7 @@ class PageWriter:
             head.url,
             head.marker,
         ):
-            # Another process has learned of something else in between: not what is valid now.
+            # Another process has stored another page since: the head does not belong to it.
             await self._store.discard(name)
         else:
             await self._store.save(name, head, body)

@@ -1,4 +1,4 @@
-"""One fetch for any number of waiting clients."""
+"""Coalesce: one fetch in flight for any number of clients that wait for it."""
 
 import asyncio
 from collections import Counter
@@ -12,10 +12,10 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs at most one coroutine per key at a time; everyone who asks meanwhile gets its result.
+    """Runs at most one coroutine per key at a time; all who call meanwhile get its result.
 
-    The work belongs to nobody in particular: a client that leaves does not stop it for the others.
-    If all have left, an exception that nobody thought of goes to the event loop's handler.
+    A caller that is cancelled does not stop the work for the others. If all callers are gone, an
+    exception other than a `RepositoryError` goes to the event loop's exception handler.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class SingleFlight(Generic[K, V]):
         self._waiting: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
-        """The result of the work under way for `key`, or else of this work, started now.
+        """The result of the work in flight for `key`, or else of this work, started now.
 
         Raises what the work raises.
         """
@@ -41,11 +41,11 @@ class SingleFlight(Generic[K, V]):
                 del self._waiting[task]
 
     def is_running(self, key: K) -> bool:
-        """Whether there is work under way for `key`."""
+        """Whether work for `key` is in flight."""
         return key in self._running
 
     async def cancel_all(self) -> None:
-        """Stop everything under way and wait until it has stopped."""
+        """Cancel everything in flight and wait until it has ended."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -56,8 +56,11 @@ class SingleFlight(Generic[K, V]):
         error = None if task.cancelled() else task.exception()
         if error is None or isinstance(error, RepositoryError) or task in self._waiting:
             return
-        # Nobody thought of it, and every waiting client has left: else it would be lost.
-        failure = {"message": "work that nobody waits for failed", "exception": error}
+        # A defect, and every caller is gone: it would be lost otherwise.
+        failure = {
+            "message": "coalesced work failed after every caller had left",
+            "exception": error,
+        }
         task.get_loop().call_exception_handler(failure)
 
 

@@ -1,26 +1,26 @@
-"""Another index as a repository: pages kept, confirmed when stale, served on when it is down."""
+"""A remote index as a repository: its pages cached, revalidated, and served while it is down."""
 
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from aiohttp import ClientSession
 from typing_extensions import override
 
-from simple_repository_server.cache.memory import ENTRY_BYTES, Memory, MemoryCache, MemoryPart
+from simple_repository_server.cache.documents import CachedDocuments
+from simple_repository_server.cache.memory import Memory, MemoryCache, MemoryPart
 from simple_repository_server.cache.policy import CacheEntry, CachePolicy
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import (
     InvalidName,
     ProjectNotFound,
-    ResourceNotFound,
     SourceInvalid,
 )
 from simple_repository_server.model import (
     NO_CONTEXT,
-    File,
     ProjectList,
     ProjectPage,
     RequestContext,
@@ -36,38 +36,48 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
-from simple_repository_server.sources.http_answers import AnswerReader
+from simple_repository_server.sources.http_availability import Availability
 from simple_repository_server.sources.http_cache import IndexCache
-from simple_repository_server.sources.http_documents import CachedDocuments
+from simple_repository_server.sources.http_fetcher import HttpFetcher
+from simple_repository_server.sources.http_resources import RemoteFiles
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
 from simple_repository_server.upstream.credentials import Credentials, split_credentials
 from simple_repository_server.upstream.egress import Egress
-from simple_repository_server.upstream.resource import RemoteResource
 from simple_repository_server.wire import pages
 
 DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
-#: The list's name among the pages: none that a project could have.
+#: The list's name among the pages: no project can have it.
 _LIST = ".list"
-#: A list of all names is served however old it is, while a new one is fetched: nobody waits for it.
+#: A stale list of all names is served while a new one is fetched: nobody waits for it.
 _LIST_STALE_WHILE_REVALIDATE_S = 7 * 24 * 3600.0
-#: The files that were asked for last, and what they were made of.
-_Resources = MemoryCache[tuple[str, str], tuple[File, RemoteResource]]
-#: Of the memory, the parts for the files that were asked for last, and for lists.
-_FOR_RESOURCES, _FOR_LISTS = 16, 4
-#: What a resource takes beside its address, which is there three times.
-_RESOURCE_BYTES = 1000
+#: The part of the memory for the files that were requested last: one in so many bytes.
+_RESOURCES_DIVISOR = 16
+#: The part of the memory for lists.
+_LISTS_DIVISOR = 4
+
+S = TypeVar("S", ProjectPage, ProjectList)
 
 
 class HttpRepository(Repository):
     """The index at `url` (the address of its list, as pip would be given it).
 
-    `user:password@` in the address and `credentials` are sent to its origin only; with either, its
-    files are never left to clients to fetch. `forbidden_means_absent`: read status 403 as "no such
-    project", as some indexes mean it. `memory_bytes` bounds what is kept in memory. `lists` is
-    the budget for the list of projects, for any number of indexes together (else a part of
-    `memory_bytes`); with `cache` pages outlive the process. `policy` says how long what was said
-    counts. `label` is shown in the place of an address that has a secret in it; then, too, clients
-    get all files from this server. `egress` says which proxies and certificates are used.
+    `user:password@` in the address and `credentials` are sent to its origin only; with either,
+    clients are never redirected to its files. `forbidden_means_absent`: read status 403 as "no such
+    project", as some indexes mean it. `label` is shown instead of an address that contains a
+    secret; then, too, clients get all files from this server.
+
+    `memory_bytes` is the memory budget. `lists` is the budget for the list of projects, which any
+    number of indexes may share (else a part of `memory_bytes`); with `cache` pages outlive the
+    process. `policy` says for how long pages may be served.
+
+    `egress` says which proxies and certificates are used. `client` is a session of yours to send
+    all requests with, for tests, proxies and instrumentation; it must be open while the repository
+    is, and is not closed. This repository still decides timeouts, redirects, retries, the index's
+    credentials and the proxies of `egress`; certificates are the session's. Headers and `auth` of
+    the session go wherever requests go, other hosts that serve files included, so give credentials
+    of the index here instead. The session resolves names a second time, so the guard against
+    redirects into private networks does not hold against a name server that changes its answer in
+    between (DNS rebinding), nor for names that only the session's own proxy can resolve.
     """
 
     def __init__(
@@ -83,6 +93,7 @@ class HttpRepository(Repository):
         cache: CacheFolder | None = None,
         policy: CachePolicy | None = None,
         egress: Egress | None = None,
+        client: ClientSession | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
@@ -99,62 +110,92 @@ class HttpRepository(Repository):
             absent=frozenset({403}) if forbidden_means_absent else frozenset(),
             offline=self._policy.offline,
             egress=egress,
-            on_change=self._note_origin,
+            session=client,
+            on_change=self._on_origin_change,
         )
         self._emit = emit
-        self._failed_because: str | None = None
-        self._asked = False
-        # Who reads 403 as "not there" believes in what others take for a refusal.
-        self._cache = IndexCache(
-            cache,
-            f"{self._base} 403" if forbidden_means_absent else self._base,
-            secret=self._secret,
-            forget=self._forget,
-            clock=clock,
-            emit=emit,
-        )
+        self._clock = clock
+        self._availability = Availability(self.label, emit)
+        self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         self._offline_list = ProjectList(names=())
         for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
-        self._resources: _Resources = MemoryCache(for_resources)
-        self._pages = self._pages_of(MemoryCache(for_pages), clock)
-        self._lists = self._lists_of(for_lists, clock)
+        self._files = RemoteFiles(self._client, direct=not self._secret, memory_bytes=for_resources)
+        self._pages = self._cached_pages(MemoryCache(for_pages))
+        self._lists = self._cached_lists(for_lists)
 
     @property
     def _secret(self) -> bytes:
-        """What those know who may see what is kept of this index; b"" where anybody may."""
+        """What clients with access to the cached pages of this index know; b"" if it is public."""
         if self._credentials is not None:
             return self._credentials.secret
         return self._base.encode() if self.label != self._base else b""
 
-    def _pages_of(
-        self, memory: Memory[str, CacheEntry[ProjectPage]], clock: Callable[[], float]
-    ) -> CachedDocuments[ProjectPage]:
-        most = self._client.limits.page_bytes
-        return CachedDocuments(
-            self._client,
-            self._cache,
-            AnswerReader(self.label, self._read_page, max_bytes=most, emit=self._emit),
-            url_of=lambda project: f"{self._base}{project}/",
-            memory=memory,
-            policy=self._policy,
-            clock=clock,
-            note=self._note,
+    def _index_cache(
+        self, folder: CacheFolder | None, *, forbidden_means_absent: bool
+    ) -> IndexCache:
+        # Where 403 means "absent", entries must not be shared with those who take it for a refusal.
+        address = f"{self._base} 403" if forbidden_means_absent else self._base
+        return IndexCache(
+            folder,
+            address,
+            secret=self._secret,
+            forget=self._forget,
+            clock=self._clock,
+            emit=self._emit,
         )
 
-    def _lists_of(
-        self, memory: Memory[str, CacheEntry[ProjectList]], clock: Callable[[], float]
-    ) -> CachedDocuments[ProjectList]:
-        most = self._client.limits.list_bytes
-        return CachedDocuments(
-            self._client,
-            self._cache,
-            AnswerReader(self.label, _read_list, max_bytes=most, emit=self._emit),
-            url_of=lambda _: self._base,
+    def _cached_pages(
+        self, memory: Memory[str, CacheEntry[ProjectPage]]
+    ) -> CachedDocuments[ProjectPage]:
+        return self._documents(
+            parse=self._parse_page,
+            url_of=lambda project: f"{self._base}{project}/",
+            max_bytes=self._client.limits.page_bytes,
             memory=memory,
             policy=self._policy,
-            min_stale_while_revalidate_s=_LIST_STALE_WHILE_REVALIDATE_S,
-            clock=clock,
-            note=self._note,
+        )
+
+    def _cached_lists(
+        self, memory: Memory[str, CacheEntry[ProjectList]]
+    ) -> CachedDocuments[ProjectList]:
+        return self._documents(
+            parse=_parse_list,
+            url_of=lambda _: self._base,
+            max_bytes=self._client.limits.list_bytes,
+            memory=memory,
+            policy=msgspec.structs.replace(
+                self._policy, min_stale_while_revalidate_s=_LIST_STALE_WHILE_REVALIDATE_S
+            ),
+        )
+
+    def _documents(
+        self,
+        *,
+        parse: Callable[[str, Answer], S],
+        url_of: Callable[[str], str],
+        max_bytes: int,
+        memory: Memory[str, CacheEntry[S]],
+        policy: CachePolicy,
+    ) -> CachedDocuments[S]:
+        fetcher = HttpFetcher(
+            self._client,
+            url_of=url_of,
+            parse=parse,
+            max_bytes=max_bytes,
+            swr_s=policy.stale_while_revalidate_s,
+            clock=self._clock,
+            emit=self._emit,
+        )
+        return CachedDocuments(
+            fetcher,
+            policy=policy,
+            memory=memory,
+            store=self._cache.store,
+            writer=self._cache.writer,
+            refusals=self._cache.refusal,
+            background=self._cache.background,
+            clock=self._clock,
+            report=self._availability.report,
         )
 
     @override
@@ -180,33 +221,36 @@ class HttpRepository(Repository):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         page = await self.get_project_page(project, context=context)
-        return self._resource(page, project, filename)
+        return self._files.find(page, project, filename)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        kept = None if self._policy.offline else self._lists.peek(_LIST, context)
-        return None if kept is None else kept.snapshot
+        entry = None if self._policy.offline else self._lists.peek(_LIST, context)
+        return None if entry is None else entry.snapshot
 
     @override
     def peek_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
-        kept = self._pages.peek(project, context)
-        if kept is not None and kept.snapshot is None:
+        entry = self._pages.peek(project, context)
+        if entry is None:
+            return None
+        page = entry.snapshot
+        if page is None:
             raise ProjectNotFound(project)
-        return None if kept is None else kept.snapshot
+        return page
 
     @override
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
         page = self.peek_project_page(project, context=context)
-        return None if page is None else self._resource(page, project, filename)
+        return None if page is None else self._files.find(page, project, filename)
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:
-        available = self._failed_because is None if self._asked else None
-        detail = self._client.open_circuits or self._failed_because or ""
+        available = self._availability.known
+        detail = self._client.open_circuits or self._availability.failure or ""
         if self._policy.offline:
             available, detail = None, "offline: what is in the cache is served"
         elif not detail and self._lists.is_awaited(_LIST):
@@ -231,57 +275,19 @@ class HttpRepository(Repository):
                 await self._pages.close()
                 await self._lists.close()
 
-    def _resource(
-        self, page: ProjectPage, project: ProjectName, filename: FileName
-    ) -> RemoteResource:
-        """The file, or its metadata; the same object as long as its page says the same of it."""
-        file = page.find(filename)
-        is_metadata = file is None
-        if file is None:
-            file = page.find(filename.distribution)
-            if file is None or not file.core_metadata:
-                raise ResourceNotFound(project, filename)
-        known = self._resources.get((project, filename))
-        if known is not None and known[0] is file:
-            return known[1]
-        resource = self._made(file, project, filename, is_metadata=is_metadata)
-        weight = ENTRY_BYTES + _RESOURCE_BYTES + 3 * len(file.url)
-        self._resources.put((project, filename), (file, resource), weight)
-        return resource
-
-    def _made(
-        self, file: File, project: ProjectName, filename: FileName, *, is_metadata: bool
-    ) -> RemoteResource:
-        url, size, hashes = file.url, file.size, file.hashes
-        if is_metadata:
-            # PEP 658: the suffix belongs to the path, so before a query.
-            path, question, query = file.url.partition("?")
-            url, size = f"{path}.metadata{question}{query}", None
-            hashes = {} if isinstance(file.core_metadata, bool) else file.core_metadata
-        return RemoteResource(
-            self._client,
-            url,
-            project=project,
-            filename=filename,
-            size=size,
-            hashes=hashes,
-            # Not where the address of the file may have the secret of ours in it.
-            direct=self._credentials is None and self.label == self._base,
-        )
-
     def _forget(self, project: ProjectName) -> None:
         self._pages.forget(project)
 
     async def _known_projects(self) -> ProjectList:
-        """Those whose pages are kept; the same object while they are the same."""
+        """The projects with a cached page; the same object while they are the same."""
         if self._cache.refusal.holds:
             raise self._pages.unknown(_LIST)
-        kept = await self._cache.store.names() if self._cache.store else []
-        if (names := sorted_unique(_project_names(kept))) != self._offline_list.names:
+        cached = await self._cache.store.names() if self._cache.store else []
+        if (names := sorted_unique(_project_names(cached))) != self._offline_list.names:
             self._offline_list = ProjectList(names=names)
         return self._offline_list
 
-    def _read_page(self, name: str, answer: Answer) -> ProjectPage:
+    def _parse_page(self, name: str, answer: Answer) -> ProjectPage:
         content_type = answer.headers.get("Content-Type", "")
         project = ProjectName(name)
         found = pages.read_page(answer.body, content_type, project=project, base=answer.url)
@@ -295,49 +301,42 @@ class HttpRepository(Repository):
                 )
             )
         page = _without_signatures(found.page)
-        page.weight  # noqa: B018 - found out here, where it holds nobody up
+        page.weight  # noqa: B018 - computed here, in the thread that parses
         return page
 
-    def _note(self, failed_because: str | None) -> None:
-        before, self._failed_because, self._asked = self._failed_because, failed_because, True
-        if failed_because is not None and before is None:
-            self._emit(SourceFailed(source=self.label, reason=failed_because))
-        elif failed_because is None and before is not None:
-            self._emit(SourceRecovered(source=self.label))
-
-    def _note_origin(self, place: str, failed_because: str | None) -> None:
-        """Of the index itself, or of another host it sends us to: not asked, or asked again."""
-        if place != self.label and failed_because is not None:
-            self._emit(SourceFailed(source=place, reason=failed_because))
+    def _on_origin_change(self, place: str, failure: str | None) -> None:
+        """The circuit of this index, or of another host it redirects to, has opened or closed."""
+        if place != self.label and failure is not None:
+            self._emit(SourceFailed(source=place, reason=failure))
         elif place != self.label:
             self._emit(SourceRecovered(source=place))
-        if place == self.label or (failed_because is None and not self._client.open_circuits):
-            self._note(failed_because)
+        if place == self.label or (failure is None and not self._client.open_circuits):
+            self._availability.report(failure)
 
 
 def _divided(
     memory_bytes: int, lists: MemoryCache[Any, Any] | None
 ) -> tuple[int, int, MemoryPart[str, CacheEntry[ProjectList]]]:
-    """What of the memory is for files, what for pages, and the budget for the list."""
-    for_files = memory_bytes // _FOR_RESOURCES
-    for_lists = 0 if lists is not None else memory_bytes // _FOR_LISTS
+    """The budgets for files, for pages, and for the list."""
+    for_files = memory_bytes // _RESOURCES_DIVISOR
+    for_lists = 0 if lists is not None else memory_bytes // _LISTS_DIVISOR
     whole = MemoryCache(for_lists) if lists is None else lists
     return for_files, memory_bytes - for_files - for_lists, MemoryPart(whole)
 
 
 def _project_names(names: Iterable[str]) -> Iterator[ProjectName]:
-    """Those that are some: the list is there, too, and what file systems and people leave."""
+    """The names that are project names: the list lies there, too, and maybe foreign files."""
     for name in names:
         with contextlib.suppress(InvalidName):
             yield ProjectName(name)
 
 
-def _read_list(_: str, answer: Answer) -> ProjectList:
+def _parse_list(_: str, answer: Answer) -> ProjectList:
     return pages.read_list(answer.body, answer.headers.get("Content-Type", ""))
 
 
 def _without_signatures(page: ProjectPage) -> ProjectPage:
-    """The page without what it says of `.asc` files, as those are not served through us."""
+    """The page without `gpg-sig`, as we do not serve `.asc` files."""
     if all(file.gpg_sig is None for file in page.files):
         return page
     files = tuple(msgspec.structs.replace(file, gpg_sig=None) for file in page.files)

@@ -1,4 +1,4 @@
-"""What the pages and the list of one index share: the disk, who asks, whether we were refused."""
+"""What the pages and the list of one index share: disk, background work, and refusals."""
 
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -20,10 +20,10 @@ from simple_repository_server.sources.http_refusal import Refusal
 
 
 class IndexCache(SharedLifespan):
-    """The cache of the index at `address`, as it is shown to whoever has the `secret`.
+    """The cache of the index at `address`, as it is shown to clients with the `secret`.
 
-    On `disk`, if there is one. `forget` is told of the projects whose entries on disk were changed
-    by hand, while it is open.
+    On `disk`, if given. While it is open, `forget` is called with each project whose entries on
+    disk were changed by hand.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class IndexCache(SharedLifespan):
         self.store = None if disk is None else PageStore(disk, address, secret=secret)
         self.writer = None if self.store is None else PageWriter(self.store, self.background)
         self.refusal = Refusal(self.store, self.writer, clock)
-        #: Tells whoever has the secret from others; empty for everybody.
+        #: The fingerprint of the secret; empty if there is none.
         self.who = ""
         self._secret = secret
         self._forget = forget
@@ -49,7 +49,7 @@ class IndexCache(SharedLifespan):
     @override
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Raises `RepositoryError` if the folder is not ours. Writes what is still queued."""
+        """Raises `RepositoryError` if the folder is not ours. Closing writes what is queued."""
         if self.store is None:
             key = secrets.token_bytes(KEY_BYTES)
             self.who = fingerprint(key, self._secret) if self._secret else ""
@@ -58,14 +58,14 @@ class IndexCache(SharedLifespan):
             return
         async with self.store as store:
             self.who = store.who
-            await self.refusal.look()
-            await store.changed()  # what was before is nothing new
-            look = partial(self._changed, store)
-            async with running(watch(look, self._forget, self._emit)):
+            await self.refusal.reload()
+            await store.changed()  # skip older changes
+            changed = partial(self._changed, store)
+            async with running(watch(changed, self._forget, self._emit)):
                 yield
             await self.background.close()
 
     async def _changed(self, store: PageStore) -> frozenset[ProjectName]:
-        """What was changed by hand; whether the index refused others is found out with it."""
-        await self.refusal.look()
+        """The projects changed by hand; refusals of other processes are checked with them."""
+        await self.refusal.reload()
         return await store.changed()

@@ -1,7 +1,7 @@
-"""That an index refused us (401, 403), until it answers well again: nothing stale is served then.
+"""Whether an index refused us (401, 403): until it answers again, nothing stale is served.
 
-What it did last is noted on disk beside the pages, so other processes and the next one know. An
-outage after a refusal must not bring back what a revoked token once showed.
+The last outcome is recorded on disk beside the pages, for other processes and the next one: an
+outage after a refusal must not bring back what a revoked token once gave access to.
 """
 
 from collections.abc import Callable
@@ -9,55 +9,55 @@ from collections.abc import Callable
 from simple_repository_server.cache.page_writer import PageWriter
 from simple_repository_server.disk.page_store import PageHead, PageStore
 
-#: The note's name among the pages: none that a project could have.
-_NOTE = ".refused"
+#: The record's name among the pages: no project can have it.
+_RECORD = ".refused"
 
 
 class Refusal:
-    """Whether one index refused the last request of which we know."""
+    """Whether one index refused the last request that any process sent it."""
 
     def __init__(
         self, store: PageStore | None, writer: PageWriter | None, clock: Callable[[], float]
     ) -> None:
-        #: Whether it is so, as far as this process knows, and why.
+        #: Whether it did, as far as this process knows, and why.
         self.holds = False
         self.reason = ""
         self._store = store
         self._writer = writer
         self._clock = clock
-        #: The note as it was read or written last.
+        #: The record as it was read or written last.
         self._known: PageHead | None = None
 
-    async def look(self) -> bool:
-        """Whether it is so, also by what other processes were told."""
+    async def reload(self) -> bool:
+        """Whether it did, also by what other processes recorded on disk."""
         if self._store is None or self._writer is None:
             return self.holds
         known = self._known
-        await self._writer.settled(_NOTE)
-        note = await self._store.head(_NOTE)
-        if self._known is known and note is not None and _replaces(note, known):
-            self._known, self.holds, self.reason = note, note.refused, note.reason
+        await self._writer.settled(_RECORD)
+        found = await self._store.head(_RECORD)
+        if self._known is known and found is not None and _replaces(found, known):
+            self._known, self.holds, self.reason = found, found.refused, found.reason
         return self.holds
 
     def refused(self, reason: str) -> None:
-        """It refused a request."""
+        """Record that it refused a request."""
         self.holds, self.reason = True, reason
-        self._note(PageHead(validated_at=self._clock(), marker="refused", reason=reason))
+        self._record(PageHead(validated_at=self._clock(), marker="refused", reason=reason))
 
     def answered(self) -> None:
-        """It showed us something."""
+        """Record that it showed a document."""
         if self.holds:
             self.holds, self.reason = False, ""
-            self._note(PageHead(validated_at=self._clock(), marker="answered"))
+            self._record(PageHead(validated_at=self._clock(), marker="answered"))
 
-    def _note(self, note: PageHead) -> None:
+    def _record(self, head: PageHead) -> None:
         if self._writer is not None:
-            self._known = note
-            self._writer.save(_NOTE, note, b"")
+            self._known = head
+            self._writer.save(_RECORD, head, b"")
 
 
-def _replaces(note: PageHead, known: PageHead | None) -> bool:
-    """Whether the note on disk says more than the one we know: in doubt, that we are refused."""
-    if known is None or note == known:
-        return known is None
-    return note.refused or note.validated_at >= known.validated_at
+def _replaces(found: PageHead, known: PageHead | None) -> bool:
+    """Whether the record on disk is newer than the known one; in doubt, a refusal counts."""
+    if known is None:
+        return True
+    return found != known and (found.refused or found.validated_at >= known.validated_at)

@@ -55,8 +55,9 @@ class UpstreamClient(SharedLifespan):
     """A client for one index at `url`, called `label` in errors.
 
     `absent` are further statuses that mean "not there" (some indexes answer 403 for it). An
-    `offline` one sends nothing. `egress` is the way out. `on_change` is told when an origin is not
-    asked any more, and when it is again.
+    `offline` one sends nothing. `egress` is the way out; a `session` that is given sends all
+    requests, and is not closed. `on_change` is told when an origin is not asked any more, and when
+    it is again.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class UpstreamClient(SharedLifespan):
         absent: frozenset[int] = frozenset(),
         offline: bool = False,
         egress: Egress | None = None,
+        session: aiohttp.ClientSession | None = None,
         on_change: OnChange = lambda _place, _reason: None,
     ) -> None:
         self.label = label
@@ -89,7 +91,9 @@ class UpstreamClient(SharedLifespan):
         self._absent = MISSING | absent
         self._offline = offline
         self._credentials = credentials
-        self._transport = Transport(url, label=label, limits=limits, egress=egress or Egress())
+        self._transport = Transport(
+            url, label=label, limits=limits, egress=egress or Egress(), session=session
+        )
         self._for_pages = Pool(
             limits.connections, wait_s=limits.pool_wait_s, label=label, what="pages"
         )

@@ -58,6 +58,27 @@ class GuardedResolver(AbstractResolver):
             zone = zone_of(address)
             check_zone(zone, await self._zone_for(host, [zone]))
 
+    async def check_name(self, host: str) -> None:
+        """The same check for a name that somebody else resolves once more. Raises `PrivateAddress`.
+
+        All its addresses must be allowed. A name that cannot be resolved here is checked as one
+        that a proxy resolves.
+        """
+        if host == self._own_host:
+            return
+        try:
+            results = await self._inner.resolve(host, 0, socket.AF_UNSPEC)
+        except OSError:
+            check_for_proxy(host, self._own_host)
+            return
+        zones = [zone_of(result["host"]) for result in results]
+        try:
+            own = await self._zone_for(host, zones)
+        except OSError:  # our own name cannot be resolved here
+            own = own_zone_by_name(self._own_host)
+        for zone in zones:
+            check_zone(zone, own)
+
     async def _zone_for(self, host: str, zones: list[Zone]) -> Zone:
         """The zone that counts as that of the source, if it sends us to a host in such zones."""
         if host == self._own_host:
