@@ -9,8 +9,8 @@ from typing_extensions import override
 from simple_repository_server.upstream.private_addresses import (
     PrivateAddress,
     Zone,
+    as_ip_literal,
     check_zone,
-    literal,
     zone_of,
     zone_of_name,
     zone_of_source,
@@ -53,7 +53,7 @@ class GuardedResolver(AbstractResolver):
 
     async def check_literal(self, host: str) -> None:
         """The same check for a host that is an address already. Raises `PrivateAddress`."""
-        address = None if host == self._own_host else literal(host)
+        address = None if host == self._own_host else as_ip_literal(host)
         if address is not None:
             zone = zone_of(address)
             check_zone(zone, await self._zone_for(host, [zone]))
@@ -64,7 +64,7 @@ class GuardedResolver(AbstractResolver):
             return Zone.LOOPBACK
         if all(zone in (Zone.PUBLIC, Zone.NEVER) for zone in zones):
             return Zone.PUBLIC  # whatever it is
-        if self._own_by_proxy or literal(self._own_host):
+        if self._own_by_proxy or as_ip_literal(self._own_host):
             return own_zone_by_name(self._own_host)
         results = await self._inner.resolve(self._own_host, 0, socket.AF_UNSPEC)
         return zone_of_source([result["host"] for result in results])
@@ -86,7 +86,7 @@ def check_for_proxy(host: str, own_host: str) -> None:
 
 def own_zone_by_name(own_host: str) -> Zone:
     """Where a source lies whose name is not resolved here: public, where that cannot be seen."""
-    address = literal(own_host)
+    address = as_ip_literal(own_host)
     if address is not None:
         return zone_of_source([address])
     return min(zone_of_name(own_host) or Zone.PUBLIC, Zone.LOOPBACK)

@@ -85,7 +85,7 @@ def _as_own(address: str) -> Zone:
     return Zone.LOOPBACK if unspecified else Zone.PRIVATE
 
 
-def literal(host: str) -> str | None:
+def as_ip_literal(host: str) -> str | None:
     """The host if it is an IP address already, else None.
 
     Raises `PrivateAddress` for the other ways to write one (`127.1`, `2130706433`, `0x7f.1`):
@@ -104,9 +104,9 @@ def literal(host: str) -> str | None:
 def zone_of_name(host: str) -> Zone | None:
     """The zone of a host that somebody else resolves: None if only they know.
 
-    Raises `PrivateAddress` as `literal` does.
+    Raises `PrivateAddress` as `as_ip_literal` does.
     """
-    address = literal(host)
+    address = as_ip_literal(host)
     if address is not None:
         return zone_of(address)
     name = host.rstrip(".").lower()

@@ -14,7 +14,7 @@ from simple_repository_server.errors import (
 from simple_repository_server.resource import Body, ByteRange, RawBody, Resource, verified
 from simple_repository_server.upstream.answers import Incoming
 from simple_repository_server.upstream.client import UpstreamClient
-from simple_repository_server.upstream.failures import refusal
+from simple_repository_server.upstream.failures import error_for_status
 from simple_repository_server.upstream.headers import (
     content_range_in,
     strong_tag_in,
@@ -149,7 +149,7 @@ class RemoteResource(Resource):
         if response.status in _MISSING:
             raise ResourceNotFound(self._project, self._filename)
         if response.status not in (_OK, _PARTIAL):
-            raise refusal(self._client.label, response.status, response.headers)
+            raise error_for_status(self._client.label, response.status, response.headers)
 
     def _check_size(self, length: int | None) -> None:
         if self.size is not None and length is not None and length != self.size:

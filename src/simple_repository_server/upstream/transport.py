@@ -7,6 +7,7 @@ redirect, keeps no cookie and undoes no coding.
 import asyncio
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -24,7 +25,9 @@ from simple_repository_server.wire.urls import HttpAddress, parse_http
 _READ_BYTES = 256 * 1024
 #: What it holds is received in full whether somebody reads it or not: its connection is soon free.
 SHORT_BYTES = _READ_BYTES
-_PROXY_WANTS_CREDENTIALS = 407
+_PROXY_AUTHENTICATION_REQUIRED = 407
+#: Of how many addresses the parts are remembered: the same few pages and files are requested often.
+_REMEMBERED = 128
 
 
 class Transport:
@@ -91,12 +94,11 @@ class Transport:
 
         Raises whatever the library does, and `PrivateAddress`.
         """
-        address = parse_http(url)
+        address, target = _target(url)
         if self._direct is None or self._by_proxy is None or self._guard is None:
             raise RepositoryError(
                 f"The repository {self._label} is not open: use it in `async with`, or serve it."
             )
-        target = _target(address)
         proxy = self.proxy_for(url)
         if proxy is None:
             await self._guard.check_literal(address.host)
@@ -115,7 +117,7 @@ class Transport:
             proxy_headers=proxy.headers if tunnel else None,
         )
         # In a tunnel that is the word of the origin: the proxy said so to CONNECT.
-        if response.status == _PROXY_WANTS_CREDENTIALS and not tunnel:
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED and not tunnel:
             response.close()
             raise aiohttp.ClientHttpProxyError(
                 response.request_info, (), status=response.status, message=""
@@ -123,10 +125,15 @@ class Transport:
         return response
 
 
-def _target(address: HttpAddress) -> URL:
-    """The address for the library, which must read it as we did. Raises `ValueError`."""
+@lru_cache(maxsize=_REMEMBERED)
+def _target(url: str) -> tuple[HttpAddress, URL]:
+    """The parts of the address, and the address for the library, which must read it as we did.
+
+    Raises `ValueError`.
+    """
+    address = parse_http(url)
     target = URL(address.bare.partition("#")[0], encoded=True)
     host = (target.raw_host or "").lower()
     if (target.scheme.lower(), host, target.port, target.raw_user) != (*address.origin, None):
         raise ValueError("an address that can be read in two ways")
-    return target
+    return address, target

@@ -7,6 +7,7 @@ encode it too, encoded.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin
 
 import msgspec
@@ -25,6 +26,8 @@ _HTTP = re.compile(
 )
 _AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*://)[^/?#\\]*@", re.ASCII | re.IGNORECASE)
 _MAX_PORT = 65_535
+#: Of how many addresses the parts are remembered: one request needs them several times.
+_REMEMBERED = 128
 
 
 class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,7 @@ class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
         return self.scheme, self.host, self.port
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_http(url: str) -> HttpAddress:
     """The parts of an http(s) address (RFC 3986 §3.2), read in one way.
 
