@@ -15,7 +15,7 @@ from simple_repository_server.wire.parsing import (
     MAX_REASON,
     MAX_REQUIRES_PYTHON,
     MAX_URL,
-    Read,
+    ParsedPage,
 )
 from tests.properties.cost import growth
 
@@ -31,11 +31,11 @@ ODD = [
 SURROGATE = ODD[0]
 
 
-def _read(text: bytes) -> Read:
+def _read(text: bytes) -> ParsedPage:
     return json.read_page(text, project=FOO, base=BASE)
 
 
-def _names(read: Read) -> list[str]:
+def _names(read: ParsedPage) -> list[str]:
     return [file.filename for file in read.page.files]
 
 

@@ -14,7 +14,7 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
 from simple_repository_server.wire import html, json, json_stream
-from simple_repository_server.wire.parsing import Read
+from simple_repository_server.wire.parsing import ParsedPage
 from tests.strategies import pages, project_names
 
 BASE = "https://index.example/simple/foo/"
@@ -184,7 +184,7 @@ def test_a_json_list_in_pieces_reads_the_same(
     assert read.names == json.read_list(stdlib_json.dumps(members).encode()).names
 
 
-def _assert_same(read: Read, page: ProjectPage) -> None:
+def _assert_same(read: ParsedPage, page: ProjectPage) -> None:
     assert (read.dropped, read.example) == (0, "")
     there = {
         key: getattr(read.page, key) for key in ("name", "files", "versions", "status", "serial")

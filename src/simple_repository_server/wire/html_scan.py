@@ -8,6 +8,7 @@ steps that are short, so that other threads run in between.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from html import unescape
 from html.entities import html5
 
@@ -50,6 +51,8 @@ _WANTED = {
 }  # fmt: skip
 _reference = re.compile(r"&(?:#[0-9]{1,9}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{0,31})[;=]?")
 
+_SHORT_VALUE = 100
+_SHORT_VALUES = 256
 _USUAL = {"&amp;": "&", "&gt;": ">", "&lt;": "<", "&quot;": '"'}
 
 
@@ -167,8 +170,20 @@ def _plain(attributes: bytes) -> dict[str, str]:
     if "&" in text:
         for name, value in found.items():
             if "&" in value:
-                found[name] = _reference.sub(_resolved, value)
+                found[name] = _unescaped(value)
     return found
+
+
+def _unescaped(value: str) -> str:
+    if len(value) <= _SHORT_VALUE:
+        return _unescaped_short(value)
+    return _reference.sub(_resolved, value)
+
+
+@lru_cache(maxsize=_SHORT_VALUES)
+def _unescaped_short(value: str) -> str:
+    """Remembered, as the files of a page have few different values of Requires-Python."""
+    return _reference.sub(_resolved, value)
 
 
 def _wanted(attributes: bytes) -> dict[str, str]:

@@ -7,7 +7,7 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName
 from simple_repository_server.wire import html, json
-from simple_repository_server.wire.parsing import Read
+from simple_repository_server.wire.parsing import ParsedPage
 
 #: What we ask for: JSON if it can be had (PEP 691).
 ACCEPT = (
@@ -28,7 +28,7 @@ _CODECS = re.compile(
 )
 
 
-def read_page(body: bytes, content_type: str, *, project: ProjectName, base: str) -> Read:
+def read_page(body: bytes, content_type: str, *, project: ProjectName, base: str) -> ParsedPage:
     """The page in a body that came from the address `base`. Raises `Malformed`."""
     media_type, charset = _split(content_type)
     if media_type in _JSON:

@@ -6,7 +6,7 @@ encode it too, encoded.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin
 
@@ -15,6 +15,8 @@ import msgspec
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 # Characters that may not stand in a URL, but do in sloppy pages; `%` stays as it is.
 _ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|[^\x00-\x7f]')
+#: The printable ones of them, and what begins a fragment.
+_ILLEGAL_MARKS = ' "<>\\^`{|}#'
 _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/")
 # The same with nothing illegal in it.
 _USUAL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[1-9][0-9]{0,3})?/[!#-;=?-\[\]_a-z~]*")
@@ -149,6 +151,23 @@ def _checked(base: str, reference: str) -> str | None:
         return joined(base, reference).bare
     except ValueError:
         return None
+
+
+def are_usual_together(references: Sequence[str]) -> bool:
+    """Whether all are absolute addresses at one host which `resolver` would return unchanged.
+
+    True only if that is certain at a glance; none of them has a fragment then.
+    """
+    root = _ABSOLUTE.match(references[0]) if references else None
+    if root is None:
+        return False
+    text = "".join(references)
+    return (
+        text.isascii()
+        and text.isprintable()
+        and not any(mark in text for mark in _ILLEGAL_MARKS)  # quicker than the pattern
+        and ("\n" + "\n".join(references)).count("\n" + root[0]) == len(references)
+    )
 
 
 def joined(base: str, reference: str) -> HttpAddress:
