@@ -50,7 +50,7 @@ def test_a_body_in_absurdly_many_parts_is_refused_soon(coding: str) -> None:
     """Parts that unfold to nothing are counted, so that no limit in bytes is needed to stop."""
     body = _CODERS[coding](b"") * 100_000
     started = time.process_time()
-    with pytest.raises(Malformed, match="absurdly many parts"):
+    with pytest.raises(Malformed, match="members"):
         decode_body(body, coding, max_bytes=10**6)
     assert time.process_time() - started < 2
 
@@ -73,7 +73,7 @@ def test_a_body_coded_many_times_over_is_refused_soon() -> None:
     bomb = gzip.compress(gzip.compress(body))
     assert len(bomb) < 10_000
     started = time.process_time()
-    with pytest.raises(Malformed, match="22 times over"):
+    with pytest.raises(Malformed, match="22 content codings"):
         decode_body(bomb, ", ".join(["gzip"] * 22), max_bytes=20_000_000)
     assert time.process_time() - started < 0.1
     assert decode_body(gzip.compress(b"x"), "identity, gzip, , identity", max_bytes=10) == b"x"

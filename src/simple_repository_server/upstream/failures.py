@@ -68,7 +68,7 @@ def error_for_exception(
     """The error for a request that failed before its answer was complete.
 
     `proxy` is the address, without credentials, of the proxy in between. An exception of an
-    unforeseen kind counts as an invalid answer.
+    unforeseen kind means an invalid answer.
     """
     if isinstance(error, asyncio.TimeoutError):
         connecting = isinstance(error, aiohttp.ConnectionTimeoutError)

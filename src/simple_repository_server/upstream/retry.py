@@ -11,7 +11,7 @@ from simple_repository_server.upstream.limits import Limits
 
 T = TypeVar("T")
 
-#: An upstream that asks for a longer pause gets it: the client is told when to come back.
+#: A longer `Retry-After` is passed on to the client instead.
 _MAX_RETRY_AFTER_S = 10
 #: The backoff grows to so many times the first one.
 _MAX_BACKOFFS = 10

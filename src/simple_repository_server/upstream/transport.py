@@ -1,7 +1,7 @@
-"""One request and its answer: by the right way, guarded, and over a connection of few.
+"""One request and its answer: directly or through a proxy, to an address that was checked.
 
-The library's own ways are off: it reads neither the environment nor a netrc file, follows no
-redirect, keeps no cookie and undoes no coding.
+Features of the HTTP library that would bypass our rules are off: it reads neither the environment
+nor a netrc file, follows no redirects, stores no cookies and decodes no bodies.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from simple_repository_server.version import __version__
 from simple_repository_server.wire.urls import HttpAddress, parse_http
 
 _READ_BYTES = 256 * 1024
-#: What it holds is received in full whether somebody reads it or not: its connection is soon free.
+#: A body of this size is received in full whether it is read or not, which frees its connection.
 SHORT_BYTES = _READ_BYTES
 _PROXY_AUTHENTICATION_REQUIRED = 407
 #: Of how many addresses the parts are remembered: the same few pages and files are requested often.
@@ -31,7 +31,7 @@ _REMEMBERED = 128
 
 
 class Transport:
-    """Connections for the index at `url`; `egress` is the way out. `label` is what errors say."""
+    """Connections for the index at `url`, called `label` in errors, as `egress` prescribes."""
 
     def __init__(self, url: str, *, label: str, limits: Limits, egress: Egress) -> None:
         self._url = url
@@ -44,14 +44,14 @@ class Transport:
         self._guard: GuardedResolver | None = None
 
     async def open(self) -> None:
-        """Make ready to send requests. Raises `ValueError` if certificates cannot be read."""
+        """Prepare for requests. Raises `ValueError` if certificates cannot be read."""
         tls: ssl.SSLContext | bool = True
         if self._egress.authorities:
             tls = await asyncio.to_thread(self._egress.tls_context)
         own_by_proxy = self.proxy_for(self._url) is not None
         self._guard = GuardedResolver(self._own_host, own_by_proxy=own_by_proxy)
         self._direct = self._session(self._guard, tls)
-        # The address of a proxy is the operator's word: it is not guarded.
+        # The operator configured the proxy's address: it is not checked.
         self._by_proxy = self._session(DefaultResolver(), tls)
 
     def _session(
@@ -59,13 +59,13 @@ class Transport:
     ) -> aiohttp.ClientSession:
         limits = self._limits
         return aiohttp.ClientSession(
-            # How many there are is up to the pools, which tell waiting from connecting.
+            # Connections are limited by the pools, which tell waiting from connecting.
             connector=aiohttp.TCPConnector(
                 limit=0, resolver=resolver, keepalive_timeout=30, ssl=tls
             ),
             timeout=aiohttp.ClientTimeout(
                 total=None,
-                connect=limits.connect_s + limits.idle_s,  # looking a name up, CONNECT and TLS
+                connect=limits.connect_s + limits.idle_s,  # resolving, CONNECT and TLS included
                 sock_connect=limits.connect_s,
                 sock_read=limits.idle_s,
             ),
@@ -84,15 +84,15 @@ class Transport:
         self._direct = self._by_proxy = self._guard = None
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy that a request to that address goes through."""
+        """The proxy for a request to that address; None for a direct connection."""
         return self._egress.proxies.for_url(url)
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """The answer of one request, whatever it is.
+        """The answer to one request, of any status.
 
-        Raises whatever the library does, and `PrivateAddress`.
+        Raises the exceptions of the HTTP library, `ValueError` and `PrivateAddress`.
         """
         address, target = _target(url)
         if self._direct is None or self._by_proxy is None or self._guard is None:
@@ -106,7 +106,7 @@ class Transport:
                 method, target, headers=headers, allow_redirects=False
             )
         check_for_proxy(address.host, self._own_host)
-        # What is for the proxy goes into the head of a tunnel, never into what goes through it.
+        # Headers for the proxy go into CONNECT, never through the tunnel.
         tunnel = address.scheme == "https"
         response = await self._by_proxy.request(
             method,
@@ -116,7 +116,7 @@ class Transport:
             proxy=URL(proxy.url),
             proxy_headers=proxy.headers if tunnel else None,
         )
-        # In a tunnel that is the word of the origin: the proxy said so to CONNECT.
+        # Through a tunnel the status is the origin's: the proxy would have answered CONNECT so.
         if response.status == _PROXY_AUTHENTICATION_REQUIRED and not tunnel:
             response.close()
             raise aiohttp.ClientHttpProxyError(

@@ -1,7 +1,7 @@
-"""Project pages and lists as HTML (PEP 503, 592, 658, 714, 740, 792), both directions.
+"""Project pages and lists as HTML (PEP 503, 592, 658, 714, 740, 792), parsed and serialised.
 
-Written pages keep one stable shape, an anchor a line: people have scanners that depend on it.
-Reading takes what real indexes and plain directory listings have.
+Serialised pages have a stable layout, one anchor a line: scanners of our users depend on it.
+Parsing accepts the pages of real indexes and plain directory listings.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,9 +31,9 @@ from simple_repository_server.wire.parsing import (
 )
 from simple_repository_server.wire.urls import last_segment, resolver
 
-#: PEP 833: HTML stays at 1.4 for ever.
+#: PEP 833: HTML pages stay at version 1.4.
 HTML_VERSION = "1.4"
-#: What may stand in a fragment; uv gives up on a page with any other.
+#: Digests allowed in a fragment; uv rejects a page with any other.
 _FRAGMENT_HASHES = ("sha256", "sha512", "sha384", "blake2b", "md5")
 
 #: Most anchors have no other attributes.
@@ -46,7 +46,7 @@ _FILES_AT_ONCE = 500
 _MAX_HEAD = 1_000
 
 
-# --- reading -------------------------------------------------------------------------------------
+# --- parsing -------------------------------------------------------------------------------------
 
 
 def read_page(text: bytes, *, project: ProjectName, base: str) -> ParsedPage:
@@ -105,7 +105,7 @@ def _meta_of(head: Iterable[Element], name: str) -> str | None:
 
 
 def _base(head: Iterable[Element], base: str) -> str:
-    """The address that links are relative to: the first `<base>` with one counts."""
+    """The address that links are relative to: that of the first `<base>` with one."""
     hrefs = (e.attributes["href"] for e in head if e.name == "base" and e.attributes.get("href"))
     href = next(hrefs, "")
     return resolver(base)(href) or base if 0 < len(href) <= MAX_BASE_URL else base
@@ -183,11 +183,11 @@ def _time(value: str | None) -> datetime | None:
         return None
 
 
-# --- writing -------------------------------------------------------------------------------------
+# --- serialising ---------------------------------------------------------------------------------
 
 
 def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
-    """The page as HTML; `file_url` says which address a client is given for a file."""
+    """The page as HTML; `file_url` returns the address of a file for clients."""
     head = ""
     if page.status is not None:
         head = _meta("pypi:project-status", page.status.status)
@@ -212,8 +212,8 @@ def write_list(projects: ProjectList) -> bytes:
 
 
 def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
-    """The same, piece by piece."""
-    # Clients look at anchors only: people see what is missing.
+    """The same in pieces."""
+    # For people: clients read anchors only.
     notices = (f"<p>Incomplete: {escape(sentence)}</p>\n" for sentence in projects.incomplete)
     anchors = (f'<a href="{name}/">{name}</a><br />\n' for name in projects.names)
     return _document(_head("Simple index", ""), chain(notices, anchors), projects.serial)
@@ -232,7 +232,7 @@ def _meta(name: str, content: str) -> str:
 
 
 def _document(head: str, lines: Iterable[str], serial: int | None) -> Iterator[bytes]:
-    """Head, lines and end, encoded in steps, so that other threads run in between."""
+    """Head, lines and end, encoded in batches, so that other threads run in between."""
     yield head.encode()
     for step in batched(lines, _LINES_AT_ONCE):
         yield "".join(step).encode()

@@ -1,7 +1,7 @@
-"""Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), both directions.
+"""Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), parsed and serialised.
 
-Reading takes the short way (typed decoding) for entries that are as they should be, and goes value
-by value where something is odd.
+Valid entries are decoded to their types at once; an entry with an invalid value is parsed value by
+value.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,16 +35,18 @@ from simple_repository_server.wire.parsing import (
 )
 from simple_repository_server.wire.urls import resolver
 
-#: The version whose rules our pages follow when every file has a size, and else (PEP 700).
-API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
-#: The key of `meta` that says what is missing in a list, a sentence each: our own (PEP 700).
+#: The API version of our pages if every file has a size.
+API_VERSION = "1.4"
+#: PEP 700 requires sizes from 1.1 on.
+API_VERSION_WITHOUT_SIZES = "1.0"
+#: Our own key of `meta` (PEP 700): what is missing in a list, one sentence each.
 INCOMPLETE = "_incomplete"
 
 _FILES_AT_ONCE = 2_000
 _NAMES_AT_ONCE = 2_000
 
 
-# --- reading -------------------------------------------------------------------------------------
+# --- parsing -------------------------------------------------------------------------------------
 
 
 _FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Entry)}
@@ -96,9 +98,9 @@ def read_page(text: bytes, *, project: ProjectName, base: str) -> ParsedPage:
 
 
 def _at_once(text: bytes) -> _Page | None:
-    """A small page with nothing odd about it; None if it has to be read in pieces.
+    """A small valid page; None if it has to be parsed in pieces.
 
-    That reads it alike, also where a key is there twice: of all but `files` the last one counts.
+    Both give the same result, also for repeated keys: of all but `files` the last one counts.
     """
     if len(text) > PIECE_BYTES or b"\\" in text or text.count(b'"files"') != 1:
         return None
@@ -165,7 +167,7 @@ def _odd_file(entry: object, resolve: Resolve) -> File | str:
     return parse_file(Entry(**usable), resolve)
 
 
-# --- writing -------------------------------------------------------------------------------------
+# --- serialising ---------------------------------------------------------------------------------
 
 
 class _FileOut(msgspec.Struct, rename="kebab", gc=False):
@@ -181,15 +183,15 @@ class _FileOut(msgspec.Struct, rename="kebab", gc=False):
     provenance: str | UnsetType = UNSET
 
 
-#: Names are subclasses of `str`, which msgspec asks about.
+#: Names are subclasses of `str`, which msgspec passes to the hook.
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
-    """The page as JSON; `file_url` says which address a client is given for a file.
+    """The page as JSON; `file_url` returns the address of a file for clients.
 
-    It claims version 1.4 only when every file has the size that this demands; what else is known
-    (dates, status) is told in any case, as clients must ignore keys they do not know.
+    Its API version is 1.4 only if every file has a size. Newer keys (dates, status) are included in
+    any case, as clients must ignore unknown ones.
     """
     sized = all(file.size is not None for file in page.files)
     meta: dict[str, object] = {} if page.serial is None else {"_last-serial": page.serial}
@@ -210,7 +212,7 @@ def write_list(projects: ProjectList) -> bytes:
 
 
 def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
-    """The same, piece by piece."""
+    """The same in pieces."""
     meta: dict[str, object] = {} if projects.serial is None else {"_last-serial": projects.serial}
     if projects.incomplete:
         meta[INCOMPLETE] = projects.incomplete
@@ -237,7 +239,7 @@ def _out(file: File, url: str) -> object:
 
 
 def _with_array(head: Mapping[str, object], key: str, steps: Iterable[bytes]) -> Iterator[bytes]:
-    """`head` as a JSON object with an array at its end, of which each step has some elements."""
+    """`head` as a JSON object with an array at its end, whose elements come in `steps`."""
     yield _encode(head)[:-1] + b',"%b":[' % key.encode()
     comma = b""
     for step in steps:

@@ -16,9 +16,9 @@ from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.model import File, ProjectPage, ProjectStatus, Status
 from simple_repository_server.names import MAX_NAME, ProjectName
 
-# Digests clients can check; of the variable-length ones no client knows which length is meant.
+# Digests clients can check; those of variable length have no length in their name.
 HASH_NAMES = frozenset(n for n in hashlib.algorithms_guaranteed if not n.startswith("shake"))
-#: A size with more digits is none, and some clients refuse a page with such a number as a whole.
+#: No file is larger, and some clients reject a whole page with a larger number.
 MAX_SIZE_DIGITS = 18
 #: Limits in characters. Signed addresses have one or two thousand.
 MAX_URL = 8_192
