@@ -21,7 +21,7 @@ SEEN_ELSEWHERE = {
     "relative links resolved before the redirect": ["test_links_are_resolved_after_redirects"],
     "one odd entry failing a page": [
         "test_one_odd_entry_does_not_cost_the_page",
-        "test_odd_values_never_cost_the_page",
+        "test_invalid_values_never_invalidate_the_page",
     ],
     "upstream failures turned into 404 or a bare 500": [
         "test_trouble_is_named_and_never_absence",

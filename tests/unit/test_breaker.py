@@ -142,11 +142,15 @@ def test_silence_is_no_answer_since_the_last_success(
 
 
 def test_a_connection_that_breaks_off_makes_the_origin_suspect() -> None:
-    """It is probed once, whatever else breaks off; the probe decides whether the circuit opens."""
+    """It is probed at intervals; an answer clears it, and failed probes open the circuit."""
     suspect = _after(("a", 0))
     assert suspect.wait_s(100.0) == 0.5
     assert _after(("b", 0), breaker=suspect).probe_at == suspect.probe_at
     assert _after(("base", 200), breaker=suspect) == Breaker()
-    failed = suspect.on_probe_failed(Failure(url=BASE, reason="x"), now=100.5, chance=0.0)
-    assert failed.is_open
-    assert failed.wait_s(100.5) == 1.0
+    opened = []
+    for _ in range(3):
+        failure = Failure(url=BASE, reason="x")
+        suspect = suspect.on_probe_failed(failure, now=100.5, chance=0.0)
+        opened.append(suspect.is_open)
+    assert opened == [False, False, True]
+    assert suspect.wait_s(100.5) == 4.0

@@ -95,13 +95,23 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         return _opened_if_many_broken(after, now, chance)
 
     def on_probe_failed(self, failure: Failure, *, now: float, chance: float) -> "Breaker":
-        """After a probe that failed for any reason: open, for up to twice as long as before."""
+        """After a probe that failed for any reason: the next interval is up to twice as long.
+
+        For a suspect origin it is one more attempt without an answer.
+        """
         if self.probe_at is None:
             return self
         # The address probed in turn with the base is that of a client's request, not of a probe.
         url = self.failure.url if self.failure else failure.url
         failure = msgspec.structs.replace(failure, url=url)
-        after = msgspec.structs.replace(self, probes=self.probes + 1, failure=failure)
+        after = msgspec.structs.replace(
+            self,
+            probes=self.probes + 1,
+            consecutive_failures=self.consecutive_failures + 1,
+            failure=failure,
+        )
+        if self.suspect and after.consecutive_failures < self.open_after:
+            return _probed_next(after, now, chance)
         return _opened(after, now, chance)
 
     def probe_url(self, base: str) -> str:
