@@ -21,7 +21,7 @@ SEEN_ELSEWHERE = {
     "relative links resolved before the redirect": ["test_links_are_resolved_after_redirects"],
     "one odd entry failing a page": [
         "test_invalid_entries_are_dropped_and_reported_once",
-        "test_odd_values_never_cost_the_page",
+        "test_invalid_values_never_invalidate_the_page",
     ],
     "upstream failures turned into 404 or a bare 500": [
         "test_failure_names_the_source_and_is_never_absence",

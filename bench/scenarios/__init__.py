@@ -1,7 +1,7 @@
 """The scenarios: each yields rows of measured figures, ours beside the others' in one run."""
 
 from bench.scenario import Scenario
-from bench.scenarios import before, cache, clients, cold, files, idle, pages, servers
+from bench.scenarios import before, cache, clients, cold, files, idle, pages, servers, streaming
 
 SCENARIOS: dict[str, Scenario] = {
     "ceiling": servers.ceiling,
@@ -17,6 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
     "held-up": cold.held_up,
     "metadata": cold.remote_metadata,
     "cached-file": cache.files,
+    "stream-small": streaming.small_files,
     "join": cache.join,
     "restart": cache.restart,
     "list": cache.whole_list,

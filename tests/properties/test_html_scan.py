@@ -78,15 +78,15 @@ def _anchors(text: str) -> list[tuple[str, str]]:
         ("<ul><li><a href=x>y</a><li><a href=z>w</a></ul>", [("x", "y"), ("z", "w")]),
     ],
 )  # fmt: skip
-def test_anchors(text: str, expected: list[tuple[str, str]] | None) -> None:
-    """Each anchor is found with its address and text, and nothing that is none."""
+def test_anchors_are_found(text: str, expected: list[tuple[str, str]] | None) -> None:
+    """Each anchor is found with its address and text, and nothing else is."""
     found = _anchors(text)
     if expected is not None:
         assert found == expected
 
 
-def test_a_tag_with_very_many_attributes_is_one_tag() -> None:
-    """What stands far behind in a tag does not become something of its own."""
+def test_tag_with_very_many_attributes_is_one_tag() -> None:
+    """Text far behind in a tag does not become markup of its own."""
     many = "x=1 " * 5000
     text = f'<a href=x {many} title="><a href=no>">y</a><p {many} title="<a href=no>"><a href=z>w'
     assert _anchors(text) == [("x", "y"), ("z", "w")]
@@ -104,15 +104,15 @@ _part = st.sampled_from((
 
 
 @given(st.lists(_part, max_size=12))
-def test_whatever_stands_between_them_anchors_are_found(parts: list[str]) -> None:
-    """All anchors are found, whatever pieces of HTML are put together."""
+def test_anchors_are_found_between_any_markup(parts: list[str]) -> None:
+    """All anchors are found, whatever pieces of HTML are combined."""
     text = "".join(part.format(number) for number, part in enumerate(parts))
     hrefs = [str(n) for n, part in enumerate(parts) if "{0}" in part and "ref=" in part.lower()]
     assert [href for href, _ in _anchors(text)] == hrefs
 
 
-def test_what_the_head_says() -> None:
-    """The first base counts, and the status (PEP 792) of the metas before the first anchor."""
+def test_base_and_status_of_the_head() -> None:
+    """The first base applies, and the status (PEP 792) of the metas before the first anchor."""
     text = (
         b'<META NAME="pypi:repository-version" content=1.3><base target=x><BASE href="/f/">'
         b'<base href="/g/"><meta name=pypi:project-status content="archived">'
@@ -127,8 +127,8 @@ def test_what_the_head_says() -> None:
     assert (page.files[0].yanked, page.files[0].gpg_sig) == (True, False)
 
 
-def test_a_base_counts_wherever_it_stands() -> None:
-    """Links before it are relative to it, too, as browsers, pip and uv read them."""
+def test_base_applies_wherever_it_is() -> None:
+    """Links before it are relative to it, too, as in browsers, pip and uv."""
     text = b'<a href="foo-1.zip">x</a><base target=x><base href="/f/"><a href="foo-2.zip">y</a>'
     page = html.read_page(text + b'<base href="/g/">', project=FOO, base=BASE).page
     assert [file.url for file in page.files] == [
@@ -136,8 +136,8 @@ def test_a_base_counts_wherever_it_stands() -> None:
     ]
 
 
-def test_another_major_version_is_refused() -> None:
-    """HTML of an API version that nobody knows is no page (PEP 629)."""
+def test_another_major_version_is_rejected() -> None:
+    """HTML of an unknown major API version is no page (PEP 629)."""
     with pytest.raises(Malformed):
         html.read_page(
             b'<meta name="pypi:repository-version" content="2.0"><a href=x>', project=FOO, base=BASE

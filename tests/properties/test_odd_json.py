@@ -15,7 +15,7 @@ from simple_repository_server.wire.parsing import (
     MAX_REASON,
     MAX_REQUIRES_PYTHON,
     MAX_URL,
-    Read,
+    ParsedPage,
 )
 from tests.properties.cost import growth
 
@@ -31,19 +31,19 @@ ODD = [
 SURROGATE = ODD[0]
 
 
-def _read(text: bytes) -> Read:
+def _read(text: bytes) -> ParsedPage:
     return json.read_page(text, project=FOO, base=BASE)
 
 
-def _names(read: Read) -> list[str]:
+def _names(read: ParsedPage) -> list[str]:
     return [file.filename for file in read.page.files]
 
 
 @pytest.mark.parametrize("size", [0, 7_000_000])
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("key", ["filename", "url", "hashes", "requires-python", "yanked", "_x"])
-def test_what_cannot_be_decoded_costs_its_entry(odd: bytes, key: str, size: int) -> None:
-    """An entry with a value that is no JSON is dropped and counted; the others are served."""
+def test_entry_that_cannot_be_decoded_is_dropped(odd: bytes, key: str, size: int) -> None:
+    """An entry with an invalid value is dropped and counted; the others are served."""
     bad = b'{"filename":"foo-2.0.zip","url":"foo-2.0.zip","%b":%b}' % (key.encode(), odd)
     entries = [GOOD, bad, GOOD.replace(b"1.0", b"3.0")]
     read = _read(b'{"files":[%b]%b}' % (b",".join(entries), b" " * size))
@@ -83,18 +83,18 @@ def _outcome(text: bytes) -> object:
 @given(st.lists(st.tuples(_KEYS, _VALUES), max_size=4), st.integers(0, 4))
 @example([(b"files", b"[%b]" % GOOD)], 0)
 @example([(b"files", b"[]"), (b"project-status", b"{}")], 0)
-def test_a_small_page_is_read_as_a_large_one(
+def test_small_and_large_pages_are_parsed_alike(
     members: list[tuple[bytes, bytes]], place: int
 ) -> None:
-    """A page decoded at once says what the same page says that is read piece by piece."""
+    """A page decoded at once gives the same result as the same page parsed in pieces."""
     members.insert(place, (b"files", b"[%b]" % GOOD))
     text = b"{%b}" % b",".join(b'"%b":%b' % member for member in members)
     assert _outcome(text) == _outcome(text + b" " * 200_000)
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_cannot_be_decoded_elsewhere_costs_itself(odd: bytes) -> None:
-    """In versions, meta, status, name and keys nobody knows, only that value is lost."""
+def test_other_values_that_cannot_be_decoded_are_dropped(odd: bytes) -> None:
+    """In versions, meta, status, name and unknown keys, only that value is lost."""
     read = _read(
         b'{"meta":{"_private":%b,"api-version":"1.1","_last-serial":7,"x":%b},"_own":%b,'
         b'"name":%b,"versions":["1.0",%b,"2.0"],"unknown":%b,'
@@ -111,8 +111,8 @@ def test_what_cannot_be_decoded_elsewhere_costs_itself(odd: bytes) -> None:
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_cannot_be_decoded_costs_its_project(odd: bytes) -> None:
-    """A list is read without the entry that cannot be."""
+def test_project_that_cannot_be_decoded_is_dropped(odd: bytes) -> None:
+    """A list is parsed without the invalid entry."""
     read = json.read_list(
         b'{"meta":{"_x":%b},"projects":[{"name":"a"},{"name":%b},{"name":"b","_x":%b},%b,'
         b'{"name":"c"}]}' % ((odd,) * 4)
@@ -120,8 +120,8 @@ def test_what_cannot_be_decoded_costs_its_project(odd: bytes) -> None:
     assert [name for name in read.names if name != "b"] == ["a", "c"]
 
 
-def test_a_list_as_a_key_is_malformed() -> None:
-    """What is no key makes a text no JSON object, however large it is."""
+def test_list_as_a_key_is_malformed() -> None:
+    """An invalid key makes a text invalid JSON, however large it is."""
     for size in (0, 7_000_000):
         with pytest.raises(Malformed):
             _read(b'{[1]:2,"files":[]%b}' % (b" " * size))
@@ -137,14 +137,14 @@ def test_a_list_as_a_key_is_malformed() -> None:
         b"{" * 10**5, b"[" * 10**5, b'{"files":' + b"[" * 10**5, b'{"files":[' + b'{"a":' * 10**5,
     ],
 )  # fmt: skip
-def test_what_is_no_page_is_malformed(text: bytes) -> None:
-    """A text that is cut off, or has another structure, is refused as that."""
+def test_texts_that_are_no_page_are_malformed(text: bytes) -> None:
+    """A text that is truncated, or has another structure, is rejected."""
     with pytest.raises(Malformed):
         _read(text)
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
-    """Some servers put one in front."""
+def test_byte_order_mark_is_skipped() -> None:
+    """Some servers send one."""
     assert _names(_read(b'\xef\xbb\xbf {"files":[%b]}' % GOOD)) == ["foo-1.0.tar.gz"]
 
 
@@ -160,10 +160,10 @@ _scrap = st.sampled_from(
 @example(b'{"files":[]}', 1, "text/html; charset*0*=x; charset*" + "9" * 5000 + "*=x")
 @example(b"+2AA-<a href=+2AA->", 1, "text/html; charset=utf-7")
 @example(rb"\ud800<a href='\ud800.zip'>", 1, "text/html; charset=unicode_escape")
-def test_no_bytes_lead_to_anything_but_malformed(
+def test_any_body_is_parsed_or_malformed(
     monkeypatch: pytest.MonkeyPatch, text: bytes, piece: int, content_type: str
 ) -> None:
-    """Whatever comes under whichever type: a page and a list are read, or refused as malformed."""
+    """A body of any type is parsed as a page or list, or rejected as malformed."""
     monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
     for media in (JSON, "text/html", content_type, f"text/html; charset={content_type}"):
         for body in (text, b'{"files":[{"filename":"foo-1.0.zip","url":"x"},%b' % text):
@@ -176,16 +176,16 @@ def test_no_bytes_lead_to_anything_but_malformed(
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "windows-1252", "utf-16", "utf-32-le", "gb18030"])
-def test_charsets_of_pages_are_read(charset: str) -> None:
-    """An HTML page may be in one of the charsets that pages have."""
+def test_charsets_of_pages_are_decoded(charset: str) -> None:
+    """An HTML page may be in one of the common charsets."""
     body = '<a href="x">foo-1.0-é.zip</a>'.encode(charset)
     media = f'text/html; charset="{charset}"'
     page = pages.read_page(body, media, project=FOO, base=BASE).page
     assert [file.filename for file in page.files] == ["foo-1.0-é.zip"]
 
 
-def test_no_charset_takes_longer_the_longer_the_text() -> None:
-    """A codec of Python that is none of pages is not used: for Punycode it grows quadratically."""
+def test_no_charset_takes_quadratic_time() -> None:
+    """Codecs of Python that are not for pages are not used: Punycode takes quadratic time."""
 
     def read(size: int) -> None:
         body = b"<a href=x>" + b"-" + b"9a" * (size // 2)
@@ -221,10 +221,10 @@ def _page(form: str, *, long: int, **values: Any) -> ProjectPage:
         ("provenance", "https://x/{}", MAX_URL - 10, None),
     ],
 )
-def test_values_beyond_all_measure_are_left_out(
+def test_overlong_values_are_left_out(
     form: str, key: str, template: str, longest: int, then: object
 ) -> None:
-    """A value up to the limit is served; a longer one is not, and the file is. A yank stays one."""
+    """A value up to the limit is served; a longer one is left out, and the file stays (yanked)."""
     for long, expected in ((longest, template.format("x" * longest)), (longest + 1, then)):
         page = _page(form, long=long, **{key: template})
         assert getattr(page.files[0], key) == expected
@@ -236,10 +236,10 @@ def test_values_beyond_all_measure_are_left_out(
 @pytest.mark.parametrize(
     ("key", "template"), [("url", "{}/foo-1.0.zip"), ("filename", "foo-{}.zip")]
 )
-def test_an_address_or_name_beyond_all_measure_costs_the_file(
+def test_file_with_an_overlong_address_or_name_is_dropped(
     form: str, key: str, template: str
 ) -> None:
-    """Up to the limit it is served, with more the file is dropped."""
+    """Up to the limit a file is served, beyond it is dropped."""
     longest = 200 if key == "filename" else MAX_URL - 100
     values = {key: template} if key == "url" else {key: template, "url": "x"}
     assert len(_page(form, long=longest, **values).files) == 1
@@ -247,8 +247,8 @@ def test_an_address_or_name_beyond_all_measure_costs_the_file(
         assert _page(form, long=long, **values).files == ()
 
 
-def test_versions_and_statuses_beyond_all_measure_are_left_out() -> None:
-    """What is longer than a file name can be is no version; a status stands without its reason."""
+def test_overlong_versions_and_reasons_are_left_out() -> None:
+    """Overlong versions are left out; a status stays without an overlong reason."""
     long = "1" * 5000
     read = _read(
         stdlib_json.dumps(
@@ -262,15 +262,15 @@ def test_versions_and_statuses_beyond_all_measure_are_left_out() -> None:
     assert (read.page.status.status, read.page.status.reason) == (Status.QUARANTINED, None)
 
 
-def test_a_base_address_beyond_all_measure_does_not_count() -> None:
-    """It would stand in front of every address of the page."""
+def test_overlong_base_address_is_ignored() -> None:
+    """It would be part of every address of the page."""
     text = f'<base href="https://x.example/{"x" * 2000}/"><a href="foo-1.0.zip">x</a>'.encode()
     page = pages.read_page(text, "text/html", project=FOO, base=BASE).page
     assert page.files[0].url == f"{BASE}foo-1.0.zip"
 
 
-def test_files_and_versions_beyond_all_number_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first ones are served, and those dropped are counted."""
+def test_files_and_versions_beyond_the_limit_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones are served, and the others counted."""
     monkeypatch.setattr(parsing, "MAX_FILES", 3)
     monkeypatch.setattr(parsing, "MAX_VERSIONS", 4)
     files = [{"filename": f"foo-{n}.zip", "url": "x"} for n in range(9)]

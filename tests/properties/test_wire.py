@@ -14,7 +14,7 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
 from simple_repository_server.wire import html, json, json_stream
-from simple_repository_server.wire.parsing import Read
+from simple_repository_server.wire.parsing import ParsedPage
 from tests.strategies import pages, project_names
 
 BASE = "https://index.example/simple/foo/"
@@ -80,10 +80,10 @@ def test_json_is_what_the_standards_ask_for(page: ProjectPage) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(page=pages(), piece=st.integers(1, 2000), indent=st.sampled_from((None, 1)))
-def test_decoding_in_pieces_reads_the_same(
+def test_page_is_parsed_alike_in_pieces(
     monkeypatch: pytest.MonkeyPatch, page: ProjectPage, piece: int, indent: int | None
 ) -> None:
-    """Wherever the pieces of a large page are cut, it is the same page."""
+    """Wherever the pieces of a large page end, the result is the same."""
     monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
     document = stdlib_json.loads(json.write_page(page, file_url=_address))
     text = stdlib_json.dumps(document, indent=indent).encode()
@@ -91,15 +91,15 @@ def test_decoding_in_pieces_reads_the_same(
 
 
 @given(text=st.binary(max_size=60) | st.text('{}[]":,abnultrefs0 \n', max_size=40).map(str.encode))
-def test_what_is_no_object_is_refused(text: bytes) -> None:
-    """Text that is no page of JSON is refused, and nothing but `Malformed` is raised."""
+def test_json_that_is_no_object_is_malformed(text: bytes) -> None:
+    """Text that is no page is rejected, and nothing but `Malformed` is raised."""
     with pytest.raises(Malformed):
         json.read_page(b"[" + text, project=ProjectName("foo"), base=BASE)
 
 
 @given(st.binary(max_size=200))
-def test_reading_noise_as_json_raises_only_malformed(noise: bytes) -> None:
-    """No bytes make reading JSON raise anything else."""
+def test_parsing_noise_as_json_raises_only_malformed(noise: bytes) -> None:
+    """No bytes make parsing JSON raise anything else."""
     with pytest.raises(Malformed):
         json.read_page(noise, project=ProjectName("foo"), base=BASE)
     with pytest.raises(Malformed):
@@ -107,8 +107,8 @@ def test_reading_noise_as_json_raises_only_malformed(noise: bytes) -> None:
 
 
 @given(st.text(max_size=200))
-def test_reading_noise_as_html_never_raises(noise: str) -> None:
-    """Any text is some HTML page, if one without files."""
+def test_parsing_noise_as_html_never_raises(noise: str) -> None:
+    """Any text is an HTML page, perhaps one without files."""
     html.read_page(noise.encode(), project=ProjectName("foo"), base=BASE)
     html.read_list(noise.encode())
 
@@ -133,10 +133,10 @@ _KEYS = (
 @given(
     st.lists(st.dictionaries(st.sampled_from(_KEYS), _anything), max_size=4), _anything, _anything
 )
-def test_odd_values_never_cost_the_page(
+def test_invalid_values_never_invalidate_the_page(
     entries: list[dict[str, object]], versions: object, status: object
 ) -> None:
-    """Whatever values the entries of a page have, its good file is still there."""
+    """Whatever values the entries of a page have, its good file is served."""
     good = {"filename": "foo-1.0-py3-none-any.whl", "url": "https://files.example/foo-1.0.whl"}
     page = {
         "meta": {"api-version": "1.0"}, "name": "foo", "files": [*entries, good],
@@ -163,7 +163,7 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
     spaces=st.sampled_from((None, 1)),
     meta_last=st.booleans(),
 )
-def test_a_json_list_in_pieces_reads_the_same(
+def test_json_list_is_parsed_alike_in_pieces(
     monkeypatch: pytest.MonkeyPatch,
     names: list[ProjectName],
     odd: list[object],
@@ -171,7 +171,7 @@ def test_a_json_list_in_pieces_reads_the_same(
     spaces: int | None,
     meta_last: bool,
 ) -> None:
-    """Wherever the pieces are cut and whatever stands among the names, all of them are read."""
+    """Wherever the pieces end, and whatever is among the names, all of them are parsed."""
     monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
     meta = {"meta": {"api-version": "1.4", "_last-serial": 7}}
     entries = [{"_odd": [{"a": odd}, '"},{"'], "name": name} for name in names]
@@ -184,7 +184,7 @@ def test_a_json_list_in_pieces_reads_the_same(
     assert read.names == json.read_list(stdlib_json.dumps(members).encode()).names
 
 
-def _assert_same(read: Read, page: ProjectPage) -> None:
+def _assert_same(read: ParsedPage, page: ProjectPage) -> None:
     assert (read.dropped, read.example) == (0, "")
     there = {
         key: getattr(read.page, key) for key in ("name", "files", "versions", "status", "serial")

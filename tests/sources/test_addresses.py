@@ -57,8 +57,8 @@ class Names(AbstractResolver):
         (Zone.NEVER, "::127.0.0.1 ::93.184.216.34 ::ffff:0:127.0.0.1 2001:db8::1 1000::1 4000::1"),
     ],
 )
-def test_zones(zone: Zone, addresses: str) -> None:
-    """Each address lies in one zone, whatever notation hides it."""
+def test_zone_of_each_address(zone: Zone, addresses: str) -> None:
+    """Each address lies in one zone, whichever notation it has."""
     assert {address: zone_of(address) for address in addresses.split()} == dict.fromkeys(
         addresses.split(), zone
     )
@@ -103,10 +103,10 @@ async def test_names(own: str, host: str, allowed: bool) -> None:
     [("public.example", "mixed.example", ["93.184.216.36"]),
      ("mdns.example", "mdns.example", ["192.168.0.9"])],
 )  # fmt: skip
-async def test_of_several_addresses_the_allowed_ones_are_left(
+async def test_only_allowed_addresses_of_a_host_are_used(
     own: str, host: str, left: list[str]
 ) -> None:
-    """One private address of a host does not make its public ones useless."""
+    """A private address of a host is dropped, and its public ones are used."""
     found = await GuardedResolver(own, inner=Names()).resolve(host)
     assert [result["host"] for result in found] == left
 
@@ -153,8 +153,8 @@ async def test_addresses(own: str, host: str, allowed: bool) -> None:
 
 
 @LITERALS
-def test_addresses_for_a_proxy(own: str, host: str, allowed: bool) -> None:
-    """Where a proxy resolves names, addresses are checked as ever."""
+def test_ip_literals_are_checked_for_a_proxy(own: str, host: str, allowed: bool) -> None:
+    """IP addresses are checked even if a proxy connects to them."""
     if allowed:
         check_for_proxy(host, own)
     else:
@@ -174,8 +174,8 @@ def test_addresses_for_a_proxy(own: str, host: str, allowed: bool) -> None:
         ("10.0.0.1", "metadata.google.internal", False),
     ],
 )
-def test_names_for_a_proxy(own: str, host: str, allowed: bool) -> None:
-    """Names that everybody knows are checked; for others only the proxy knows where they lead."""
+def test_well_known_names_are_checked_for_a_proxy(own: str, host: str, allowed: bool) -> None:
+    """Well-known private names are rejected; other names only the proxy can resolve."""
     if allowed:
         check_for_proxy(host, own)
     else:

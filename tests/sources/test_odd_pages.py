@@ -32,8 +32,8 @@ def _html(body: bytes) -> Reply:
     return Reply(headers={"Content-Type": "text/html"}, body=body)
 
 
-async def test_a_lone_surrogate_costs_its_entry(upstream: Upstream) -> None:
-    """The other files are served, in either form, and what was dropped is told."""
+async def test_entry_with_a_lone_surrogate_is_dropped(upstream: Upstream) -> None:
+    """The other files are served, in either form, and the drop is reported."""
     bad = rb'{"filename":"foo-2.0.tar.gz","url":"x","requires-python":"\ud800"}'
     upstream.on(PAGE, _json(b'{"files":[%b,%b],"versions":["\\udfff","1.0"]}' % (bad, GOOD)))
     events: list[Event] = []
@@ -46,8 +46,8 @@ async def test_a_lone_surrogate_costs_its_entry(upstream: Upstream) -> None:
     assert [event.count for event in events if isinstance(event, EntriesDropped)] == [1]
 
 
-async def test_a_list_as_a_key_makes_a_page_unusable(upstream: Upstream) -> None:
-    """That is a failure of the source (502), of a large page, too."""
+async def test_list_as_a_key_makes_the_page_invalid(upstream: Upstream) -> None:
+    """It is a failure of the source (502), for a large page, too."""
     upstream.on(PAGE, _json(b'{[1]:2,"files":[]%b}' % (b" " * 7_000_000)))
     async with running(create_app(HttpRepository(upstream.simple))) as app:
         response = await ask(app, PAGE, headers={"Accept": JSON})
@@ -63,10 +63,10 @@ async def test_a_list_as_a_key_makes_a_page_unusable(upstream: Upstream) -> None
         "text/html; charset*=a''%ff",
     ],
 )
-async def test_an_odd_content_type_does_not_cost_the_page(
+async def test_page_with_an_invalid_charset_is_parsed(
     upstream: Upstream, content_type: str
 ) -> None:
-    """What Python cannot make sense of counts as UTF-8."""
+    """A charset unknown to Python counts as UTF-8."""
     body = b"<a href=foo-1.0.tar.gz>+2AA-</a>"
     upstream.on(PAGE, Reply(headers={"Content-Type": content_type}, body=body))
     upstream.on("/simple/", Reply(headers={"Content-Type": content_type}, body=b"<a href=foo>foo"))
@@ -75,8 +75,8 @@ async def test_an_odd_content_type_does_not_cost_the_page(
         assert (await repository.get_project_list()).names == ("foo",)
 
 
-async def test_versions_of_thousands_of_digits_are_left_out(upstream: Upstream) -> None:
-    """Where versions are sorted, as for several sources, they are no numbers Python could read."""
+async def test_versions_of_thousands_of_digits_are_tolerated(upstream: Upstream) -> None:
+    """Sorting versions of several sources does not fail for a number too long for Python."""
     many = b"9" * 5000
     upstream.on(PAGE, _json(b'{"files":[%b],"versions":["%b","1.0"]}' % (GOOD, many)))
     local = MemoryRepository()
@@ -90,10 +90,10 @@ async def test_versions_of_thousands_of_digits_are_left_out(upstream: Upstream) 
 
 
 @pytest.mark.parametrize("form", ["json", "html"])
-async def test_more_than_a_few_kilobytes_are_read_in_a_thread(
+async def test_pages_over_a_few_kilobytes_are_parsed_in_a_thread(
     upstream: Upstream, form: str
 ) -> None:
-    """A page of 9 kB is not read by the thread that serves all clients."""
+    """A page of 9 kB is not parsed by the thread that serves all clients."""
     if form == "json":
         upstream.on(PAGE, _json(b'{"files":[{},%b],"x":"%b"}' % (GOOD, b"x" * 9_000)))
     else:
@@ -123,8 +123,8 @@ _BOMBS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("bomb", _BOMBS)
-async def test_a_bomb_holds_nobody_up(upstream: Upstream, bomb: str) -> None:
-    """While a page made to be costly is read others are served, and its good file is found."""
+async def test_costly_page_does_not_block_other_requests(upstream: Upstream, bomb: str) -> None:
+    """While a page made to be costly is parsed others are served, and its good file is found."""
     upstream.on(PAGE, _BOMBS[bomb]())
     async with HttpRepository(upstream.simple) as repository:
         began = last = time.perf_counter()
@@ -140,8 +140,8 @@ async def test_a_bomb_holds_nobody_up(upstream: Upstream, bomb: str) -> None:
         assert longest < (last - began) / 2
 
 
-async def test_an_unreadable_page_is_a_failure_of_its_source(upstream: Upstream) -> None:
-    """A page nested without end is refused as nonsense, not as an error of ours."""
+async def test_unparsable_page_is_a_failure_of_its_source(upstream: Upstream) -> None:
+    """An endlessly nested page is rejected as invalid, not as an internal error."""
     upstream.on(PAGE, _json(b'{"files":' + b"[" * 100_000))
     async with HttpRepository(upstream.simple) as repository:
         with pytest.raises(SourceInvalid):

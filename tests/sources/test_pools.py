@@ -39,8 +39,8 @@ async def _file(repository: HttpRepository, suffix: str) -> Resource:
     return await repository.get_resource(FOO, filename)
 
 
-async def test_slow_readers_take_their_own_connections(upstream: Upstream) -> None:
-    """With all connections for files taken, pages and short files come, and others fail soon."""
+async def test_slow_readers_leave_connections_for_pages(upstream: Upstream) -> None:
+    """With all connections for files in use, pages and short files come, and others fail soon."""
     _large(upstream)
     async with HttpRepository(upstream.simple, limits=LIMITS) as repository:
         large = await _file(repository, ".gz")
@@ -67,10 +67,10 @@ async def test_slow_readers_take_their_own_connections(upstream: Upstream) -> No
             await anext(aiter(body.chunks))
 
 
-async def test_a_short_file_gives_its_connection_back_before_it_is_read(
+async def test_short_file_frees_its_connection_before_it_is_read(
     upstream: Upstream,
 ) -> None:
-    """What has come in full is no matter of its reader's pace."""
+    """A body that has arrived in full holds no connection, however slowly it is read."""
     _large(upstream)
     async with HttpRepository(upstream.simple, limits=LIMITS) as repository:
         short = await _file(repository, ".whl")
@@ -81,10 +81,10 @@ async def test_a_short_file_gives_its_connection_back_before_it_is_read(
 
 
 @pytest.mark.parametrize("length", [None, -1])
-async def test_a_part_that_comes_as_the_whole_takes_a_connection_of_files(
+async def test_whole_file_sent_for_a_range_uses_a_connection_for_files(
     upstream: Upstream, length: int | None
 ) -> None:
-    """What was to be short, and is not as its index does no ranges, is read at a reader's pace."""
+    """A range uses a connection for files if the index sends the whole file."""
     _large(upstream)
     upstream.on("/simple/bar/", Reply(status=404))
     async with HttpRepository(upstream.simple, limits=LIMITS) as repository:
@@ -104,8 +104,8 @@ async def test_a_part_that_comes_as_the_whole_takes_a_connection_of_files(
             assert b"".join([chunk async for chunk in body.chunks]) == LARGE[:1000]
 
 
-async def test_a_connection_that_becomes_free_is_waited_for(upstream: Upstream) -> None:
-    """More requests than connections are answered one after the other."""
+async def test_requests_wait_for_a_free_connection(upstream: Upstream) -> None:
+    """More requests than connections are answered one after another."""
     for number in range(10):
         upstream.on(f"/simple/p{number}/", Reply(status=404, delay_s=0.02))
     limits = msgspec.structs.replace(LIMITS, pool_wait_s=3)
@@ -115,8 +115,8 @@ async def test_a_connection_that_becomes_free_is_waited_for(upstream: Upstream) 
     assert {type(answer).__name__ for answer in answers} == {"ProjectNotFound"}
 
 
-async def test_a_reader_that_is_cancelled_gives_its_connection_back(upstream: Upstream) -> None:
-    """However a transfer ends, also while it waits, its connection is free again."""
+async def test_cancelled_reader_frees_its_connection(upstream: Upstream) -> None:
+    """However a transfer ends, its connection is free again."""
     _large(upstream)
     async with HttpRepository(upstream.simple, limits=LIMITS) as repository:
         large = await _file(repository, ".gz")

@@ -99,17 +99,17 @@ async def _error(url: str, egress: Egress) -> SourceUnavailable:
         ("http://plain.example/simple/", "GET", "http://plain.example/simple/foo/"),
     ],
 )
-async def test_an_index_is_reached_through_the_proxy(
+async def test_requests_go_through_the_proxy(
     company: Company, proxy: ForwardProxy, url: str, method: str, target: str
 ) -> None:
-    """https goes through a tunnel, http as a request for the whole address; it knows the names."""
+    """https uses a tunnel, http an absolute target; the proxy resolves the names."""
     assert await _read(url, _egress(company, proxy.url)) == WHEEL.content
     assert (proxy.requests[0].method, proxy.requests[0].target) == (method, target)
     if method == "CONNECT":
         assert len(proxy.requests) == 1, "a tunnel is used again"
 
 
-async def test_a_proxy_may_be_reached_by_tls(company: Company) -> None:
+async def test_proxy_over_tls(company: Company) -> None:
     """The connection to the proxy is verified and encrypted, and so is the tunnel inside it."""
     names = {"index.example": company.front.port, "plain.example": _port(company.upstream.url)}
     with ForwardProxy(names, tls=company.tls_for("127.0.0.1")) as proxy:
@@ -122,8 +122,8 @@ async def test_a_proxy_may_be_reached_by_tls(company: Company) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-async def test_credentials_of_the_proxy_reach_nobody_else(company: Company, scheme: str) -> None:
-    """They are decoded, sent to the proxy in its own header, and never passed on by us."""
+async def test_proxy_credentials_are_sent_to_the_proxy_only(company: Company, scheme: str) -> None:
+    """They are decoded, sent to the proxy in its own header, and never forwarded by us."""
     names = {"index.example": company.front.port}
     if scheme == "http":
         names = {"index.example": _port(company.upstream.url)}
@@ -143,7 +143,7 @@ async def test_credentials_of_the_proxy_reach_nobody_else(company: Company, sche
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-async def test_hosts_of_no_proxy_are_reached_directly(company: Company, scheme: str) -> None:
+async def test_hosts_of_no_proxy_are_connected_to_directly(company: Company, scheme: str) -> None:
     """Neither the proxy nor its name is needed for them."""
     url = company.upstream.simple
     with TlsFront(_port(url), company.tls_for("127.0.0.1")) as front:
@@ -155,10 +155,10 @@ async def test_hosts_of_no_proxy_are_reached_directly(company: Company, scheme: 
 
 @pytest.mark.parametrize("url", ["https://index.example/simple/", "http://plain.example/simple/"])
 @pytest.mark.parametrize("status", [407, 502, 503])
-async def test_a_proxy_that_refuses_is_named(
+async def test_error_names_a_proxy_that_refuses(
     company: Company, proxy: ForwardProxy, status: int, url: str
 ) -> None:
-    """It is unavailable, told with the address of the proxy, but without its credentials."""
+    """The error names the address of the proxy without its credentials."""
     proxy.refuse_with = status
     address = proxy.url.replace("//", "//alice:secret@")
     error = await _error(url, _egress(company, address))
@@ -170,10 +170,8 @@ async def test_a_proxy_that_refuses_is_named(
     assert "secret" not in error.reason
 
 
-async def test_what_comes_through_a_tunnel_is_no_word_of_the_proxy(
-    company: Company, proxy: ForwardProxy
-) -> None:
-    """An index that answers 407 itself is not taken for a proxy without credentials."""
+async def test_407_through_a_tunnel_is_the_origins(company: Company, proxy: ForwardProxy) -> None:
+    """An index that answers 407 itself is not taken for a proxy that requires authentication."""
     company.upstream.on("/simple/foo/", Reply(status=407))
     error = await _error("https://index.example/simple/", _egress(company, proxy.url))
     assert type(error) is SourceInvalid
@@ -181,20 +179,18 @@ async def test_what_comes_through_a_tunnel_is_no_word_of_the_proxy(
 
 
 @pytest.mark.parametrize("url", ["https://index.example/simple/", "http://plain.example/simple/"])
-async def test_a_proxy_that_is_down_is_named(
+async def test_error_names_a_proxy_that_is_down(
     company: Company, proxy: ForwardProxy, url: str
 ) -> None:
-    """No connection to it is told apart from none to the index."""
+    """A failed connection to the proxy is told apart from one to the index."""
     proxy.stop()
     error = await _error(url, _egress(company, proxy.url.replace("//", "//a:secret@")))
     assert error.reason == f"no connection to the proxy {proxy.url} (connection refused)"
 
 
 @pytest.mark.parametrize("url", ["https://index.example/simple/", "http://plain.example/simple/"])
-async def test_a_proxy_that_says_nothing_is_not_waited_for_long(
-    company: Company, proxy: ForwardProxy, url: str
-) -> None:
-    """Also while it should open a tunnel there is a deadline."""
+async def test_silent_proxy_times_out(company: Company, proxy: ForwardProxy, url: str) -> None:
+    """There is a deadline also while a tunnel is opened."""
     proxy.silent = True
     limits = msgspec.structs.replace(LIMITS, connect_s=0.2, idle_s=0.2)
     with pytest.raises(SourceTimeout):
@@ -202,7 +198,7 @@ async def test_a_proxy_that_says_nothing_is_not_waited_for_long(
 
 
 async def test_probes_go_through_the_proxy(company: Company, proxy: ForwardProxy) -> None:
-    """An index behind a proxy that failed is found back by way of that proxy."""
+    """An index behind a proxy that failed is probed through that proxy."""
     proxy.refuse_with = 503
     limits = msgspec.structs.replace(LIMITS, failures=1)
     egress = _egress(company, proxy.url)
@@ -222,10 +218,10 @@ async def test_probes_go_through_the_proxy(company: Company, proxy: ForwardProxy
     ["http://127.0.0.1:1/", "http://localhost:1/", "http://[64:ff9b::a9fe:a9fe]/",
      "http://169.254.169.254/", "http://0x7f.1/", "http://metadata.google.internal/"],
 )  # fmt: skip
-async def test_a_proxy_is_not_asked_for_private_addresses(
+async def test_private_addresses_are_not_requested_from_a_proxy(
     company: Company, proxy: ForwardProxy, target: str
 ) -> None:
-    """Addresses and names that are known to be private are refused here, for the proxy's sake."""
+    """Addresses and names known to be private are rejected here, to protect the proxy's network."""
     company.upstream.on("/simple/foo/", Reply(status=302, headers={"Location": target}))
     error = await _error("https://index.example/simple/", _egress(company, proxy.url))
     assert type(error) is SourceInvalid
@@ -236,8 +232,8 @@ async def test_a_proxy_is_not_asked_for_private_addresses(
 # --- certificates --------------------------------------------------------------------------------
 
 
-async def test_an_unknown_authority_is_told_with_the_remedy(company: Company) -> None:
-    """What is wrong with a certificate, and which option helps; with that option it works."""
+async def test_unknown_authority_error_names_the_option(company: Company) -> None:
+    """The error says what is wrong with a certificate and which option helps; with it, it works."""
     with TlsFront(_port(company.upstream.url), company.tls_for("127.0.0.1")) as front:
         error = await _error(f"{front.url}/simple/", Egress())
         assert type(error) is SourceUnavailable
@@ -249,16 +245,16 @@ async def test_an_unknown_authority_is_told_with_the_remedy(company: Company) ->
         assert await _read(f"{front.url}/simple/", egress) == WHEEL.content
 
 
-async def test_a_certificate_for_another_host_is_told(company: Company) -> None:
-    """A certificate that is fine but for its host is refused, and no host is named."""
+async def test_certificate_for_another_host_is_rejected(company: Company) -> None:
+    """A certificate for another host is rejected, and the error names no host."""
     with TlsFront(_port(company.upstream.url), company.tls_for("other.example")) as front:
         error = await _error(f"{front.url}/simple/", egress_from({}, ca_file=company.ca_file))
     assert "another host name" in error.reason
     assert "other.example" not in error.reason
 
 
-async def test_http_at_a_port_of_https_is_told() -> None:
-    """No TLS at all is told apart from a bad certificate."""
+async def test_http_on_an_https_port_has_its_own_error() -> None:
+    """A server without TLS is told apart from one with a bad certificate."""
 
     class Plain(Server):
         @override
@@ -272,8 +268,8 @@ async def test_http_at_a_port_of_https_is_told() -> None:
     assert "certificate" not in error.reason
 
 
-def test_authorities_are_added_to_those_of_the_system(company: Company) -> None:
-    """A company's certificate does not take the place of the public ones."""
+def test_authorities_are_added_to_the_systems(company: Company) -> None:
+    """A company's certificate does not replace the public ones."""
     system = len(Egress().tls_context().get_ca_certs())
     added = egress_from({}, ca_file=company.ca_file).tls_context().get_ca_certs()
     assert len(added) == system + 1

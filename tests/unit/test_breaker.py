@@ -1,11 +1,11 @@
-"""Whether an origin is asked: what opens the breaker, when it is probed, what closes it."""
+"""The circuit breaker of an origin: what opens it, when it is probed, what closes it."""
 
 import pytest
 
 from simple_repository_server.upstream.breaker import Breaker, Failure
 
 BASE = "https://index.example/simple/"
-#: What happened: an address without an answer, or one with a status.
+#: What happened: an address without an answer, or one with a status (0: its connection broke off).
 Happened = str | tuple[str, int]
 
 
@@ -15,6 +15,9 @@ def _after(*happened: Happened, breaker: Breaker | None = None) -> Breaker:
         if isinstance(one, str):
             failure = Failure(url=BASE + one, reason="no connection")
             breaker = breaker.unanswered(failure, now=100.0, chance=0.0)
+        elif not one[1]:
+            failure = Failure(url=BASE + one[0], reason="broke off")
+            breaker = breaker.disconnected(failure, now=100.0, chance=0.0)
         else:
             breaker = breaker.answered(BASE + one[0], one[1], now=100.0, chance=0.0)
     return breaker
@@ -40,24 +43,31 @@ def _after(*happened: Happened, breaker: Breaker | None = None) -> Breaker:
         ([(page, 429) for page in "abcdef"], False),
         ([(page, 501) for page in "abcdef"], False),
         ([("a", 503), ("b", 503), "c"], False),
+        ([("a", 0)] * 9, False),
+        ([("a?sig=1", 0), ("a?sig=2", 0), ("a?sig=3", 0)], False),
+        ([("a", 0), ("b", 0)] * 9, False),
+        ([("a", 0), ("b", 0), ("c", 0)], True),
+        ([("a", 0), ("b", 0), ("b", 200), ("c", 0)], False),
+        ([("a", 0), ("b", 503), ("c", 0)], True),
+        ([("a", 0), ("a", 503), ("a", 0)], False),
     ],
 )
-def test_what_opens_it(happened: list[Happened], is_open: bool) -> None:
-    """Three silences in a row do, or three addresses that answer 5xx; any success starts anew."""
+def test_circuit_opens_after_three_failures(happened: list[Happened], is_open: bool) -> None:
+    """Three attempts without an answer open it, or three addresses that fail; a success resets."""
     assert _after(*happened).is_open is is_open
 
 
 @pytest.mark.parametrize("status", [200, 206, 302, 304, 401, 403, 404, 429])
 def test_any_answer_below_500_closes_it(status: int) -> None:
-    """It is as if nothing had happened, also for the intervals."""
+    """The state is the initial one again, also for the intervals."""
     breaker = Breaker(open_after=2, first_s=0.5, longest_s=7)
     assert _after("a", "a", ("a", status), breaker=breaker) == breaker
 
 
-def test_what_was_under_way_changes_nothing() -> None:
-    """Failures of requests that began before it opened do not put off the probe."""
+def test_failures_of_earlier_requests_do_not_delay_the_probe() -> None:
+    """A request that began before the circuit opened changes nothing when it fails."""
     breaker = _after("a", "a", "a")
-    assert _after("b", ("c", 503), ("d", 501), breaker=breaker) is breaker
+    assert _after("b", ("c", 503), ("d", 501), ("e", 0), breaker=breaker) is breaker
 
 
 @pytest.mark.parametrize(
@@ -68,8 +78,8 @@ def test_what_was_under_way_changes_nothing() -> None:
         (1.0, [1, 2, 4, 8, 16, 30, 30, 30]),
     ],
 )
-def test_intervals_double(chance: float, expected: list[float]) -> None:
-    """Probes come at doubling intervals with an end, each anywhere in their second half."""
+def test_probe_intervals_double_up_to_the_longest(chance: float, expected: list[float]) -> None:
+    """Intervals double up to a limit, and a probe is due somewhere in the second half of one."""
     failure = Failure(url=BASE, reason="no connection")
     breaker = Breaker(open_after=1).unanswered(failure, now=50.0, chance=chance)
     waits = []
@@ -79,23 +89,23 @@ def test_intervals_double(chance: float, expected: list[float]) -> None:
     assert waits == expected
 
 
-def test_years_of_probes_do_no_harm() -> None:
-    """However many probes fail, the next one has its time."""
+def test_thousands_of_failed_probes_do_not_overflow() -> None:
+    """However many probes fail, the next one is due after the longest interval."""
     breaker = _after("a", "a", "a")
     for _ in range(2000):
         breaker = breaker.on_probe_failed(Failure(url=BASE, reason="x"), now=7.0, chance=0.0)
     assert breaker.wait_s(7.0) == 15
 
 
-def test_waiting_ends() -> None:
-    """What is left until the probe is never less than nothing, and nothing if it is closed."""
+def test_wait_is_never_negative() -> None:
+    """The wait for a probe counts down to 0, and is 0 while the circuit is closed."""
     breaker = _after("a", "a", "a")
     assert [breaker.wait_s(now) for now in (100.0, 100.25, 100.5, 999.0)] == [0.5, 0.25, 0, 0]
     assert Breaker().wait_s(0.0) == 0
 
 
-def test_probes_take_turns() -> None:
-    """The base address and what clients wanted last are probed in turns, whatever probes say."""
+def test_base_and_failed_address_are_probed_in_turn() -> None:
+    """Probes alternate between the base and the address a client requested last."""
     breaker = _after("a", "b", "c")
     urls = []
     for _ in range(4):
@@ -106,8 +116,41 @@ def test_probes_take_turns() -> None:
     assert breaker.failure == Failure(url=BASE + "c", reason="it stopped answering", timed_out=True)
 
 
-def test_a_probe_that_comes_late_changes_nothing() -> None:
-    """A probe that fails after it was closed does not open it again."""
+def test_probe_that_fails_after_closing_changes_nothing() -> None:
+    """A probe that fails after the circuit was closed does not open it again."""
     breaker = Breaker()
     failure = Failure(url=BASE, reason="no connection")
     assert breaker.on_probe_failed(failure, now=0.0, chance=0.0) is breaker
+
+
+@pytest.mark.parametrize(
+    ("happened", "is_silent"),
+    [
+        ([], False),
+        (["a"], True),
+        ([("a", 503)], False),
+        ([("a", 0)], True),
+        ([("a", 0), ("b", 404)], False),
+        (["a", ("a", 404)], False),
+    ],
+)
+def test_silence_is_no_answer_since_the_last_success(
+    happened: list[Happened], is_silent: bool
+) -> None:
+    """An origin is silent if the last attempts had no answer; one that answers 5xx is not."""
+    assert _after(*happened).is_silent is is_silent
+
+
+def test_a_connection_that_breaks_off_makes_the_origin_suspect() -> None:
+    """It is probed at intervals; an answer clears it, and failed probes open the circuit."""
+    suspect = _after(("a", 0))
+    assert suspect.wait_s(100.0) == 0.5
+    assert _after(("b", 0), breaker=suspect).probe_at == suspect.probe_at
+    assert _after(("base", 200), breaker=suspect) == Breaker()
+    opened = []
+    for _ in range(3):
+        failure = Failure(url=BASE, reason="x")
+        suspect = suspect.on_probe_failed(failure, now=100.5, chance=0.0)
+        opened.append(suspect.is_open)
+    assert opened == [False, False, True]
+    assert suspect.wait_s(100.5) == 4.0

@@ -7,8 +7,8 @@ import pytest
 from simple_repository_server.upstream.credentials import netrc_credentials, split_credentials
 
 
-def test_credentials_in_an_address() -> None:
-    """`user:password@` is taken out, decoded, and sent to that origin only."""
+def test_credentials_are_split_from_an_address() -> None:
+    """`user:password@` is removed, decoded, and sent to that origin only."""
     url, credentials = split_credentials("https://me:p%40ss@index.example/simple/")
     assert url == "https://index.example/simple/"
     assert credentials is not None
@@ -23,7 +23,7 @@ def test_credentials_in_an_address() -> None:
         assert credentials.header_for(other) == {}
 
 
-def test_credentials_do_not_show() -> None:
+def test_credentials_have_no_secrets_in_their_repr() -> None:
     """Neither user nor password is in the text form."""
     _, credentials = split_credentials("https://alice:secret@index.example/")
     assert "secret" not in repr(credentials)
@@ -31,8 +31,8 @@ def test_credentials_do_not_show() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://u:p@host/", "https://", "https://host:port/", "nonsense"])
-def test_no_address(url: str) -> None:
-    """What is no http(s) address is refused."""
+def test_other_addresses_are_rejected(url: str) -> None:
+    """An address that is not http(s) raises `ValueError`."""
     with pytest.raises(ValueError):
         split_credentials(url)
 
@@ -57,8 +57,8 @@ def test_netrc_is_for_the_named_host_only(tmp_path: Path) -> None:
     assert netrc_credentials(path, "https://default/") is None
 
 
-def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
-    """The text says which file and which line, and nothing of what is in it."""
+def test_invalid_netrc_error_names_file_and_line(tmp_path: Path) -> None:
+    """The error names the file and the line, and quotes nothing of it."""
     path = _netrc(tmp_path, "machine index.example login me secretword\n")
     with pytest.raises(ValueError, match="line") as caught:
         netrc_credentials(path, "https://index.example/")

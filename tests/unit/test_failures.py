@@ -1,9 +1,14 @@
-"""What a failed exchange with an upstream means."""
+"""Errors for failed requests to an upstream."""
 
+import aiohttp
 import pytest
 
 from simple_repository_server.errors import SourceInvalid, SourceTimeout, SourceUnavailable
-from simple_repository_server.upstream.failures import failure, refusal
+from simple_repository_server.upstream.failures import (
+    error_for_exception,
+    error_for_status,
+    was_connected,
+)
 from simple_repository_server.upstream.private_addresses import PrivateAddress
 
 
@@ -21,11 +26,11 @@ from simple_repository_server.upstream.private_addresses import PrivateAddress
         (206, {}, SourceInvalid, False, None),
     ],
 )
-def test_refusals(
+def test_errors_for_statuses(
     status: int, headers: dict[str, str], kind: type, transient: object, wait: object
 ) -> None:
-    """Refused is unavailable, nonsense is invalid; only what may pass is tried again."""
-    error = refusal("https://index.example/", status, headers)
+    """401, 403, 429 and 5xx mean unavailable, others invalid; only 429 and 5xx are retried."""
+    error = error_for_status("https://index.example/", status, headers)
     assert type(error) is kind
     assert error.transient is transient
     assert error.retry_after_s == wait
@@ -39,13 +44,28 @@ def test_refusals(
         (ConnectionResetError(), SourceUnavailable, True),
         (ValueError("bad header"), SourceInvalid, False),
         (PrivateAddress("a private address"), SourceInvalid, False),
-        (KeyError("nobody thought of it"), SourceInvalid, False),
+        (KeyError("unforeseen"), SourceInvalid, False),
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogate"), SourceInvalid, False),
         (RuntimeError(), SourceInvalid, False),
     ],
 )
-def test_failures(error: Exception, kind: type, transient: object) -> None:
-    """Silence is a timeout, a broken connection may be tried again, nonsense is invalid."""
-    told = failure("x", error)
-    assert type(told) is kind
-    assert told.transient is transient
+def test_errors_for_exceptions(error: Exception, kind: type, transient: object) -> None:
+    """Silence is a timeout, a broken connection is retried, anything else is an invalid answer."""
+    found = error_for_exception("x", error)
+    assert type(found) is kind
+    assert found.transient is transient
+
+
+@pytest.mark.parametrize(
+    ("error", "connected"),
+    [
+        (ConnectionResetError(), True),
+        (aiohttp.ServerDisconnectedError(), True),
+        (aiohttp.ClientPayloadError(), True),
+        (TimeoutError(), False),
+        (aiohttp.ConnectionTimeoutError(), False),
+    ],
+)
+def test_a_connection_that_broke_off_was_established(error: Exception, connected: bool) -> None:
+    """Only a connection that was there can break off for one address alone."""
+    assert was_connected(error) is connected

@@ -42,13 +42,13 @@ def test_every_value_is_printable_ascii(raw: list[tuple[bytes, bytes]]) -> None:
         (b"X", b" \t a\tb ", "a\tb"),
     ],
 )
-def test_values(name: bytes, raw: bytes, value: str | None) -> None:
-    """Validators with odd bytes are none, addresses are encoded as browsers do, the rest marked."""
+def test_header_values_are_cleaned(name: bytes, raw: bytes, value: str | None) -> None:
+    """Non-ASCII validators are dropped, addresses encoded as by browsers, others masked."""
     assert clean_headers([(name, raw)]).get(name.decode().upper()) == value
 
 
-def test_repeated_headers() -> None:
-    """Lists are joined; of what may be there once, the first one counts."""
+def test_repeated_headers_are_joined_or_the_first_counts() -> None:
+    """Lists are joined; of single values the first one counts."""
     raw = [(b"Cache-Control", b"no-cache"), (b"cache-control", b"max-age=9"), (b"ETag", b'"1"')]
     headers = clean_headers([*raw, (b"ETag", b'"2"'), (b"Content-Length", b"1")])
     assert headers["Cache-Control"] == "no-cache, max-age=9"
@@ -69,12 +69,12 @@ def test_repeated_headers() -> None:
         ("", None),
     ],
 )
-def test_content_ranges(text: str, found: ContentRange | None) -> None:
-    """A part lies within its whole, or it is none."""
+def test_content_range_is_parsed_if_valid(text: str, found: ContentRange | None) -> None:
+    """A range must lie within the announced size."""
     assert content_range_in({"Content-Range": text}) == found
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "9" * 5000, "²", "0x1"])
-def test_lengths_that_are_none(text: str) -> None:
-    """What is no size of a file is not known, and no error."""
+def test_invalid_lengths_are_unknown(text: str) -> None:
+    """An invalid Content-Length means an unknown length, not an error."""
     assert length_in({"Content-Length": text}) is None

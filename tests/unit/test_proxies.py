@@ -30,15 +30,17 @@ def _of(environment: dict[str, str], url: str, option: str | None = None) -> str
         ({"ALL_PROXY": "socks5://x:1", "HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY}, PROXY, PROXY),
     ],
 )
-def test_the_environment(environment: dict[str, str], http: str | None, https: str | None) -> None:
-    """Lower case comes before upper case, and a scheme's own name before `ALL_PROXY`."""
+def test_proxies_of_the_environment(
+    environment: dict[str, str], http: str | None, https: str | None
+) -> None:
+    """Lower case precedes upper case, and a scheme's own name precedes `ALL_PROXY`."""
     assert _of(environment, "http://index.example/simple/") == http
     assert _of(environment, "https://index.example/simple/") == https
 
 
 @pytest.mark.parametrize("option", ["none", ""])
-def test_the_option_wins(option: str) -> None:
-    """It replaces whatever the environment says, also when that is no use; `none` is none."""
+def test_option_replaces_the_environment(option: str) -> None:
+    """The option replaces proxies of the environment, even invalid ones; `none` means no proxy."""
     environment = {"HTTP_PROXY": "http://other:1", "ALL_PROXY": "socks5://other:1"}
     for url in ("http://index.example/", "https://index.example/"):
         assert _of(environment, url, PROXY) == PROXY
@@ -85,13 +87,15 @@ def test_the_option_wins(option: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-def test_exceptions(name: str, no_proxy: str, url: str, direct: bool) -> None:
-    """`NO_PROXY` has names and all below them, addresses, networks, ports, and `*`."""
+def test_no_proxy_matches_names_networks_and_ports(
+    name: str, no_proxy: str, url: str, direct: bool
+) -> None:
+    """`NO_PROXY` lists names with their subdomains, addresses, networks, ports, and `*`."""
     assert _of({"ALL_PROXY": PROXY, name: no_proxy}, url) == (None if direct else PROXY)
 
 
-def test_credentials_are_decoded_and_do_not_show() -> None:
-    """They become a header for the proxy alone; no text form has them."""
+def test_proxy_credentials_are_decoded_and_not_shown() -> None:
+    """They become a header for the proxy only; no text form contains them."""
     proxies = proxies_from({"HTTP_PROXY": "http://us%40er:p%2Fa%3Ass@proxy.example:3128"})
     assert proxies.http is not None
     assert (proxies.http.user, proxies.http.password) == ("us@er", "p/a:ss")
@@ -117,8 +121,8 @@ def test_credentials_are_decoded_and_do_not_show() -> None:
     ],
 )
 @pytest.mark.parametrize("option", [True, False])
-def test_what_is_no_proxy_is_refused_without_showing_it(text: str, option: bool) -> None:
-    """The error names the variable or the option, and says what to do; no part of the address."""
+def test_invalid_proxy_error_names_the_setting_not_the_address(text: str, option: bool) -> None:
+    """The error names the variable or the option and the remedy, and no part of the address."""
     environment = {} if option else {"https_proxy": text}
     name = "--proxy" if option else "https_proxy"
     with pytest.raises(ValueError, match=name) as caught:

@@ -102,8 +102,6 @@ def _worker(settings: Settings, hangup: Hangup, limits: Limits, hosts: HostRule 
 
     log = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(log)], level=logging.WARNING, force=True)
-    # It tells of each attempt again; what comes of it in the end we tell ourselves.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
     worker = Worker(
         build_app(settings, log, hosts=hosts),
         log,

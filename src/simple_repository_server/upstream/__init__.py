@@ -1,1 +1,1 @@
-"""Talking to other indexes: requests, limits, credentials, and what their answers mean."""
+"""Requests to other indexes: limits, credentials, connections, retries and errors."""

@@ -1,4 +1,4 @@
-"""Credentials, each of which belongs to one origin (scheme, host, port) and never leaves it."""
+"""Credentials: each belongs to one origin (scheme, host, port) and is sent nowhere else."""
 
 import netrc
 from base64 import b64encode
@@ -14,7 +14,7 @@ Origin = tuple[str, str, int]
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """A user and a password for one origin; neither shows in its `repr`."""
+    """A user and a password for one origin; its `repr` shows neither."""
 
     origin: Origin
     user: str
@@ -26,11 +26,11 @@ class Credentials(msgspec.Struct, frozen=True):
 
     @property
     def secret(self) -> bytes:
-        """All of it, so that no two are alike; for a keyed digest, and nothing else."""
+        """User and password as bytes that differ for different ones; only for a keyed digest."""
         return msgspec.json.encode([self.user, self.password])
 
     def header_for(self, url: str) -> dict[str, str]:
-        """The `Authorization` header for a request to that address: none for another origin."""
+        """The `Authorization` header for a request to that address; empty for another origin."""
         if origin_of(url) != self.origin:
             return {}
         return {"Authorization": basic(self.user, self.password)}
@@ -51,7 +51,7 @@ def split_credentials(url: str) -> tuple[str, Credentials | None]:
 
 
 def credentials_in(address: HttpAddress) -> Credentials | None:
-    """The credentials an address was written with, for its origin."""
+    """The credentials in an address, for its origin."""
     if not address.userinfo:
         return None
     user, _, password = address.userinfo.partition(":")
@@ -59,17 +59,17 @@ def credentials_in(address: HttpAddress) -> Credentials | None:
 
 
 def netrc_credentials(path: Path, url: str) -> Credentials | None:
-    """What the netrc file has for the host of `url`, or None.
+    """The entry of the netrc file for the host of `url`, or None.
 
-    The `default` entry is left alone: it would send a password to every index there is.
-    Raises `ValueError` with a text for people if the file cannot be read or understood.
+    The `default` entry is ignored: it would send a password to every index.
+    Raises `ValueError` with a text for people if the file cannot be read or parsed.
     """
     origin = origin_of(url)
     try:
         hosts = netrc.netrc(path).hosts
     except netrc.NetrcParseError as error:
-        # Not its message: that quotes the file, which is full of passwords.
-        raise ValueError(f"{path} cannot be understood near line {error.lineno}") from error
+        # Not its message, which quotes the file and so may contain a password.
+        raise ValueError(f"{path} cannot be parsed near line {error.lineno}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error.__class__.__name__})") from error
     entry = hosts.get(origin[1]) if origin[1] != "default" else None

@@ -1,4 +1,4 @@
-"""How requests leave this machine: through which proxies, and whose certificates are trusted."""
+"""How requests leave this machine: which proxies are used, and which certificates are trusted."""
 
 import os
 import ssl
@@ -12,16 +12,16 @@ from simple_repository_server.upstream.proxies import Proxies, proxies_from
 
 
 class Egress(msgspec.Struct, frozen=True, kw_only=True):
-    """The way out; by default the direct one, with the certificates the system trusts."""
+    """Proxies and certificates; by default no proxy, and the authorities the system trusts."""
 
     proxies: Proxies = Proxies()
-    #: Files (or folders, as OpenSSL has them) of authorities that are trusted besides the system's.
+    #: Files (or folders in OpenSSL's layout) of authorities to trust in addition to the system's.
     authorities: tuple[Path, ...] = ()
 
     def tls_context(self) -> ssl.SSLContext:
-        """What TLS connections are verified with. Blocks as the disk does.
+        """The context that TLS connections are verified with. Blocks while it reads files.
 
-        Raises `ValueError` with a text for people for certificates that cannot be read.
+        Raises `ValueError` with a text for people if certificates cannot be read.
         """
         context = ssl.create_default_context()
         context.set_alpn_protocols(["http/1.1"])
@@ -33,11 +33,11 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
 def egress_from(
     environment: Mapping[str, str], *, proxy: str | None = None, ca_file: Path | None = None
 ) -> Egress:
-    """What the environment and the options `--proxy` and `--ca-file` say.
+    """The proxies and certificates of the environment and of the options `--proxy` and `--ca-file`.
 
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's certificates, as OpenSSL has
-    it; those of `REQUESTS_CA_BUNDLE` and `ca_file` are added. Raises `ValueError` with a text for
-    people if anything of it is no use; none of it is left out silently.
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates, as in OpenSSL; those of
+    `REQUESTS_CA_BUNDLE` and `ca_file` are added. Raises `ValueError` with a text for people if any
+    of these is unusable; none is ignored silently.
     """
     proxies = proxies_from(environment, option=proxy)
     given = [("SSL_CERT_FILE", Path(environment.get("SSL_CERT_FILE", "")))]

@@ -1,6 +1,6 @@
-"""What a failed exchange with an upstream means: pure functions from facts to our errors.
+"""Errors for failed requests to an upstream: pure functions from status or exception to ours.
 
-The texts name no address, as an address may hold a signature; the label of the source says where.
+Their texts contain no address, as one may hold a signature; the label of the source says where.
 """
 
 import asyncio
@@ -14,8 +14,11 @@ from simple_repository_server.errors import SourceInvalid, SourceTimeout, Source
 from simple_repository_server.upstream.private_addresses import PrivateAddress
 from simple_repository_server.wire.urls import origin_of
 
-_TOO_MANY, _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERRORS = 429, 401, 403, 500
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
 _PROXY_UNAUTHORIZED = 407
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = 500
 _TLS_FAILED = "no TLS connection could be negotiated with {}; check its scheme and port"
 _UNKNOWN_AUTHORITY = (
     "it is not signed by an authority this machine trusts. If your company has its own authority, "
@@ -38,12 +41,12 @@ _CERTIFICATE_ERRORS = {
 _MAX_RETRY_AFTER_S = 60
 
 
-def refusal(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavailable:
-    """The error for an answer with a status that is neither success nor "not there"."""
+def error_for_status(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavailable:
+    """The error for a status that is neither success nor "not found"."""
     if status in (_UNAUTHORIZED, _FORBIDDEN):
         reason = f"it refuses us (status {status}); check its credentials"
         return SourceUnavailable(label, reason, refused=True)
-    if status == _TOO_MANY or status >= _SERVER_ERRORS:
+    if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
         reason = f"it answers with status {status}"
         wait = retry_after_s(headers)
         return SourceUnavailable(label, reason, retry_after_s=wait, transient=True)
@@ -51,29 +54,37 @@ def refusal(label: str, status: int, headers: Mapping[str, str]) -> SourceUnavai
 
 
 def retry_after_s(headers: Mapping[str, str]) -> int | None:
-    """The seconds of a `Retry-After` header, within reason; None if it has none (or a date)."""
+    """The seconds of a `Retry-After` header, at most a minute; None if it is absent or a date."""
     text = headers.get("Retry-After", "")
     if not text.isascii() or not text.isdigit():
         return None
-    # By way of a float, as `int` refuses texts of some thousand digits.
+    # Through a float, as `int` refuses texts of some thousand digits.
     return int(min(float(text), _MAX_RETRY_AFTER_S))
 
 
-def failure(label: str, error: BaseException, *, proxy: str | None = None) -> SourceUnavailable:
-    """The error for an exchange that broke before an answer was complete.
+def error_for_exception(
+    label: str, error: BaseException, *, proxy: str | None = None
+) -> SourceUnavailable:
+    """The error for a request that failed before its answer was complete.
 
-    `proxy` is the address, without credentials, of the one it went through. What nobody thought of
-    is an unusable answer, too.
+    `proxy` is the address, without credentials, of the proxy in between. An exception of an
+    unforeseen kind means an invalid answer.
     """
     if isinstance(error, asyncio.TimeoutError):
         connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
-        told = f"no connection{_through(proxy)}" if connecting else "it stopped answering"
-        return SourceTimeout(label, told)
+        reason = f"no connection{_through(proxy)}" if connecting else "it stopped answering"
+        return SourceTimeout(label, reason)
     if isinstance(error, aiohttp.ClientConnectorError):
         return _no_connection(label, error, proxy)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(label, error.status, proxy)
     return _no_answer(label, error, proxy)
+
+
+def was_connected(error: BaseException) -> bool:
+    """Whether the connection was established, and broke off: perhaps for this address alone."""
+    without = asyncio.TimeoutError | aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError
+    return not isinstance(error, without)
 
 
 def _no_answer(label: str, error: BaseException, proxy: str | None) -> SourceUnavailable:
@@ -112,18 +123,18 @@ def _no_connection(
     cause = error.os_error
     if isinstance(cause, PrivateAddress):
         return _private(label, cause)
-    # A host name is looked up for a proxy only by us, and for others only by the proxy.
+    # With a proxy only its own host name is resolved here.
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         whose = f"the host name of the proxy {proxy}" if proxy else "its host name"
         return SourceUnavailable(label, f"{whose} cannot be resolved", transient=True)
-    # Not the text of the error: that holds the address, of a host inside a network perhaps.
+    # Not the text of the exception: it contains the address, perhaps of a host inside a network.
     reason = os.strerror(cause.errno).lower() if cause.errno else "connection failed"
     to = f" to the proxy {proxy}" if proxy else ""
     return SourceUnavailable(label, f"no connection{to} ({reason})", transient=True)
 
 
 def _bad_tls(error: aiohttp.ClientSSLError, proxy: str | None) -> str:
-    """What is wrong, and what to do; not OpenSSL's words, as they may name a host."""
+    """What is wrong and what to do; not OpenSSL's text, which may name a host."""
     of_proxy = proxy is not None and (error.host, error.port) == origin_of(proxy)[1:]
     if not isinstance(error, aiohttp.ClientConnectorCertificateError):
         return _TLS_FAILED.format(f"the proxy {proxy}" if of_proxy else "it")

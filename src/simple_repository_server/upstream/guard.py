@@ -1,4 +1,4 @@
-"""Resolving and checking in one step, so that the address that was checked is connected to."""
+"""Resolve and check host names in one step, so that the checked address is connected to."""
 
 import socket
 
@@ -9,8 +9,8 @@ from typing_extensions import override
 from simple_repository_server.upstream.private_addresses import (
     PrivateAddress,
     Zone,
+    as_ip_literal,
     check_zone,
-    literal,
     zone_of,
     zone_of_name,
     zone_of_source,
@@ -20,9 +20,8 @@ from simple_repository_server.upstream.private_addresses import (
 class GuardedResolver(AbstractResolver):
     """Resolves host names to those of their addresses that the source may send us to.
 
-    `own_host` is the host of the source, which may be anywhere but for the addresses that only a
-    source that is written so has; `inner` asks for addresses. With `own_by_proxy` the source is
-    reached through a proxy: what its name means is not known here.
+    `own_host` is the host of the source, which may resolve to any address. `inner` resolves names.
+    With `own_by_proxy` the source is reached through a proxy, and its name is not resolved here.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of the host. Raises `OSError`, of which `PrivateAddress` is one."""
+        """The allowed addresses of the host. Raises `OSError`, e.g. `PrivateAddress`."""
         results = await self._inner.resolve(host, port, family)
         own = await self._zone_for(host, [zone_of(result["host"]) for result in results])
         allowed, refused = [], None
@@ -52,8 +51,8 @@ class GuardedResolver(AbstractResolver):
         return allowed
 
     async def check_literal(self, host: str) -> None:
-        """The same check for a host that is an address already. Raises `PrivateAddress`."""
-        address = None if host == self._own_host else literal(host)
+        """The same check for a host that is an IP address. Raises `PrivateAddress`."""
+        address = None if host == self._own_host else as_ip_literal(host)
         if address is not None:
             zone = zone_of(address)
             check_zone(zone, await self._zone_for(host, [zone]))
@@ -80,12 +79,12 @@ class GuardedResolver(AbstractResolver):
             check_zone(zone, own)
 
     async def _zone_for(self, host: str, zones: list[Zone]) -> Zone:
-        """The zone that counts as that of the source, if it sends us to a host in such zones."""
+        """The zone of the source, as far as it matters for a host in these zones."""
         if host == self._own_host:
             return Zone.LOOPBACK
         if all(zone in (Zone.PUBLIC, Zone.NEVER) for zone in zones):
-            return Zone.PUBLIC  # whatever it is
-        if self._own_by_proxy or literal(self._own_host):
+            return Zone.PUBLIC  # any source may send us there
+        if self._own_by_proxy or as_ip_literal(self._own_host):
             return own_zone_by_name(self._own_host)
         results = await self._inner.resolve(self._own_host, 0, socket.AF_UNSPEC)
         return zone_of_source([result["host"] for result in results])
@@ -98,7 +97,7 @@ class GuardedResolver(AbstractResolver):
 def check_for_proxy(host: str, own_host: str) -> None:
     """The check for a host that a proxy resolves. Raises `PrivateAddress`.
 
-    It is on addresses and a few names, as that is all that is known here.
+    Only IP addresses and a few well-known names can be checked here.
     """
     zone = None if host == own_host else zone_of_name(host)
     if zone is not None:
@@ -106,8 +105,8 @@ def check_for_proxy(host: str, own_host: str) -> None:
 
 
 def own_zone_by_name(own_host: str) -> Zone:
-    """Where a source lies whose name is not resolved here: public, where that cannot be seen."""
-    address = literal(own_host)
+    """The zone of a source whose name is not resolved here; public if the name does not tell."""
+    address = as_ip_literal(own_host)
     if address is not None:
         return zone_of_source([address])
     return min(zone_of_name(own_host) or Zone.PUBLIC, Zone.LOOPBACK)

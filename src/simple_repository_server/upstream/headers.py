@@ -1,7 +1,7 @@
-"""Headers of an answer, cleaned at the one place where they enter.
+"""Headers of an answer, cleaned where they enter.
 
-The HTTP library hands on any bytes (as lone surrogates, which cannot be encoded again). Behind this
-every value is printable ASCII, and what cannot be put so without changing its meaning is missing.
+An upstream may send any bytes. After this every value is printable ASCII; a value that would change
+its meaning is left out.
 """
 
 import re
@@ -11,19 +11,19 @@ from urllib.parse import quote
 import msgspec
 from multidict import CIMultiDict
 
-_NO_TEXT = re.compile(r"[^\t\x20-\x7e]")
-#: They mean what they mean byte by byte, or nothing.
+_UNPRINTABLE = re.compile(r"[^\t\x20-\x7e]")
+#: Compared byte by byte: a changed one would be another one.
 _OPAQUE = frozenset(("etag", "last-modified"))
-#: May be on several lines, which are one list (RFC 9110 §5.3). Of others the first line counts.
+#: Several lines of these are one list (RFC 9110 §5.3). Of other headers the first line counts.
 _LISTS = frozenset(("cache-control", "content-encoding"))
-# Longer numbers are the size of no file.
+# No file has a size with more digits.
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
 class ContentRange(msgspec.Struct, frozen=True):
-    """The bytes from `start` up to, not including, `stop`, of `total` if that was said."""
+    """The bytes from `start` up to, not including, `stop`, of `total` (None: not stated)."""
 
     start: int
     stop: int
@@ -32,37 +32,43 @@ class ContentRange(msgspec.Struct, frozen=True):
 
 def clean_headers(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """The headers of an answer by their names, whose case does not count."""
-    headers: CIMultiDict[str] = CIMultiDict()
+    headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
         name = raw_name.decode("latin-1").lower()
-        value = _cleaned(name, raw_value.strip(b" \t"))
-        if value is None:
-            continue
+        value = raw_value.strip(b" \t").decode("latin-1")
+        if name == "location" or not _is_plain(value):
+            cleaned = _cleaned(name, value)
+            if cleaned is None:
+                continue
+            value = cleaned
         if name not in headers:
             headers[name] = value
         elif name in _LISTS:
             headers[name] = f"{headers[name]}, {value}"
-    return headers
+    return CIMultiDict(headers)
 
 
-def _cleaned(name: str, raw: bytes) -> str | None:
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _cleaned(name: str, value: str) -> str | None:
     if name == "location":
-        # As browsers do: what is no ASCII is percent-encoded, the rest stays as it is.
-        return "".join(chr(byte) if byte < 0x80 else quote(bytes([byte])) for byte in raw)  # noqa: PLR2004
-    text = raw.decode("latin-1")
-    if not _NO_TEXT.search(text):
-        return text
-    return None if name in _OPAQUE else _NO_TEXT.sub("?", text)
+        # As browsers do: characters outside ASCII are percent-encoded, the rest is unchanged.
+        return "".join(char if char.isascii() else quote(char.encode("latin-1")) for char in value)
+    if not _UNPRINTABLE.search(value):
+        return value
+    return None if name in _OPAQUE else _UNPRINTABLE.sub("?", value)
 
 
 def length_in(headers: Mapping[str, str]) -> int | None:
-    """The `Content-Length`; None if there is none that can be understood."""
+    """The `Content-Length`; None if it is absent or no number."""
     text = headers.get("Content-Length", "")
     return int(text) if _LENGTH.fullmatch(text) else None
 
 
 def content_range_in(headers: Mapping[str, str]) -> ContentRange | None:
-    """The `Content-Range` of a part; None if there is none that makes sense."""
+    """The `Content-Range` of a part; None if it is absent or invalid."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if found is None:
         return None
@@ -78,8 +84,8 @@ def strong_tag_in(headers: Mapping[str, str]) -> str | None:
 
 
 def version_in(headers: Mapping[str, str]) -> str | None:
-    """A validator for `If-Range`: a strong entity tag, or a date where there is none at all.
+    """A validator for `If-Range`: a strong entity tag, or the date of an answer without any tag.
 
-    Beside a weak tag the date may not be used: it is no stronger (RFC 9110 §13.1.5).
+    Beside a weak tag the date must not be used: it is no stronger (RFC 9110 §13.1.5).
     """
     return strong_tag_in(headers) if "ETag" in headers else headers.get("Last-Modified")

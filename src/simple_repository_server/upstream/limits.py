@@ -1,37 +1,42 @@
-"""What an upstream may cost."""
+"""Limits on what an upstream may cost."""
 
 import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upstream may cost: in seconds, bytes and numbers."""
+    """Limits for requests to one index: seconds, bytes and counts."""
 
     connect_s: float = 5.0
     #: The longest silence while an answer arrives.
     idle_s: float = 30.0
-    #: A whole page, retries included.
+    #: For a whole page, including retries.
     page_s: float = 60.0
-    #: A whole file, and in addition the time its bytes take at the slowest rate that is waited for.
+    #: For a whole file; added to it is the time its bytes take at the slowest accepted rate.
     file_s: float = 3600.0
     slowest_file_bytes_per_s: int = 100_000
-    #: A page, and the list of all projects, after decoding. A public index's list has about 40 MB.
+    #: For a page, after decoding.
     page_bytes: int = 64 * 1024 * 1024
+    #: For the list of projects, after decoding; that of a public index has about 40 MB.
     list_bytes: int = 256 * 1024 * 1024
     redirects: int = 10
-    #: For pages and what is as short; and for files, which are read at the pace of clients.
+    #: For pages and for files as short as a page.
     connections: int = 100
+    #: For files, which are read at the pace of clients.
     file_connections: int = 100
-    #: How long a request waits for one of them.
+    #: How long a request waits for a free connection.
     pool_wait_s: float = 5.0
+    #: Of one request, including the first.
     attempts: int = 3
+    #: Before the second attempt; doubled before each further one, with jitter.
     backoff_s: float = 0.2
-    #: An origin is not asked any more after so many requests in a row without any answer, or
-    #: different addresses with a status of 5xx.
+    #: The circuit of an origin opens after this many attempts in a row without an answer, or this
+    #: many different addresses that answer 5xx or break off.
     failures: int = 3
-    #: How long until it is probed then: doubled each time that fails, up to the longest.
+    #: From opening to the first probe; doubled after each failed probe.
     probe_first_s: float = 1.0
+    #: The longest interval between probes.
     probe_longest_s: float = 30.0
 
     def seconds_for_file(self, size: int | None) -> float:
-        """How long a file of so many bytes may take."""
+        """The time limit for a file of that many bytes."""
         return self.file_s + (size or 0) / self.slowest_file_bytes_per_s

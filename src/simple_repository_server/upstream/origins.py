@@ -1,7 +1,7 @@
-"""Which origins a client asks at present: a breaker for each, and a probe while it is open.
+"""The origins of one index: a circuit breaker for each, and probes while a circuit is open.
 
-A dead upstream costs a look into a table then, and is found to be back by a task in the background:
-no request of a client is ever spent on finding out.
+A request to a dead upstream then costs one table lookup. A background task finds out when it is
+back, so that no request of a client is spent on it.
 """
 
 import asyncio
@@ -16,19 +16,20 @@ from simple_repository_server.upstream.breaker import Breaker, Failure
 from simple_repository_server.upstream.credentials import Origin
 from simple_repository_server.wire.urls import origin_of
 
-#: Pages can name any number of hosts for their files: so many that fail are remembered.
-_MOST_ORIGINS = 100
+#: Pages can name any number of hosts: this many failing ones are remembered.
+_MAX_ORIGINS = 100
+_SERVER_ERRORS = 500
 
-#: Told the label of the source or the address of another origin of it, and why that is not asked
-#: any more, or None: it answers again.
+#: Called when a circuit opens or closes, with the label of the index or the address of another
+#: origin, and the reason (None: it closed).
 OnChange = Callable[[str, str | None], None]
 
 
 class Origins:
-    """The origins of the index at `base`, called `label` in errors; of each, how it is doing.
+    """The origins of the index at `base`, called `label` in errors, and their circuit breakers.
 
-    All begin as `pristine`. `probe` is the status of one request for an address, given how many
-    were in vain; it raises `SourceUnavailable`. Whatever opens or closes is told to `on_change`.
+    Each begins as `pristine`. `probe(url, failed)` requests an address after so many failed probes
+    and returns the status, or raises `SourceUnavailable`.
     """
 
     def __init__(
@@ -46,30 +47,32 @@ class Origins:
         self._pristine = pristine
         self._probe = probe
         self._on_change = on_change
-        #: Those of which something is amiss, the latest at the end.
+        #: Of the origins with a failure since their last success; the latest at the end.
         self._breakers: dict[Origin, Breaker] = {}
         self._probes: dict[Origin, asyncio.Task[None]] = {}
         self._running = False
 
     @property
     def open_circuits(self) -> str:
-        """Who is not asked at present, until when and why; empty if all are."""
+        """Which origin is unavailable, until when and why, for people; empty if none is."""
         is_open = [origin for origin, breaker in self._breakers.items() if breaker.is_open]
         if not is_open:
             return ""
         origin = self._own if self._own in is_open else is_open[-1]
-        return self._told(origin, self._breakers[origin])
+        return self._describe(origin, self._breakers[origin])
 
     @property
     def is_silent(self) -> bool:
-        """Whether the index itself is not asked at present, or gave no answer when it last was."""
+        """Whether the circuit of the index is open, or its last attempts had no answer."""
         return self._breakers.get(self._own, self._pristine).is_silent
 
     def check(self, url: str) -> None:
-        """Nothing, if the origin of the address is asked at present.
+        """Return if the circuit of the address's origin is closed.
 
-        Raises `SourceUnavailable` if not, as a `SourceTimeout` if it failed for want of time.
+        Else raises `SourceUnavailable`, or `SourceTimeout` if its last failure was a timeout.
         """
+        if not self._breakers:
+            return
         origin = origin_of(url)
         breaker = self._breakers.get(origin)
         if breaker is None or not breaker.is_open:
@@ -77,27 +80,34 @@ class Origins:
         timed_out = breaker.failure is not None and breaker.failure.timed_out
         kind = SourceTimeout if timed_out else SourceUnavailable
         wait = max(1, math.ceil(breaker.wait_s(time.monotonic())))
-        raise kind(self._label, self._told(origin, breaker), retry_after_s=wait)
+        raise kind(self._label, self._describe(origin, breaker), retry_after_s=wait)
 
-    def failed(self, url: str, error: SourceUnavailable) -> None:
-        """Note that a request was given no answer; an unusable one is no matter of the origin."""
+    def failed(self, url: str, error: SourceUnavailable, *, connected: bool) -> None:
+        """Record an attempt without a usable answer; `connected`: its connection broke off.
+
+        An invalid answer says nothing about the origin.
+        """
         if isinstance(error, SourceInvalid):
             return
-        breaker = self._breakers.get(origin_of(url), self._pristine)
-        after = breaker.unanswered(_failure(url, error), **_circumstances())
-        self._become(origin_of(url), after)
+        origin = origin_of(url)
+        breaker = self._breakers.get(origin, self._pristine)
+        happened = breaker.disconnected if connected else breaker.unanswered
+        self._transition(origin, happened(_failure(url, error), **_circumstances()))
 
     def answered(self, url: str, status: int) -> None:
-        """Note that a request was answered with that status."""
-        breaker = self._breakers.get(origin_of(url), self._pristine)
-        self._become(origin_of(url), breaker.answered(url, status, **_circumstances()))
+        """Record an answer with that status."""
+        if not self._breakers and status < _SERVER_ERRORS:
+            return
+        origin = origin_of(url)
+        breaker = self._breakers.get(origin, self._pristine)
+        self._transition(origin, breaker.answered(url, status, **_circumstances()))
 
     def open(self) -> None:
-        """From now on, what happens counts."""
+        """Start recording."""
         self._running = True
 
     async def close(self) -> None:
-        """Stop probing, and forget everything; what breaks off at the end counts no more."""
+        """Stop probing and forget everything; requests cut off by closing are not recorded."""
         self._running = False
         tasks = list(self._probes.values())
         for task in tasks:
@@ -106,20 +116,24 @@ class Origins:
         self._probes.clear()
         self._breakers.clear()
 
-    def _become(self, origin: Origin, after: Breaker) -> None:
+    def _transition(self, origin: Origin, after: Breaker) -> None:
         before = self._breakers.get(origin, self._pristine)
         if before == after or not self._running:
             return
         self._breakers.pop(origin, None)
         if after != self._pristine:
             self._breakers[origin] = after
-        if after.is_open and not before.is_open:
+        if after.probe_at is not None and before.probe_at is None:
             self._probes[origin] = asyncio.create_task(self._probe_until_answered(origin))
-            self._on_change(self._place(origin), after.failure.reason if after.failure else "")
-        elif before.is_open and not after.is_open:
+        elif before.probe_at is not None and after.probe_at is None:
             self._stop_probing(origin)
+        if after.is_open and not before.is_open:
+            self._on_change(self._place(origin), after.failure.reason if after.failure else "")
+        elif after.probe_at is None and (
+            before.is_open or (before.suspect and origin == self._own)
+        ):
             self._on_change(self._place(origin), None)
-        if len(self._breakers) > _MOST_ORIGINS:
+        if len(self._breakers) > _MAX_ORIGINS:
             oldest = next(iter(self._breakers))
             del self._breakers[oldest]
             self._stop_probing(oldest)
@@ -130,8 +144,10 @@ class Origins:
             task.cancel()
 
     async def _probe_until_answered(self, origin: Origin) -> None:
-        while (breaker := self._breakers.get(origin)) is not None and breaker.is_open:
-            await asyncio.sleep(breaker.wait_s(time.monotonic()))
+        while (breaker := self._breakers.get(origin)) is not None and breaker.probe_at is not None:
+            if (wait_s := breaker.wait_s(time.monotonic())) > 0:
+                await asyncio.sleep(wait_s)
+                continue  # it may have opened meanwhile, which puts the probe off
             failing = breaker.failure.url if breaker.failure else self._base
             base = self._base if origin == self._own else urljoin(failing, "/")
             url = breaker.probe_url(base)
@@ -143,19 +159,19 @@ class Origins:
                 self.answered(url, status)
                 failure = Failure(url=url, reason=f"it answers with status {status}")
             known = self._breakers.get(origin, self._pristine)
-            # The same again, if it was answered well.
-            self._become(origin, known.on_probe_failed(failure, **_circumstances()))
+            # No change if the probe succeeded: the circuit is closed by now.
+            self._transition(origin, known.on_probe_failed(failure, **_circumstances()))
 
     def _place(self, origin: Origin) -> str:
         return self._label if origin == self._own else "{}://{}:{}".format(*origin)
 
-    def _told(self, origin: Origin, breaker: Breaker) -> str:
-        """For clients too: another origin may be one inside a network, so it is not named."""
-        who = "it" if origin == self._own else "another host it sends us to"
+    def _describe(self, origin: Origin, breaker: Breaker) -> str:
+        """For clients, too: another origin may be inside a network, so it is not named."""
+        who = "it" if origin == self._own else "a host it redirects to"
         wait = breaker.wait_s(time.monotonic())
-        until = time.strftime("%H:%M:%S", time.gmtime(time.time() + wait))
-        why = breaker.failure.reason if breaker.failure else ""
-        return f"{who} is not asked until {until} UTC: {why}"
+        at = time.strftime("%H:%M:%S", time.gmtime(time.time() + wait))
+        reason = breaker.failure.reason if breaker.failure else ""
+        return f"{who} is unavailable; next attempt at {at} UTC: {reason}"
 
 
 def _failure(url: str, error: SourceUnavailable) -> Failure:
@@ -163,4 +179,4 @@ def _failure(url: str, error: SourceUnavailable) -> Failure:
 
 
 def _circumstances() -> dict[str, float]:
-    return {"now": time.monotonic(), "chance": random.random()}  # noqa: S311
+    return {"now": time.monotonic(), "chance": random.random()}  # noqa: S311 - jitter needs no secrecy

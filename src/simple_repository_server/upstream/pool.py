@@ -1,7 +1,7 @@
-"""Connections as a limited good: so many at a time, and a bounded wait for one.
+"""A limit on concurrent connections, and a bounded wait for a free one.
 
-Pages and files each have a pool of their own: a file is read at the pace of its client, and a
-hundred slow ones may not keep everyone else from a page.
+Pages and files have separate pools: a file is read at the pace of its client, and a hundred slow
+clients must not keep everyone else from pages.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from simple_repository_server.errors import SourceUnavailable
 
 
 class Lease:
-    """The right to one connection, until it is released; that may be done more than once.
+    """The right to one connection until `release`, which may be called more than once.
 
-    In a `with` block it is released at the end.
+    A `with` block releases it at its end.
     """
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots: asyncio.Semaphore | None = slots
 
     def release(self) -> None:
-        """Let somebody else have a connection."""
+        """Free the connection for another request."""
         if self._slots is not None:
             self._slots.release()
             self._slots = None
@@ -50,6 +50,9 @@ class Pool:
 
     async def lease(self) -> Lease:
         """One connection. Raises `SourceUnavailable` if none becomes free in time."""
+        if not self._slots.locked():
+            await self._slots.acquire()  # does not wait: a deadline would only cost time
+            return Lease(self._slots)
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._slots.acquire()

@@ -1,8 +1,8 @@
-"""Which addresses a source may send us to: a decision on IP addresses, and no network.
+"""Which addresses a source may send us to: a decision on IP addresses, without network.
 
-An index on the public internet has no business pointing into the network this server stands in,
-nor one in that network at what listens on this very machine, and no index at all at a cloud's
-metadata service. A source itself may be anywhere: its own host is the operator's word.
+An index on the public internet may not redirect us into the network of this server, one in that
+network may not redirect us to this machine, and none to a cloud's metadata service (SSRF). The
+source itself may be anywhere: the operator configured its host.
 """
 
 import ipaddress
@@ -12,25 +12,25 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 
 class PrivateAddress(OSError):
-    """A source sent us where it may not; the text does not say which address that is."""
+    """A source sent us to a forbidden address, which the text does not contain."""
 
 
 class Zone(IntEnum):
-    """Where an address lies. A source may send us to its own zone, and those before it."""
+    """Where an address lies. A source may send us to its own zone and to those before it."""
 
     PUBLIC = 0
-    #: A private network (RFC 1918, unique local, shared), or one nobody should use.
+    #: A private network (RFC 1918, unique local, shared), or one not meant for use.
     PRIVATE = 1
     LOOPBACK = 2
-    #: For no source but one that has the address itself: link-local (metadata services), multicast,
-    #: unspecified, reserved, and tunnels that lead who knows where (6to4, Teredo).
+    #: Only for a source that has the address itself: link-local (metadata services), multicast,
+    #: unspecified, reserved, and tunnels to unknown places (6to4, Teredo).
     NEVER = 3
 
 
-_LOCAL_HOST, _SUBDOMAIN_OF_IT = "localhost", ".localhost"
-#: Names of metadata services, for where a proxy resolves names.
+_LOCALHOST = "localhost"
+#: Names of metadata services, for requests whose host a proxy resolves.
 _NEVER_NAMES = frozenset(("metadata.google.internal", "metadata", "instance-data"))
-#: Metadata services that are not link-local: of AWS, Google, Alibaba, Oracle and Azure.
+#: Metadata services with other addresses: of AWS, Google, Alibaba, Oracle and Azure.
 _METADATA = frozenset(
     map(
         ipaddress.ip_address,
@@ -38,9 +38,10 @@ _METADATA = frozenset(
     )
 )
 _NEVER_4 = [IPv4Network(n) for n in ("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")]
-#: An IPv4 address is in the last 32 bits: mapped (RFC 4291), and by NAT64 (RFC 6052).
+#: Contain an IPv4 address in the last 32 bits: mapped (RFC 4291) and NAT64 (RFC 6052).
 _HOLD_IPV4 = [IPv6Network(n) for n in ("::ffff:0:0/96", "64:ff9b::/96")]
-_GLOBAL, _UNIQUE_LOCAL = IPv6Network("2000::/3"), IPv6Network("fc00::/7")
+_GLOBAL = IPv6Network("2000::/3")
+_UNIQUE_LOCAL = IPv6Network("fc00::/7")
 _TUNNELS = [IPv6Network(n) for n in ("2001::/32", "2002::/16")]
 
 
@@ -59,7 +60,7 @@ def _zone_4(ip: IPv4Address) -> Zone:
 
 
 def _zone_6(ip: IPv6Address) -> Zone:
-    """What is not known to be harmless is not: fec0::/10, ::a.b.c.d, 64:ff9b:1::/48 and more."""
+    """An allow list: fec0::/10, ::a.b.c.d, 64:ff9b:1::/48 and others are never allowed."""
     if any(ip in network for network in _HOLD_IPV4):
         return _zone_4(IPv4Address(int(ip) & 0xFFFF_FFFF))
     if ip.is_loopback:
@@ -72,7 +73,7 @@ def _zone_6(ip: IPv6Address) -> Zone:
 
 
 def zone_of_source(addresses: Iterable[str]) -> Zone:
-    """Where a source lies that has these addresses itself: the outermost one counts."""
+    """The zone of a source that has these addresses itself: that of the most public one."""
     return min((_as_own(address) for address in addresses), default=Zone.PUBLIC)
 
 
@@ -80,16 +81,16 @@ def _as_own(address: str) -> Zone:
     zone = zone_of(address)
     if zone is not Zone.NEVER:
         return zone
-    # `http://0.0.0.0:8000/` is this machine; a link-local index is in the network it stands in.
+    # `http://0.0.0.0:8000/` is this machine; a link-local index is in a private network.
     unspecified = ipaddress.ip_address(address.partition("%")[0]).is_unspecified
     return Zone.LOOPBACK if unspecified else Zone.PRIVATE
 
 
-def literal(host: str) -> str | None:
-    """The host if it is an IP address already, else None.
+def as_ip_literal(host: str) -> str | None:
+    """The host if it is an IP address, else None.
 
-    Raises `PrivateAddress` for the other ways to write one (`127.1`, `2130706433`, `0x7f.1`):
-    nobody writes a public address like that, and who reads it next may read it otherwise.
+    Raises `PrivateAddress` for other notations of one (`127.1`, `2130706433`, `0x7f.1`): honest
+    indexes do not use them, and resolvers read them differently.
     """
     host = host.strip("[]").partition("%")[0]
     try:
@@ -102,21 +103,21 @@ def literal(host: str) -> str | None:
 
 
 def zone_of_name(host: str) -> Zone | None:
-    """The zone of a host that somebody else resolves: None if only they know.
+    """The zone of a host that a proxy resolves; None if its name does not tell.
 
-    Raises `PrivateAddress` as `literal` does.
+    Raises `PrivateAddress` as `as_ip_literal` does.
     """
-    address = literal(host)
+    address = as_ip_literal(host)
     if address is not None:
         return zone_of(address)
     name = host.rstrip(".").lower()
-    if name == _LOCAL_HOST or name.endswith(_SUBDOMAIN_OF_IT):
+    if name == _LOCALHOST or name.endswith(f".{_LOCALHOST}"):
         return Zone.LOOPBACK
     return Zone.NEVER if name in _NEVER_NAMES else None
 
 
 def check_zone(zone: Zone, own: Zone) -> None:
-    """Nothing, if a source in the zone `own` may send us to `zone`. Raises `PrivateAddress`."""
+    """Return if a source in the zone `own` may send us to `zone`. Raises `PrivateAddress`."""
     if zone is Zone.NEVER:
         raise PrivateAddress("an address that no index may lead to")
     if zone > own:

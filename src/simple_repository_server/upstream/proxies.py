@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: as `curl` and `pip` read the environment. Pure functions."""
+"""Which proxy a request uses; the environment is read as by `curl` and `pip`. Pure functions."""
 
 import ipaddress
 import re
@@ -17,7 +17,7 @@ _SEPARATORS = re.compile(r"[\s,]+")
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
-    """A forward proxy. Its credentials are for itself alone; text forms leave them out."""
+    """A forward proxy. Its credentials are sent to it only, and are in no text form."""
 
     #: Without credentials.
     url: str
@@ -30,7 +30,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the proxy, and nobody else, is to be told."""
+        """Headers that only the proxy may receive."""
         if self.user is None:
             return {}
         return {"Proxy-Authorization": basic(self.user, self.password)}
@@ -41,7 +41,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
-    """The proxy for http and for https addresses, and the hosts that are reached without one."""
+    """The proxies for http and https addresses, and the hosts to connect to directly."""
 
     http: Proxy | None = None
     https: Proxy | None = None
@@ -62,11 +62,11 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def proxies_from(environment: Mapping[str, str], *, option: str | None = None) -> Proxies:
-    """What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, or `option` instead.
+    """The proxies of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or of `option`.
 
-    The lower case of a name comes first, also when it is set to nothing. `option` is the address
-    of a proxy for everything, or `none`; `NO_PROXY` goes for it as well. Raises `ValueError` with
-    a text for people, in which no credentials are.
+    A name in lower case takes precedence, even if it is set to nothing. `option` is the address of
+    a proxy for all requests, or `none`; `NO_PROXY` applies to it, too. Raises `ValueError` with a
+    text for people, without credentials.
     """
     exempt = tuple(filter(None, _SEPARATORS.split(_value("NO_PROXY", environment)[1])))
     if option is not None:
@@ -89,7 +89,7 @@ def _value(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
 def parse_proxy(text: str, *, name: str) -> Proxy:
     """The proxy at an address (`http://` may be left out), which errors call `name`.
 
-    Raises `ValueError` with a text that says nothing of the address: there may be a password in it.
+    Raises `ValueError` with a text without the address, which may contain a password.
     """
     if text.lower().startswith("socks"):
         raise ValueError(
@@ -102,7 +102,7 @@ def parse_proxy(text: str, *, name: str) -> Proxy:
         raise _no_proxy(name) from error
     user, separator, password = (address.userinfo or "").partition(":")
     if address.rest not in ("", "/") or "%3a" in user.lower():
-        raise _no_proxy(name)  # a password with a slash, or a user that HTTP has no form for
+        raise _no_proxy(name)  # a password with a slash, or a user with a colon (RFC 7617)
     bare = f"{address.scheme}://{_in_brackets(address.host)}:{address.port}"
     has_credentials = bool(user or separator)
     return Proxy(
@@ -122,10 +122,10 @@ def _in_brackets(host: str) -> str:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of `NO_PROXY` means that host.
+    """Whether an entry of `NO_PROXY` matches that host.
 
-    `*` means all; an address or a network in CIDR notation, these; a name, it and all below it,
-    with or without a dot or `*.` before it. Each of them may have a port behind it.
+    `*` matches all hosts; an address or a network in CIDR notation matches addresses; a name
+    matches itself and its subdomains, with or without a dot or `*.` in front. A port may follow.
     """
     if entry == "*":
         return True
@@ -142,7 +142,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
 
 def _split(entry: str) -> tuple[str, int | None]:
     if entry.count(":") > 1 and not entry.startswith("["):
-        return entry, None  # an IPv6 address as it is
+        return entry, None  # an IPv6 address without brackets
     found = _HOST_AND_PORT.fullmatch(entry)
     if found is None:
         return entry, None

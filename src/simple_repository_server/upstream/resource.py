@@ -1,4 +1,4 @@
-"""A file that another index has: opened by a request, whole or in part."""
+"""A file of another index: opened by a request, whole or in part."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,7 +14,7 @@ from simple_repository_server.errors import (
 from simple_repository_server.resource import Body, ByteRange, RawBody, Resource, verified
 from simple_repository_server.upstream.answers import Incoming
 from simple_repository_server.upstream.client import UpstreamClient
-from simple_repository_server.upstream.failures import refusal
+from simple_repository_server.upstream.failures import error_for_status
 from simple_repository_server.upstream.headers import (
     content_range_in,
     strong_tag_in,
@@ -22,16 +22,18 @@ from simple_repository_server.upstream.headers import (
 )
 from simple_repository_server.upstream.transport import SHORT_BYTES
 
-_OK, _PARTIAL, _MISSING = 200, 206, (404, 410)
+_OK = 200
+_PARTIAL = 206
+_MISSING = (404, 410)
 _METADATA = ".metadata"
 
 
 class RemoteResource(Resource):
     """A file at `url`, fetched with `client`.
 
-    With `direct`, clients may be sent to the address themselves. A whole body is only completed
-    when it has the size and the digest its index gives (`hashes`: the first one counts).
-    `validator` is a strong entity tag for clients, `version` what a part is asked for by.
+    With `direct`, clients may be redirected to the address. The end of a whole body is only sent if
+    it has the size and the digest its index announces (`hashes`: the first one is checked).
+    `validator` is a strong entity tag for clients, `version` the validator for ranges.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class RemoteResource(Resource):
             elif response.status == _PARTIAL:
                 yield self._part(response, byte_range)
             else:
-                yield self._cut(response, byte_range)
+                yield self._range_of_whole(response, byte_range)
 
     @override
     @asynccontextmanager
@@ -93,7 +95,7 @@ class RemoteResource(Resource):
                 begins, total = start, found.total
                 self._check_version(response, version, whole=False)
             else:
-                raise SourceInvalid(self._client.label, "it sent another part than was asked for")
+                raise SourceInvalid(self._client.label, "it sent another part than requested")
             self._check_size(total)
             self._check_coding(response, proven=bool(self.hashes))
             yield RawBody(
@@ -109,11 +111,11 @@ class RemoteResource(Resource):
             return self
         try:
             async with self._stream("HEAD", {}, 0) as response:
-                # Some say 0 to every HEAD, as they have no body for it.
+                # Some answer every HEAD with length 0.
                 if response.status == _OK and response.length:
                     return self._with_size(response.length, response)
         except SourceUnavailable:
-            pass  # some indexes fail at HEAD alone
+            pass  # some indexes fail only for HEAD
         async with self._stream("GET", _range(0, 1), 1) as response:
             self._check_status(response)
             if response.status == _OK:
@@ -124,14 +126,14 @@ class RemoteResource(Resource):
     def _stream(
         self, method: str, headers: Mapping[str, str], expected: int | None
     ) -> AbstractAsyncContextManager[Incoming]:
-        """The answer, of which so many bytes are expected, if that is known."""
+        """The answer, with that many bytes expected (None: unknown)."""
         of_unknown_size = self._filename.endswith(_METADATA)
         short = of_unknown_size if expected is None else expected <= SHORT_BYTES
         return self._client.stream(method, self._url, headers=headers, short=short)
 
     def _with_size(self, size: int | None, response: Incoming) -> Resource:
         if _is_coded(response):
-            size = None  # that of what it is coded as, perhaps
+            size = None  # it may be the size in that coding
         self._check_size(size)
         return RemoteResource(
             self._client,
@@ -149,22 +151,22 @@ class RemoteResource(Resource):
         if response.status in _MISSING:
             raise ResourceNotFound(self._project, self._filename)
         if response.status not in (_OK, _PARTIAL):
-            raise refusal(self._client.label, response.status, response.headers)
+            raise error_for_status(self._client.label, response.status, response.headers)
 
     def _check_size(self, length: int | None) -> None:
         if self.size is not None and length is not None and length != self.size:
-            reason = f"{self._filename} has {length} bytes there, its page says {self.size}"
+            reason = f"{self._filename} has {length} bytes, its page says {self.size}"
             raise SourceInvalid(self._client.label, reason)
 
     def _has_size(self, length: int | None) -> bool:
-        """Whether that is the size its index gives: no digest says more of a part."""
+        """Whether that is the announced size, the only proof there is for a part."""
         return self.size is not None and length == self.size
 
     def _check_version(self, response: Incoming, expected: str | None, *, whole: bool) -> None:
-        """What is not `whole`, or has no digest, may not be of another version than expected.
+        """Reject another version than expected, unless a digest will be checked on the whole.
 
-        `If-Range` is a wish that not every server heeds. A part may leave the date out (RFC 9110
-        §15.3.7), but not the tag: without it, only a digest tells what has come.
+        Not every server honours `If-Range`. A 206 may omit the date (RFC 9110 §15.3.7), but not the
+        tag: without it, only a digest shows which version it is.
         """
         if expected is None or (self.hashes and whole):
             return
@@ -172,21 +174,25 @@ class RemoteResource(Resource):
         if found is None and not whole and (self.hashes or not expected.startswith('"')):
             return
         if found != expected:
-            reason = f"it has another {self._filename} now than a moment ago"
+            reason = f"it has another version of {self._filename} now than before"
             raise SourceInvalid(self._client.label, reason)
 
     def _check_coding(self, response: Incoming, *, proven: bool) -> None:
-        """A body that is said to be coded is only of use where something proves what it is.
+        """Reject a body with a content coding, unless its digest or size will be checked.
 
-        Some servers say so of every `.gz` file, as it is.
+        Some servers announce a coding for every `.gz` file they send unchanged.
         """
         if not proven and _is_coded(response):
-            raise SourceInvalid(self._client.label, f"it sent {self._filename} coded, without need")
+            raise SourceInvalid(
+                self._client.label, f"it sent {self._filename} with a content coding"
+            )
 
     def _whole(self, response: Incoming, *, proven: bool) -> Body:
         length = response.length
         if response.status != _OK:
-            raise SourceInvalid(self._client.label, "it sent a part where all was asked for")
+            raise SourceInvalid(
+                self._client.label, "it sent a part of the file instead of all of it"
+            )
         self._check_size(length)
         self._check_coding(response, proven=proven)
         digest = next(iter(self.hashes.items()), None)
@@ -199,11 +205,11 @@ class RemoteResource(Resource):
     def _part(self, response: Incoming, wanted: ByteRange) -> Body:
         found = content_range_in(response.headers)
         if found is None or found.start != wanted.start or found.stop > wanted.stop:
-            raise SourceInvalid(self._client.label, "it sent another part than was asked for")
+            raise SourceInvalid(self._client.label, "it sent another part than requested")
         self._check_size(found.total)
         self._check_coding(response, proven=self._has_size(found.total))
         if found.stop not in (wanted.stop, found.total):
-            raise SourceInvalid(self._client.label, "it sent less than was asked for")
+            raise SourceInvalid(self._client.label, "it sent less than requested")
         length = found.stop - wanted.start
         chunks = verified(
             self._client.chunks(response), what=self._filename, size=length, digest=None
@@ -211,10 +217,10 @@ class RemoteResource(Resource):
         etag = strong_tag_in(response.headers)
         return Body(chunks=chunks, length=length, total=found.total, etag=etag)
 
-    def _cut(self, response: Incoming, wanted: ByteRange) -> Body:
-        """A part of a whole body, from an index that does not do ranges."""
+    def _range_of_whole(self, response: Incoming, wanted: ByteRange) -> Body:
+        """A part of a whole body, from an index that ignores ranges."""
         body = self._whole(response, proven=self._has_size(response.length))
-        chunks = _cut(body.chunks, wanted, self._filename)
+        chunks = _slice(body.chunks, wanted, self._filename)
         stop = wanted.stop if body.total is None else min(wanted.stop, body.total)
         length = max(0, stop - wanted.start)
         return Body(
@@ -227,11 +233,13 @@ def _is_coded(response: Incoming) -> bool:
 
 
 def _range(start: int, stop: int | None = None) -> dict[str, str]:
-    """The header that asks for the bytes from `start` up to `stop`, or to the end."""
+    """The header that requests the bytes from `start` up to `stop`, or to the end."""
     return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
 
 
-async def _cut(chunks: AsyncIterator[bytes], wanted: ByteRange, what: str) -> AsyncIterator[bytes]:
+async def _slice(
+    chunks: AsyncIterator[bytes], wanted: ByteRange, what: str
+) -> AsyncIterator[bytes]:
     position = 0
     async for chunk in chunks:
         part = chunk[max(0, wanted.start - position) : max(0, wanted.stop - position)]

@@ -1,12 +1,13 @@
-"""One request and its answer: by the right way, guarded, and over a connection of few.
+"""One request and its answer: directly or through a proxy, to an address that was checked.
 
-The library's own ways are off: it reads neither the environment nor a netrc file, follows no
-redirect, keeps no cookie and undoes no coding.
+Features of the HTTP library that would bypass our rules are off: it reads neither the environment
+nor a netrc file, follows no redirects, stores no cookies and decodes no bodies.
 """
 
 import asyncio
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -23,13 +24,15 @@ from simple_repository_server.version import __version__
 from simple_repository_server.wire.urls import HttpAddress, parse_http
 
 _READ_BYTES = 256 * 1024
-#: What it holds is received in full whether somebody reads it or not: its connection is soon free.
+#: A body of this size is received in full whether it is read or not, which frees its connection.
 SHORT_BYTES = _READ_BYTES
-_PROXY_WANTS_CREDENTIALS = 407
+_PROXY_AUTHENTICATION_REQUIRED = 407
+#: Of how many addresses the parts are remembered: the same few pages and files are requested often.
+_REMEMBERED = 128
 
 
 class Transport:
-    """Connections for the index at `url`; `egress` is the way out. `label` is what errors say.
+    """Connections for the index at `url`, called `label` in errors, as `egress` prescribes.
 
     `session`, if given, sends all requests instead of sessions made here, and is not closed.
     """
@@ -56,7 +59,7 @@ class Transport:
         self._guard: GuardedResolver | None = None
 
     async def open(self) -> None:
-        """Make ready to send requests. Raises `ValueError` if certificates cannot be read."""
+        """Prepare for requests. Raises `ValueError` if certificates cannot be read."""
         tls: ssl.SSLContext | bool = True
         own_by_proxy = self.proxy_for(self._url) is not None
         self._guard = GuardedResolver(self._own_host, own_by_proxy=own_by_proxy)
@@ -72,14 +75,14 @@ class Transport:
         if self._egress.authorities:
             tls = await asyncio.to_thread(self._egress.tls_context)
         self._direct = self._session(self._guard, tls)
-        # The address of a proxy is the operator's word: it is not guarded.
+        # The operator configured the proxy's address: it is not checked.
         self._by_proxy = self._session(DefaultResolver(), tls)
 
     def _session(
         self, resolver: AbstractResolver, tls: ssl.SSLContext | bool
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            # How many there are is up to the pools, which tell waiting from connecting.
+            # Connections are limited by the pools, which tell waiting from connecting.
             connector=aiohttp.TCPConnector(
                 limit=0, resolver=resolver, keepalive_timeout=30, ssl=tls
             ),
@@ -111,22 +114,21 @@ class Transport:
         self._direct = self._by_proxy = self._guard = None
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy that a request to that address goes through."""
+        """The proxy for a request to that address; None for a direct connection."""
         return self._egress.proxies.for_url(url)
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """The answer of one request, whatever it is.
+        """The answer to one request, of any status.
 
-        Raises whatever the library does, and `PrivateAddress`.
+        Raises the exceptions of the HTTP library, `ValueError` and `PrivateAddress`.
         """
-        address = parse_http(url)
+        address, target = _target(url)
         if self._direct is None or self._by_proxy is None or self._guard is None:
             raise RepositoryError(
                 f"The repository {self._label} is not open: use it in `async with`, or serve it."
             )
-        target = _target(address)
         proxy = self.proxy_for(url)
         if proxy is None:
             await self._guard.check_literal(address.host)
@@ -136,7 +138,7 @@ class Transport:
                 method, target, headers=headers, allow_redirects=False, **self._options
             )
         check_for_proxy(address.host, self._own_host)
-        # What is for the proxy goes into the head of a tunnel, never into what goes through it.
+        # Headers for the proxy go into CONNECT, never through the tunnel.
         tunnel = address.scheme == "https"
         response = await self._by_proxy.request(
             method,
@@ -147,8 +149,8 @@ class Transport:
             proxy_headers=proxy.headers if tunnel else None,
             **self._options,
         )
-        # In a tunnel that is the word of the origin: the proxy said so to CONNECT.
-        if response.status == _PROXY_WANTS_CREDENTIALS and not tunnel:
+        # Through a tunnel the status is the origin's: the proxy would have answered CONNECT so.
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED and not tunnel:
             response.close()
             raise aiohttp.ClientHttpProxyError(
                 response.request_info, (), status=response.status, message=""
@@ -156,10 +158,15 @@ class Transport:
         return response
 
 
-def _target(address: HttpAddress) -> URL:
-    """The address for the library, which must read it as we did. Raises `ValueError`."""
+@lru_cache(maxsize=_REMEMBERED)
+def _target(url: str) -> tuple[HttpAddress, URL]:
+    """The parts of the address, and the address for the library, which must read it as we did.
+
+    Raises `ValueError`.
+    """
+    address = parse_http(url)
     target = URL(address.bare.partition("#")[0], encoded=True)
     host = (target.raw_host or "").lower()
     if (target.scheme.lower(), host, target.port, target.raw_user) != (*address.origin, None):
         raise ValueError("an address that can be read in two ways")
-    return target
+    return address, target

@@ -16,6 +16,8 @@ from simple_repository_server.web.reply import FilePart, Head, Reply
 
 #: How many heads are remembered of each kind, and how long an address in one may be: a megabyte.
 _REMEMBERED, _MAX_LOCATION = 512, 512
+#: Shorter streams are read in full and sent in one write.
+_SEND_WHOLE_BYTES = 128 * 1024
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
 _ASK_AGAIN = (b"cache-control", b"max-age=0, must-revalidate")
 
@@ -160,11 +162,15 @@ def _redirection(location: str) -> Head:
 async def _stream(
     exchange: Exchange, resource: Resource, wanted: ByteRange | None, body: Body
 ) -> None:
+    etag, total = resource.etag or body.etag, resource.size or body.total
+    head = _head(resource, wanted, body.length, etag, total=total)
+    if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
+        whole = b"".join([chunk async for chunk in body.chunks])
+        await exchange.reply(head.status, head.headers, whole)
+        return
     chunks = aiter(body.chunks)
     # The first chunk before the status: what fails until then is still answered properly.
     content: bytes | None = await anext(chunks, None)
-    etag = resource.etag or body.etag
-    head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
     await exchange.start(head.status, head.headers)
     async with exchange.watching() as gone:
         while content is not None and exchange.sent + len(content) != body.length:

@@ -1,1 +1,1 @@
-"""Text to model and back, and which of them a client wants: pure functions."""
+"""Parsing and serialising pages and lists, and content negotiation: pure functions."""

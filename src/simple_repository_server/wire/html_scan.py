@@ -1,22 +1,25 @@
-"""The metas, bases and anchors of an HTML text: one scan from its beginning to its end.
+"""The metas, bases and anchors of an HTML text, found in one scan.
 
 Follows the tokenisation of HTML (WHATWG, §13.2.5: attributes, comments, elements whose contents
-are text), but builds no tree: a few kilobytes of markup can make a tree of gigabytes, and nothing
-that an index says depends on one. It takes time in proportion to the text whatever stands there, in
-steps that are short, so that other threads run in between.
+are text), but builds no tree: a few kilobytes of markup can make a tree of gigabytes, and no page
+of an index needs one. The time is linear in the text whatever it contains, and spent in short
+steps, so that other threads run in between.
 """
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from html import unescape
 from html.entities import html5
 
 import msgspec
 
-#: More of a value or of an anchor's text is not looked at: its readers allow less.
-MAX_VALUE_BYTES, MAX_TEXT_BYTES = 65_536, 4_096
+#: Longer values are truncated; parsers of pages allow less.
+MAX_VALUE_BYTES = 65_536
+#: Longer texts of anchors are truncated.
+MAX_TEXT_BYTES = 4_096
 
-# Quantifiers are bounded, which keeps a match short: what goes on is matched again from there.
+# Quantifiers are bounded, which keeps a match short: the rest is matched from there.
 _SPACE = rb"\t\n\f\r "
 _VALUE = rb"""(?:"([^"]*)"?|'([^']*)'?|([^"'>%b][^>%b]{0,65536}))""" % (_SPACE, _SPACE)
 _ATTRIBUTE = rb"([^/>%b][^=/>%b]{0,500})(?:[%b]{0,500}=[%b]{0,500}%b?)?" % (
@@ -26,16 +29,16 @@ _ATTRIBUTE = rb"([^/>%b][^=/>%b]{0,500})(?:[%b]{0,500}=[%b]{0,500}%b?)?" % (
 _ATTRIBUTES = rb"(?:[/%b]{1,500}|%b){0,500}" % (_SPACE, re.sub(rb"\((?!\?)", b"(?:", _ATTRIBUTE))
 _attributes = re.compile(_ATTRIBUTE)
 _more_attributes = re.compile(rb"%b(>|\Z)?" % _ATTRIBUTES)
-#: A whole anchor as it nearly always is; and what may stand in one.
+#: A whole anchor in its most common spelling, and an attribute of one.
 _ANCHOR = rb'a((?:[ \n][a-z-]{1,50}="[^"]*"){0,20})>([^<]{0,300})</a>(?:<br ?/?>)?'
 _plain_attributes = re.compile(r'([a-z-]+)="([^"]*)"')
 _markup = re.compile(
-    # A whole anchor, a start or an end tag, a comment, or what is taken for one.
+    # A whole anchor, a start or an end tag, a comment, or markup that counts as one.
     rb"<<*(?:%b|(/?[A-Za-z][^/>%b]{0,100})(%b)(>|\Z)?|(!--)(-?>)?|([!?/]))?"
     % (_ANCHOR, _SPACE, _ATTRIBUTES)
 )
 
-#: What is in these is text, whatever it looks like; but not within SVG and MathML.
+#: The contents of these are text (raw text and RCDATA), except within SVG and MathML.
 _RAW = (b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
 _raw_ends = {name: re.compile(rb"</%b(?=[/>%b])" % (name, _SPACE), re.IGNORECASE) for name in _RAW}
 _comment_end, _bogus_comment_end = re.compile(rb"--!?>"), re.compile(rb">")
@@ -50,6 +53,9 @@ _WANTED = {
 }  # fmt: skip
 _reference = re.compile(r"&(?:#[0-9]{1,9}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{0,31})[;=]?")
 
+#: Shorter values without references are memoised, so many of them.
+_SHORT_VALUE = 100
+_SHORT_VALUES = 256
 _USUAL = {"&amp;": "&", "&gt;": ">", "&lt;": "<", "&quot;": '"'}
 
 
@@ -59,20 +65,20 @@ class Element(msgspec.Struct, frozen=True):
     name: str
     raw: bytes
     text: str = ""
-    #: The raw attributes are written as they nearly always are.
+    #: The raw attributes are in the most common spelling.
     plain: bool = False
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Its attributes, as far as an index uses them; of a list nobody needs most of them."""
+        """The attributes an index uses. Parsed on access: a list of projects needs few of them."""
         return _plain(self.raw) if self.plain else _wanted(self.raw)
 
 
 def scan(text: bytes) -> Iterator[Element]:
-    """The metas, bases and anchors of a text in UTF-8, in their order; no text is refused.
+    """The metas, bases and anchors of a text in UTF-8, in order; no text is rejected.
 
-    An anchor ends with `</a>`, the next anchor or the text. What is in comments, in elements like
-    `script` and `title`, and in templates is passed over.
+    An anchor ends with `</a>`, the next anchor or the text. The contents of comments, templates and
+    elements like `script` and `title` are skipped.
     """
     anchor: bytes | None = None
     words = bytearray()
@@ -100,10 +106,10 @@ _Tag = tuple[int, int, bytes, bytes, bytes | None]
 
 
 def _tags(text: bytes) -> Iterator[_Tag]:
-    """Of each tag beginning, end, name in lower case (with a slash, of an end tag), attributes.
+    """Of each tag its start, end, name in lower case (an end tag's with a slash), and attributes.
 
-    At the end of those of a whole anchor is what it holds. Comments, elements of text and what is
-    in templates have another name; the end of the text is a tag without a name.
+    The last value is the contents of a whole anchor. Comments, elements of text and tags in
+    templates have the name `_HIDDEN`; the end of the text is a tag without a name.
     """
     position = 0
     depths = {b"template": 0, b"svg": 0, b"math": 0}
@@ -120,7 +126,7 @@ def _tags(text: bytes) -> Iterator[_Tag]:
         name = name.lower()
         if closing is None:
             position, closing = _end_of_tag(text, position)
-        if not closing or name == b"plaintext":  # what the end of the text cuts is no tag
+        if not closing or name == b"plaintext":  # a tag cut off by the end of the text is none
             yield start, len(text), b"", b"", None
             return
         kind = name.removeprefix(b"/")
@@ -141,7 +147,7 @@ def _after_comment(found: re.Match[bytes], text: bytes) -> int:
 
 
 def _end_of_tag(text: bytes, position: int) -> tuple[int, bytes]:
-    """Where a tag with very many attributes ends, and what ends it: nothing, at the text's end."""
+    """Where a tag with very many attributes ends, and its `>` (b"" at the end of the text)."""
     while True:
         found = _more_attributes.match(text, position)
         if found is None or found[1] is not None:
@@ -159,7 +165,7 @@ def _after(end: re.Pattern[bytes], text: bytes, position: int) -> int:
 
 
 def _plain(attributes: bytes) -> dict[str, str]:
-    """The attributes of an anchor as it nearly always is."""
+    """The attributes of an anchor in the most common spelling."""
     text = attributes.decode("utf-8", "replace")
     if len(text) > MAX_VALUE_BYTES:
         return _wanted(attributes)
@@ -167,12 +173,24 @@ def _plain(attributes: bytes) -> dict[str, str]:
     if "&" in text:
         for name, value in found.items():
             if "&" in value:
-                found[name] = _reference.sub(_resolved, value)
+                found[name] = _unescaped(value)
     return found
 
 
+def _unescaped(value: str) -> str:
+    if len(value) <= _SHORT_VALUE:
+        return _unescaped_short(value)
+    return _reference.sub(_resolved, value)
+
+
+@lru_cache(maxsize=_SHORT_VALUES)
+def _unescaped_short(value: str) -> str:
+    """Remembered, as the files of a page have few different values of Requires-Python."""
+    return _reference.sub(_resolved, value)
+
+
 def _wanted(attributes: bytes) -> dict[str, str]:
-    """The attributes an index uses; of those with the same name the first one."""
+    """The attributes an index uses; the first of those with the same name."""
     found: dict[str, str] = {}
     for name, double, single, plain in _attributes.findall(attributes):
         key = _WANTED.get(name.lower())
@@ -187,7 +205,7 @@ def _value(raw: bytes) -> str:
 
 
 def _resolved(found: re.Match[str]) -> str:
-    """What a reference in an attribute stands for (`&copy` may be part of an address there)."""
+    """The text of a character reference in an attribute (`&copy` may be part of an address)."""
     reference = found[0]
     if usual := _USUAL.get(reference):
         return usual

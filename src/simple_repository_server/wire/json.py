@@ -1,11 +1,12 @@
-"""Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), both directions.
+"""Project pages and lists as JSON (PEP 691, 700, 714, 740, 792), parsed and serialised.
 
-Reading takes the short way (typed decoding) for entries that are as they should be, and goes value
-by value where something is odd.
+Valid entries are decoded to their types at once; an entry with an invalid value is parsed value by
+value.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from simple_repository_server.model import File, ProjectList, ProjectPage
 from simple_repository_server.names import ProjectName, batched, sorted_unique
+from simple_repository_server.wire.files import Entry, Resolve, parse_file, parse_files
 from simple_repository_server.wire.json_stream import (
     PIECE_BYTES,
     elements,
@@ -21,48 +23,33 @@ from simple_repository_server.wire.json_stream import (
     value,
 )
 from simple_repository_server.wire.parsing import (
-    Read,
-    assemble,
+    ParsedPage,
+    build_page,
     check_project,
     check_version,
-    clean_file,
-    clean_hashes,
-    clean_serial,
-    clean_status,
-    clean_versions,
     collect,
+    parse_serial,
+    parse_status,
+    parse_versions,
     project_names,
 )
 from simple_repository_server.wire.urls import resolver
 
-#: The version whose rules our pages follow when every file has a size, and else (PEP 700).
-API_VERSION, API_VERSION_WITHOUT_SIZES = "1.4", "1.0"
-#: The key of `meta` that says what is missing in a list, a sentence each: our own (PEP 700).
+#: The API version of our pages if every file has a size.
+API_VERSION = "1.4"
+#: PEP 700 requires sizes from 1.1 on.
+API_VERSION_WITHOUT_SIZES = "1.0"
+#: Our own key of `meta` (PEP 700): what is missing in a list, one sentence each.
 INCOMPLETE = "_incomplete"
 
 _FILES_AT_ONCE = 2_000
 _NAMES_AT_ONCE = 2_000
 
 
-# --- reading -------------------------------------------------------------------------------------
+# --- parsing -------------------------------------------------------------------------------------
 
 
-class _File(msgspec.Struct, rename="kebab", gc=False):
-    filename: str
-    url: str
-    hashes: dict[str, str | None] | None = None
-    size: int | None = None
-    upload_time: datetime | None = None
-    requires_python: str | None = None
-    core_metadata: bool | dict[str, str | None] | None = None
-    dist_info_metadata: bool | dict[str, str | None] | None = None
-    data_dist_info_metadata: bool | dict[str, str | None] | None = None
-    yanked: bool | str | None = None
-    gpg_sig: bool | None = None
-    provenance: str | None = None
-
-
-_FIELDS = {field.encode_name: field for field in msgspec.structs.fields(_File)}
+_FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Entry)}
 
 
 class _Project(msgspec.Struct, gc=False):
@@ -70,7 +57,7 @@ class _Project(msgspec.Struct, gc=False):
 
 
 class _Page(msgspec.Struct, rename="kebab", gc=False):
-    files: list[_File]
+    files: list[Entry]
     meta: dict[str, Any] | None = None
     name: Any = None
     versions: list[Any] | None = None
@@ -78,42 +65,42 @@ class _Page(msgspec.Struct, rename="kebab", gc=False):
 
 
 _decode_page = msgspec.json.Decoder(_Page).decode
-_decode_files = msgspec.json.Decoder(list[_File]).decode
+_decode_files = msgspec.json.Decoder(list[Entry]).decode
 _decode_projects = msgspec.json.Decoder(list[_Project]).decode
 _decode_versions = msgspec.json.Decoder(list[str]).decode
 
 
-def read_page(text: bytes, *, project: ProjectName, base: str) -> Read:
+def read_page(text: bytes, *, project: ProjectName, base: str) -> ParsedPage:
     """The page in a JSON text that came from the address `base`.
 
     Keys with a leading underscore are another server's own and left out. Raises `Malformed` for
-    what is no page, speaks another major version or is another project's.
+    a text that is no page, of another major version, or of another project.
     """
     resolve = resolver(base)
     page = _at_once(text)
     if page is None:
         page = _Page(files=[])
-        entries = collect(_in_pieces(text, page, resolve))
+        entries = collect(_in_pieces(text, page, resolve), project)
     else:
-        entries = collect(_file(entry, resolve) for entry in page.files)
+        entries = collect(parse_files(page.files, resolve), project)
     meta, status = page.meta or {}, page.project_status or {}
     check_version(meta.get("api-version"))
     check_project(page.name, project)
     if status.get("status") is None:
         status = _object(meta.get("project-status")) or {}
-    return assemble(
+    return build_page(
         project,
         entries,
-        versions=None if page.versions is None else clean_versions(page.versions),
-        status=clean_status(status.get("status"), status.get("reason")),
-        serial=clean_serial(meta.get("_last-serial")),
+        versions=None if page.versions is None else parse_versions(page.versions),
+        status=parse_status(status.get("status"), status.get("reason")),
+        serial=parse_serial(meta.get("_last-serial")),
     )
 
 
 def _at_once(text: bytes) -> _Page | None:
-    """A small page with nothing odd about it; None if it has to be read in pieces.
+    """A small valid page; None if it has to be parsed in pieces.
 
-    That reads it alike, also where a key is there twice: of all but `files` the last one counts.
+    Both give the same result, also for repeated keys: of all but `files` the last one counts.
     """
     if len(text) > PIECE_BYTES or b"\\" in text or text.count(b'"files"') != 1:
         return None
@@ -123,21 +110,23 @@ def _at_once(text: bytes) -> _Page | None:
         return None
 
 
-def _in_pieces(
-    text: bytes, page: _Page, resolve: Callable[[str], str | None]
-) -> Iterator[File | str]:
-    """The files of a page; what else it says is put into `page` at the end."""
+def _in_pieces(text: bytes, page: _Page, resolve: Resolve) -> Iterator[File | str]:
+    """The files of a page; its other members are put into `page` at the end."""
     others = dict.fromkeys(("meta", "name", "versions", "project-status"), b"null")
-    for entry in stream_array(text, "files", _decode_files, others):
-        yield _file(entry, resolve) if isinstance(entry, _File) else _odd_file(entry, resolve)
+    for batch in stream_array(text, "files", _decode_files, others):
+        entries = [entry for entry in batch if isinstance(entry, Entry)]
+        if len(entries) == len(batch):
+            yield from parse_files(entries, resolve)
+        else:
+            yield from (_odd_file(entry, resolve) for entry in batch)
     meta = members(others["meta"], "api-version", "_last-serial", "project-status")
     status = members(others["project-status"], "status", "reason")
     page.meta = {key: value(text) for key, text in meta.items()}
     page.project_status = {key: value(text) for key, text in status.items()}
     page.name = value(others["name"])
     if others["versions"][:1] == b"[":
-        versions = elements(others["versions"], _decode_versions)
-        page.versions = [*clean_versions(versions)]  # few, however many there are
+        versions = chain.from_iterable(elements(others["versions"], _decode_versions))
+        page.versions = [*parse_versions(versions)]  # unique, and so bounded
 
 
 def _object(found: object) -> dict[str, Any] | None:
@@ -147,11 +136,11 @@ def _object(found: object) -> dict[str, Any] | None:
 def read_list(text: bytes) -> ProjectList:
     """The list of projects in a JSON text. Raises `Malformed`."""
     others = {"meta": b"null"}
-    projects = stream_array(text, "projects", _decode_projects, others)
+    projects = chain.from_iterable(stream_array(text, "projects", _decode_projects, others))
     names = sorted_unique(project_names(_name(entry) for entry in projects))
     meta = members(others["meta"], "api-version", "_last-serial")
     check_version(value(meta["api-version"]))
-    return ProjectList(names=names, serial=clean_serial(value(meta["_last-serial"])))
+    return ProjectList(names=names, serial=parse_serial(value(meta["_last-serial"])))
 
 
 def _name(entry: object) -> object:
@@ -160,38 +149,10 @@ def _name(entry: object) -> object:
     return entry.get("name") if isinstance(entry, dict) else None
 
 
-def _file(entry: _File, resolve: Callable[[str], str | None]) -> File | str:
-    announced = entry.core_metadata
-    if announced is None:
-        announced = entry.dist_info_metadata
-    if announced is None:
-        announced = entry.data_dist_info_metadata
-    return clean_file(
-        entry.filename,
-        entry.url.partition("#")[0],
-        resolve,
-        hashes=clean_hashes(entry.hashes) if entry.hashes else NO_HASHES,
-        size=entry.size,
-        upload_time=entry.upload_time,
-        requires_python=entry.requires_python,
-        core_metadata=_announced(announced),
-        yanked=entry.yanked or False,
-        gpg_sig=entry.gpg_sig,
-        provenance=entry.provenance,
-    )
-
-
-NO_HASHES: Mapping[str, str] = {}
-
-
-def _announced(said: bool | dict[str, str | None] | None) -> bool | Mapping[str, str]:
-    if isinstance(said, dict):
-        return clean_hashes(said) or True
-    return bool(said)
-
-
-def _odd_file(entry: object, resolve: Callable[[str], str | None]) -> File | str:
-    """As `_file`, from an entry of which any value may be anything."""
+def _odd_file(entry: object, resolve: Resolve) -> File | str:
+    """As `parse_file`, from an entry whose values may have any type."""
+    if isinstance(entry, Entry):
+        return parse_file(entry, resolve)
     if not isinstance(entry, dict) or "filename" not in entry or "url" not in entry:
         return "an entry without a name or an address"
     usable: dict[str, Any] = {}
@@ -202,11 +163,11 @@ def _odd_file(entry: object, resolve: Callable[[str], str | None]) -> File | str
             except msgspec.ValidationError:
                 continue
     if "filename" not in usable or "url" not in usable:
-        return "an entry whose name or address is no text"
-    return _file(_File(**usable), resolve)
+        return "an entry whose name or address is not a text"
+    return parse_file(Entry(**usable), resolve)
 
 
-# --- writing -------------------------------------------------------------------------------------
+# --- serialising ---------------------------------------------------------------------------------
 
 
 class _FileOut(msgspec.Struct, rename="kebab", gc=False):
@@ -222,15 +183,15 @@ class _FileOut(msgspec.Struct, rename="kebab", gc=False):
     provenance: str | UnsetType = UNSET
 
 
-#: Names are subclasses of `str`, which msgspec asks about.
+#: Names are subclasses of `str`, which msgspec passes to the hook.
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def write_page(page: ProjectPage, *, file_url: Callable[[File], str]) -> bytes:
-    """The page as JSON; `file_url` says which address a client is given for a file.
+    """The page as JSON; `file_url` returns the address of a file for clients.
 
-    It claims version 1.4 only when every file has the size that this demands; what else is known
-    (dates, status) is told in any case, as clients must ignore keys they do not know.
+    Its API version is 1.4 only if every file has a size. Newer keys (dates, status) are included in
+    any case, as clients must ignore unknown ones.
     """
     sized = all(file.size is not None for file in page.files)
     meta: dict[str, object] = {} if page.serial is None else {"_last-serial": page.serial}
@@ -251,7 +212,7 @@ def write_list(projects: ProjectList) -> bytes:
 
 
 def write_list_in_pieces(projects: ProjectList) -> Iterator[bytes]:
-    """The same, piece by piece."""
+    """The same in pieces."""
     meta: dict[str, object] = {} if projects.serial is None else {"_last-serial": projects.serial}
     if projects.incomplete:
         meta[INCOMPLETE] = projects.incomplete
@@ -278,7 +239,7 @@ def _out(file: File, url: str) -> object:
 
 
 def _with_array(head: Mapping[str, object], key: str, steps: Iterable[bytes]) -> Iterator[bytes]:
-    """`head` as a JSON object with an array at its end, of which each step has some elements."""
+    """`head` as a JSON object with an array at its end, whose elements come in `steps`."""
     yield _encode(head)[:-1] + b',"%b":[' % key.encode()
     comma = b""
     for step in steps:

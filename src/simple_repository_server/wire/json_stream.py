@@ -1,9 +1,9 @@
-"""JSON texts decoded piece by piece, so that neither time nor memory is lost on what is no use.
+"""JSON texts decoded in pieces: bounded memory, and short holds of Python's lock.
 
-Decoding holds Python's lock from beginning to end, and what it makes can take twenty times the
-memory of its text. So a text is decoded a piece at a time, and of the rest only the structure is
-looked at (RFC 8259). An element that cannot be decoded (half a surrogate pair, a number beyond all
-limits, nesting without end) is None, and the others are what they are.
+Decoding holds the lock from beginning to end, and its result can take twenty times the memory of
+the text. So an array is decoded a piece at a time, and of other members only the structure is
+scanned (RFC 8259). An element that cannot be decoded (half a surrogate pair, a number beyond all
+limits, nesting without end) becomes None; the others are unaffected.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from simple_repository_server.errors import Malformed
 T = TypeVar("T")
 Decode = Callable[[bytes], list[T]]
 
-#: How much is decoded in one step.
+#: How many bytes are decoded in one step.
 PIECE_BYTES = 128 * 1024
 #: Longer elements and values are not decoded.
 MAX_VALUE_BYTES = 128 * 1024
@@ -39,10 +39,11 @@ _decode_any = msgspec.json.Decoder(list[Any]).decode
 
 def stream_array(
     text: bytes, key: str, decode: Decode[T], others: dict[str, bytes]
-) -> Iterator[T | Any]:
-    """The elements of the array under `key` of a JSON object.
+) -> Iterator[list[T] | list[Any]]:
+    """The elements of the array under `key` of a JSON object, in batches.
 
-    They come from `decode`, given the text of an array; where it raises, as plain values, or None.
+    Each batch comes from `decode`, given the text of an array; if it raises, as plain values, and
+    an element that cannot be decoded as None.
     Of the other members those whose keys are in `others` are put there as they stand. Raises
     `Malformed`.
     """
@@ -54,8 +55,8 @@ def stream_array(
         raise Malformed(f"it is JSON, but without a list of {key}")
 
 
-def elements(array: bytes, decode: Decode[T]) -> Iterator[T | Any]:
-    """The elements of a JSON array, as `stream_array` gives them; of anything else, none."""
+def elements(array: bytes, decode: Decode[T]) -> Iterator[list[T] | list[Any]]:
+    """The elements of a JSON array, in batches as of `stream_array`; of anything else, none."""
     try:
         if array[:1] == b"[":
             yield from _elements(array, 1, decode)
@@ -76,13 +77,13 @@ def members(text: bytes, *keys: str) -> dict[str, bytes]:
 
 
 def value(text: bytes) -> Any:
-    """What a JSON text says, or None if it is long or cannot be decoded."""
+    """The value of a JSON text; None if it is long or cannot be decoded."""
     return _one(text, _decode_any)
 
 
 def _members(
     text: bytes, array: str, decode: Decode[T], others: dict[str, bytes]
-) -> Generator[T | Any, None, bool]:
+) -> Generator[list[T] | list[Any], None, bool]:
     """See `stream_array`. Returns whether the array was there, and raises `ValueError`."""
     found = False
     start = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0
@@ -107,30 +108,32 @@ def _members(
     return found
 
 
-def _elements(text: bytes, position: int, decode: Decode[T]) -> Generator[T | Any, None, int]:
+def _elements(
+    text: bytes, position: int, decode: Decode[T]
+) -> Generator[list[T] | list[Any], None, int]:
     """The elements of the array that was opened just before `position`. Returns where it ends."""
     position = _search(_not_space, text, position)
     while text[position : position + 1] != b"]":
         for end in _cuts(text, position):
-            # That this can be decoded proves the cut right: inside a string or a nested value it
-            # could not.
+            # The cut is right if the piece can be decoded: inside a string or a nested value it
+            # could not be.
             found = _decoded(b"[%b]" % text[position:end], decode)
             if found is not None:
-                yield from found
+                yield found
                 position = _next(text, end, b"]")
                 break
         else:
-            # Some of what would have been a piece is not as it should be: one by one.
+            # Something in the piece is invalid: element by element.
             until = position + PIECE_BYTES
             while position < until and text[position : position + 1] != b"]":
                 end = _end(text, position)
-                yield _one(text[position:end], decode)
+                yield [_one(text[position:end], decode)]
                 position = _next(text, end, b"]")
     return position + 1
 
 
 def _cuts(text: bytes, position: int) -> Iterator[int]:
-    """Where elements seem to end: all that are left, or those that fit into a piece."""
+    """Where the last element of a piece seems to end: of the array, or of those that fit."""
     until = position + PIECE_BYTES
     if closing := _last_closing.search(text, position, until):
         yield closing.start() + 1
@@ -166,7 +169,7 @@ def _one(text: bytes, decode: Decode[T]) -> T | Any:
 
 
 def _end(text: bytes, position: int) -> int:
-    """Where the value ends that begins at `position`: of its contents only brackets are seen."""
+    """Where the value that begins at `position` ends, found by its brackets and strings."""
     first = text[position : position + 1]
     if first == b'"':
         return _end_of_string(text, position + 1)
@@ -212,7 +215,7 @@ def _next(text: bytes, position: int, closing: bytes) -> int:
 
 
 def _search(marks: re.Pattern[bytes], text: bytes, position: int) -> int:
-    """Where the next one of some characters is; in steps, so that other threads run in between."""
+    """Where the next of these characters is; in steps, so that other threads run in between."""
     while position < len(text):
         if found := marks.search(text, position, position + PIECE_BYTES):
             return found.start()

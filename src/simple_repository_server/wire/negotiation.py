@@ -1,7 +1,7 @@
-"""Which form and which coding a client gets: pure functions that never raise but `NotAcceptable`.
+"""Content negotiation: pure functions that raise nothing but `NotAcceptable`.
 
-Forms follow PEP 691 and RFC 9110 §12.5.1, codings RFC 9110 §12.5.3. The answers are remembered
-for the header texts seen last, as the same few clients ask again and again.
+Forms follow PEP 691 and RFC 9110 §12.5.1, codings RFC 9110 §12.5.3. Results are memoised for the
+latest header values, as the same few clients send the same ones.
 """
 
 import re
@@ -22,7 +22,7 @@ class Form(Enum):
 
     @property
     def content_type(self) -> str:
-        """The Content-Type: HTML says its charset, JSON has none to say."""
+        """The Content-Type: HTML states its charset, JSON has no such parameter."""
         return self.value if self is Form.JSON else f"{self.value}; charset=utf-8"
 
 
@@ -40,21 +40,23 @@ _LATEST = {
     "application/vnd.pypi.simple.latest+html": Form.HTML_V1,
 }
 _NAMED = {form.value: form for form in Form} | _LATEST
-#: What a wildcard stands for: what people get who did not say what they want.
+#: The form a wildcard stands for: the default for clients without a preference.
 _WILDCARDS = {"*/*": Form.HTML, "text/*": Form.HTML, "application/*": Form.JSON}
-#: Of equals the most expressive one (PEP 691): JSON, then HTML by its own name.
+#: Between equal weights the most expressive form wins (PEP 691): JSON, then versioned HTML.
 _RANK = {form: rank for rank, form in enumerate((Form.HTML, Form.HTML_V1, Form.JSON))}
 
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 _TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
 _RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 _CODING = re.compile(_TOKEN)
-#: Longer headers are cut off, and this many answers remembered: both bound memory.
-_MAX_HEADER, _REMEMBERED = 4096, 128
+#: Longer headers are truncated, which bounds memory.
+_MAX_HEADER = 4096
+#: How many results are memoised.
+_REMEMBERED = 128
 
 
 def _weighed(header: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, float]]:
-    """The items of a list header with their weights; what cannot be read is passed over."""
+    """The items of a list header with their weights; invalid ones are skipped."""
     for item in header.lower().split(","):
         value, *parameters = (part.strip() for part in item.split(";"))
         if not pattern.fullmatch(value):
@@ -68,10 +70,10 @@ def _weighed(header: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, float
 
 
 def choose_form(accept: str) -> Form:
-    """The form for an `Accept` header ("" if there is none).
+    """The form for an `Accept` header ("" if absent).
 
-    Raises `NotAcceptable` if it names only types that are not on offer; a header without a single
-    readable type counts as none.
+    Raises `NotAcceptable` if it names only types that are not on offer; a header without any valid
+    type counts as absent.
     """
     return _choose_form(accept[:_MAX_HEADER])
 
@@ -94,8 +96,8 @@ def _choose_form(accept: str) -> Form:
 def _weight_of(form: Form, ranges: dict[str, float]) -> float:
     """The weight the most specific range gives the form (RFC 9110 §12.5.1).
 
-    A wildcard speaks for the one form it stands for, and for another only when that one is
-    excluded by name.
+    A wildcard applies to the one form it stands for, and to others only if that one is excluded by
+    name.
     """
     named = [ranges[name] for name, meant in _NAMED.items() if meant is form and name in ranges]
     if named:
@@ -109,7 +111,7 @@ def _weight_of(form: Form, ranges: dict[str, float]) -> float:
 
 
 def requested_form(accept: str, query: str) -> Form:
-    """The form for a request: `?format=` speaks louder than `Accept` (PEP 691).
+    """The form for a request: `?format=` takes precedence over `Accept` (PEP 691).
 
     Raises `NotAcceptable`; a format that is empty or a list of types is ignored.
     """
@@ -123,10 +125,10 @@ def requested_form(accept: str, query: str) -> Form:
 
 
 def choose_coding(accept_encoding: str) -> Coding:
-    """The coding for an `Accept-Encoding` header ("" if there is none: identity).
+    """The coding for an `Accept-Encoding` header ("" if absent: identity).
 
-    Prefers by weight, then zstd, gzip, identity. Where nothing on offer is acceptable identity is
-    sent all the same, as RFC 9110 allows and every client can read it.
+    Prefers by weight, then zstd, gzip, identity. If nothing on offer is acceptable, identity is
+    sent, as RFC 9110 allows.
     """
     return _choose_coding(accept_encoding[:_MAX_HEADER])
 
@@ -145,7 +147,7 @@ def _choose_coding(accept_encoding: str) -> Coding:
 
 
 class ErrorForm(Enum):
-    """The forms an error can be told in; the value is the Content-Type."""
+    """The forms of an error; the value is the Content-Type."""
 
     JSON = "application/json"
     HTML = "text/html; charset=utf-8"
@@ -153,7 +155,7 @@ class ErrorForm(Enum):
 
 
 def choose_error_form(accept: str) -> ErrorForm:
-    """How to tell a client about an error: JSON if it reads JSON, HTML to a browser, else text."""
+    """The form of an error: JSON for a client that accepts JSON, HTML for a browser, else text."""
     ranges = dict(_weighed(accept[:_MAX_HEADER], _RANGE))
     json = max((w for r, w in ranges.items() if r.endswith(("/json", "+json"))), default=0.0)
     html = max((w for r, w in ranges.items() if r.endswith(("/html", "+html"))), default=0.0)

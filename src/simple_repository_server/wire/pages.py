@@ -1,4 +1,4 @@
-"""Reading what an upstream sent, by the Content-Type it gave."""
+"""Parse what an upstream sent, according to its Content-Type."""
 
 import codecs
 import re
@@ -7,28 +7,28 @@ from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName
 from simple_repository_server.wire import html, json
-from simple_repository_server.wire.parsing import Read
+from simple_repository_server.wire.parsing import ParsedPage
 
-#: What we ask for: JSON if it can be had (PEP 691).
+#: The `Accept` header for pages: JSON is preferred (PEP 691).
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, "
     "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 )
 _HTML = frozenset(("application/vnd.pypi.simple.v1+html", "text/html", "application/xhtml+xml"))
-# Some indexes call their JSON just that.
+# Some indexes use the general media type of JSON.
 _JSON = frozenset(("application/vnd.pypi.simple.v1+json", "application/json"))
 
 _CHARSET = re.compile(
     r";\s{0,9}charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9][A-Za-z0-9._:+-]{0,40})", re.IGNORECASE
 )
-# Python has others that are none of texts, or take time that grows with the square of a text.
+# Python has other codecs: some are not for texts, some take quadratic time.
 _CODECS = re.compile(
     r"ascii|(?:iso8859|koi8|mac|utf-16|utf-32)-[a-z0-9-]+|utf-(?:16|32)|cp\d+"
     r"|gb2312|gbk|gb18030|big5(?:hkscs)?|euc_(?:jp|kr)|shift_jis|iso2022_(?:jp|kr)"
 )
 
 
-def read_page(body: bytes, content_type: str, *, project: ProjectName, base: str) -> Read:
+def read_page(body: bytes, content_type: str, *, project: ProjectName, base: str) -> ParsedPage:
     """The page in a body that came from the address `base`. Raises `Malformed`."""
     media_type, charset = _split(content_type)
     if media_type in _JSON:
@@ -51,7 +51,7 @@ def _split(content_type: str) -> tuple[str, str]:
 
 
 def _utf8(body: bytes, media_type: str, charset: str) -> bytes:
-    """The body in UTF-8; a charset that is none of those that pages have counts as that."""
+    """The body in UTF-8; an unknown charset, or one not in `_CODECS`, is taken for UTF-8."""
     if media_type not in _HTML:
         raise Malformed(f"it is of type {media_type[:60]!r}, not a page of an index")
     try:

@@ -1,12 +1,11 @@
-"""What reading JSON and reading HTML have in common: from odd values to a clean `File` or none.
+"""Rules that parsing JSON and parsing HTML share: limits, and the values of a page.
 
-One bad entry never costs a page: an optional value that makes no sense, or is longer than any
-honest one, is left out; an entry without a usable name or address is dropped and counted.
+The files of a page are in `files.py`.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -15,96 +14,65 @@ import msgspec
 from simple_repository_server.distributions.filenames import versions_of
 from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.model import File, ProjectPage, ProjectStatus, Status
-from simple_repository_server.names import MAX_NAME, FileName, ProjectName
+from simple_repository_server.names import MAX_NAME, ProjectName
 
-# Digests clients can check; of the variable-length ones no client knows which length is meant.
+# Digests clients can check; those of variable length have no length in their name.
 HASH_NAMES = frozenset(n for n in hashlib.algorithms_guaranteed if not n.startswith("shake"))
-#: A size with more digits is none, and some clients refuse a page with such a number as a whole.
+#: No file is larger, and some clients reject a whole page with a larger number.
 MAX_SIZE_DIGITS = 18
-#: The longest there may be, in characters: of addresses (signed ones have one or two thousand), of
-#: what stands in front of each of them, of sentences for people and of Requires-Python.
-MAX_URL, MAX_BASE_URL, MAX_REASON, MAX_REQUIRES_PYTHON = 8_192, 1_024, 4_096, 1_024
-#: No page within the limit of size has as many, but one made to fill the memory.
-MAX_FILES, MAX_VERSIONS = 200_000, 100_000
-_HEX = re.compile(r"[0-9a-f]+")
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+#: Limits in characters. Signed addresses have one or two thousand.
+MAX_URL = 8_192
+#: Of `<base>`, which is part of each address of the page.
+MAX_BASE_URL = 1_024
+#: Of sentences for people.
+MAX_REASON = 4_096
+MAX_REQUIRES_PYTHON = 1_024
+#: Limits for pages made to fill the memory.
+MAX_FILES = 200_000
+MAX_VERSIONS = 100_000
+HEX = re.compile(r"[0-9a-f]+")
+_SHA256HEX = re.compile(r"[0-9a-f]{64}")
 _MAJOR = re.compile(r"\s*(\d+)\.\d+\s*")
 
 
-class Read(msgspec.Struct, frozen=True):
-    """A page that was read, and what had to be dropped on the way."""
+class ParsedPage(msgspec.Struct, frozen=True):
+    """A page, and what had to be dropped from it."""
 
     page: ProjectPage
-    #: How many entries could not be used, and a short text on one of them for the log.
+    #: How many entries were unusable.
     dropped: int = 0
+    #: A short text on one of them, for the log.
     example: str = ""
 
 
-def clean_file(
-    name: str,
-    url: str,
-    resolve: Callable[[str], str | None],
-    *,
-    hashes: Mapping[str, str],
-    size: int | None,
-    upload_time: datetime | None,
-    requires_python: str | None,
-    core_metadata: bool | Mapping[str, str],
-    yanked: bool | str,
-    gpg_sig: bool | None,
-    provenance: str | None,
-) -> File | str:
-    """The file, without values nobody can use; or, as a text, what cannot be used as one."""
-    address = resolve(url) if len(url) <= MAX_URL else None
-    if address is None or len(address) > MAX_URL:
-        return f"{name[:80]} (address {url[:80]!r})"
-    try:
-        filename = FileName(name)
-    except InvalidName as error:
-        return str(error)
-    if isinstance(yanked, str) and len(yanked) > MAX_REASON:
-        yanked = True
-    return File(
-        filename=filename,
-        url=address,
-        hashes=hashes,
-        size=size if size is not None and 0 <= size < 10**MAX_SIZE_DIGITS else None,
-        upload_time=clean_time(upload_time),
-        requires_python=_short(requires_python, MAX_REQUIRES_PYTHON) if requires_python else None,
-        core_metadata=core_metadata,
-        yanked=yanked or False,
-        gpg_sig=gpg_sig,
-        provenance=_short(provenance, MAX_URL) if provenance else None,
-    )
-
-
-def _short(text: str | None, longest: int) -> str | None:
+def short_text(text: str | None, longest: int) -> str | None:
+    """The text; None if it is empty or longer than that."""
     return text if text and len(text) <= longest else None
 
 
 def check_version(version: object) -> None:
-    """Refuse an API version we cannot understand (PEP 629: an unknown major is an error).
+    """Reject an API version of another major (PEP 629). Raises `Malformed`.
 
-    Raises `Malformed`. An absent version means 1.0, and any 1.x can be read.
+    An absent version means 1.0.
     """
     if version is None:
         return
     found = _MAJOR.fullmatch(version) if isinstance(version, str) else None
     if found is None or found.group(1) != "1":
-        raise Malformed(f"it speaks API version {str(version)[:20]!r}, and only 1.x is known")
+        raise Malformed(f"it has API version {str(version)[:20]!r}; only 1.x is supported")
 
 
-def clean_hashes(hashes: Mapping[str, str | None]) -> Mapping[str, str]:
+def parse_hashes(hashes: Mapping[str, str | None]) -> Mapping[str, str]:
     """The digests a client can use: known names, lowercase hex, sha256 first."""
     if len(hashes) == 1:
         value = hashes.get("sha256")
-        if value and _SHA256_HEX.fullmatch(value):
+        if value and _SHA256HEX.fullmatch(value):
             return {"sha256": value}
     usable = {}
     for name, value in hashes.items():
         known = name.lower()
         digest = (value or "").strip().lower()
-        if known in HASH_NAMES and _HEX.fullmatch(digest) and _fits(known, digest):
+        if known in HASH_NAMES and HEX.fullmatch(digest) and _fits(known, digest):
             usable[known] = digest
     return dict(sorted(usable.items(), key=lambda item: item[0] != "sha256"))
 
@@ -113,7 +81,7 @@ def _fits(name: str, digest: str) -> bool:
     return len(digest) == 2 * hashlib.new(name, usedforsecurity=False).digest_size
 
 
-def clean_time(moment: datetime | None) -> datetime | None:
+def parse_time(moment: datetime | None) -> datetime | None:
     """The moment in UTC; one without a zone is taken to be in UTC already (PEP 700)."""
     if moment is None or moment.tzinfo is UTC:
         return moment
@@ -125,23 +93,23 @@ def clean_time(moment: datetime | None) -> datetime | None:
         return None
 
 
-def clean_status(status: object, reason: object) -> ProjectStatus | None:
+def parse_status(status: object, reason: object) -> ProjectStatus | None:
     """The status if it is one of the four of PEP 792."""
     try:
         known = Status(str(status))
     except ValueError:
         return None
-    text = _short(reason, MAX_REASON) if isinstance(reason, str) else None
+    text = short_text(reason, MAX_REASON) if isinstance(reason, str) else None
     return ProjectStatus(known, text)
 
 
-def clean_versions(texts: Iterable[object]) -> tuple[str, ...]:
+def parse_versions(texts: Iterable[object]) -> tuple[str, ...]:
     """Those of the texts that may be versions, as they are spelt, unique."""
     usable = (text for text in texts if isinstance(text, str) and 0 < len(text) <= MAX_NAME)
     return tuple(dict.fromkeys(islice(usable, MAX_VERSIONS)))
 
 
-def clean_serial(serial: object) -> int | None:
+def parse_serial(serial: object) -> int | None:
     """The serial of a page or list, if it is one."""
     if isinstance(serial, int) and not isinstance(serial, bool):
         return serial if abs(serial) < 10**MAX_SIZE_DIGITS else None
@@ -149,13 +117,13 @@ def clean_serial(serial: object) -> int | None:
 
 
 def check_project(found: object, project: ProjectName) -> None:
-    """Refuse the page of another project. Raises `Malformed`."""
+    """Reject the page of another project. Raises `Malformed`."""
     try:
         name = ProjectName(found) if isinstance(found, str) else project
     except InvalidName:
         return
     if name != project:
-        raise Malformed(f"it gave the page of {name!r} for that of {project!r}")
+        raise Malformed(f"it sent the page of {name!r} for that of {project!r}")
 
 
 class Entries(msgspec.Struct, frozen=True):
@@ -166,41 +134,44 @@ class Entries(msgspec.Struct, frozen=True):
     example: str
 
 
-def collect(entries: Iterable[File | str]) -> Entries:
-    """Takes files, or texts that say what could not be used: they are counted.
+def collect(entries: Iterable[File | str], project: ProjectName) -> Entries:
+    """Takes files, or texts that say why an entry is unusable: these are counted.
 
     Of files with the same name, or wheels whose names differ only in how the project is spelt, the
     first one stays.
     """
     files: dict[str, File] = {}
     dropped, example = 0, ""
+    prefix = project.replace("-", "_") + "-"
     for entry in entries:
         if isinstance(entry, str):
             reason = entry
         elif len(files) >= MAX_FILES:
             reason = f"{entry.filename} (more than {MAX_FILES} files)"
-        elif files.setdefault(_same_file(entry.filename), entry) is not entry:
-            reason = f"{entry.filename} (listed twice)"
         else:
-            continue
+            name = entry.filename
+            key = name if name.startswith(prefix) else _same_file(name)
+            if files.setdefault(key, entry) is entry:
+                continue
+            reason = f"{name} (listed twice)"
         dropped, example = dropped + 1, example or reason
     return Entries(tuple(files.values()), dropped, example)
 
 
-def assemble(
+def build_page(
     project: ProjectName,
     entries: Entries,
     *,
     versions: tuple[str, ...] | None,
     status: ProjectStatus | None,
     serial: int | None,
-) -> Read:
+) -> ParsedPage:
     """The page; versions are derived from the files where upstream does not list them (PEP 700)."""
     files = entries.files
     if versions is None:
         versions = versions_of((file.filename for file in files), project)
     page = ProjectPage(name=project, files=files, versions=versions, status=status, serial=serial)
-    return Read(page, entries.dropped, entries.example)
+    return ParsedPage(page, entries.dropped, entries.example)
 
 
 def _same_file(filename: str) -> str:
