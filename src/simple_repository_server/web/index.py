@@ -81,7 +81,7 @@ class IndexApp:
         hosts: HostRule | None = None,
         emit: Emit = ignore,
     ) -> None:
-        self._repository = repository
+        self.repository = repository
         self._send_timeout_s = send_timeout_s
         self._hosts = hosts
         self.emit = emit
@@ -106,7 +106,7 @@ class IndexApp:
             return
         exchange = Exchange(scope, receive, send, send_timeout_s=self._send_timeout_s)
         endpoint, arguments = self._route(exchange)
-        await answer(exchange, self.emit, endpoint.answer, self._repository, *arguments)
+        await answer(exchange, self.emit, endpoint.answer, self.repository, *arguments)
 
     def peek(self, request: Request) -> Reply | None:
         """The answer to a GET or HEAD request if it needs no waiting, else None.
@@ -115,7 +115,7 @@ class IndexApp:
         """
         if request.route is None:
             endpoint, arguments = self._route(request)
-            request.route = endpoint.peek, (self._repository, *arguments)
+            request.route = endpoint.peek, (self.repository, *arguments)
         peek, given = request.route
         reply: Reply | None = peek(request, *given)
         return reply
@@ -143,7 +143,7 @@ class IndexApp:
         async with AsyncExitStack() as stack:
             await receive()
             try:
-                await stack.enter_async_context(self._repository)
+                await stack.enter_async_context(self.repository)
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
