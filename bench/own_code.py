@@ -2,10 +2,10 @@
 
     python -m bench.own_code [--json bench/results.json] [--batches 15] [--requests 4000]
 
-The very bytes of a pip or uv request are given to the connection of the command, again and again;
-a transport without a socket takes what it writes. So neither the kernel nor uvloop is in the figures.
+The bytes of a pip request are given to the connection of the command, again and again; a transport
+without a socket takes what it writes. So neither the kernel nor uvloop is in the figures.
 For each kind of answer: the median over batches, in µs an answer, of wall time, of the CPU time of
-the thread that answers, and of the CPU time of the process, which has the thread of the log, too.
+the thread that answers, and of the CPU time of the process, including the thread of the log.
 Batches with the log and without take turns. Then the stages one by one.
 """
 
@@ -265,7 +265,7 @@ async def _run(options: argparse.Namespace, upstream: Upstream, place: Path) -> 
     settings = Settings(sources=sources, files=options.files, cache=place / "cache")
     rows = []
     last: deque[Event] = deque(maxlen=1)
-    with Path("/dev/null").open("w") as stream:
+    with Path("/dev/null").open("w") as stream:  # noqa: ASYNC230 - it does not wait
         log = LogWriter(stream, form=options.log_format)
         async with _lane(settings, log) as logged, _lane(settings, last.append) as silent:
             kinds = await _kinds(silent)

@@ -15,13 +15,13 @@ from typing_extensions import override
 
 from simple_repository_server.errors import SourceUnavailable
 from simple_repository_server.resource import FileKey, PathResource
-from simple_repository_server.web.open_files import OpenFile, OpenFiles
+from simple_repository_server.web.open_files import OpenFile, OpenFiles, SmallFile
 
 pytestmark = pytest.mark.anyio
 
 SMALL, LARGE = b"s" * 100, b"L" * 5_000
 #: What is small; and what each entry in memory counts beside its bytes.
-LIMIT, BESIDE = 1_000, 500
+LIMIT, BESIDE = 1_000, 1_500
 
 
 class Clock:
@@ -80,10 +80,15 @@ async def _until_closed(path: Path, within_s: float = 3.0) -> None:
             await asyncio.sleep(0.001)
 
 
-def _bytes(content: bytes | OpenFile | None) -> bytes | None:
-    if isinstance(content, OpenFile):
-        return os.pread(content.fd, content.key.size + 1, 0)
-    return content
+def _bytes(found: SmallFile | OpenFile | None) -> bytes | None:
+    if isinstance(found, OpenFile):
+        return os.pread(found.fd, found.key.size + 1, 0)
+    return None if found is None else found.content
+
+
+def _weight(size: int) -> int:
+    """What a small file counts: its bytes, a copy of them behind the head of its answer."""
+    return 2 * size + BESIDE
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def clock() -> Clock:
 @pytest.fixture
 def files(clock: Clock) -> OpenFiles:
     """Small files are those of up to 1000 bytes; there is memory for three of 100 bytes."""
-    return OpenFiles(small_bytes=LIMIT, memory_bytes=3 * (len(SMALL) + BESIDE), clock=clock)
+    return OpenFiles(small_bytes=LIMIT, memory_bytes=3 * _weight(len(SMALL)), clock=clock)
 
 
 # --- in memory -----------------------------------------------------------------------------------
@@ -107,9 +112,9 @@ async def test_a_small_file_is_read_once_and_not_held_open(
     """Its bytes are in memory from the first time on, and no descriptor is left."""
     resource = _written(tmp_path, "a", SMALL)
     assert files.peek(_key(resource)) is None
-    assert await files.get(resource, _key(resource)) == SMALL
-    assert files.peek(_key(resource)) == SMALL
-    assert await files.get(resource, _key(resource)) == SMALL
+    assert _bytes(await files.get(resource, _key(resource))) == SMALL
+    assert _bytes(files.peek(_key(resource))) == SMALL
+    assert _bytes(await files.get(resource, _key(resource))) == SMALL
     assert resource.opened == 1
     assert _descriptors(resource.path) == 0
 
@@ -132,7 +137,7 @@ async def test_memory_is_bounded(tmp_path: Path, files: OpenFiles) -> None:
     resources = [_written(tmp_path, f"{n}", SMALL) for n in range(4)]
     for resource in resources[:3]:
         await files.get(resource, _key(resource))
-    assert files.peek(_key(resources[0])) == SMALL  # used: the next one is the oldest now
+    assert _bytes(files.peek(_key(resources[0]))) == SMALL  # used: the next one is the oldest now
     await files.get(resources[3], _key(resources[3]))
     there = [files.peek(_key(resource)) is not None for resource in resources]
     assert there == [True, False, True, True]
@@ -140,10 +145,10 @@ async def test_memory_is_bounded(tmp_path: Path, files: OpenFiles) -> None:
 
 async def test_a_file_that_memory_cannot_hold_is_not_read_as_a_whole(tmp_path: Path) -> None:
     """However small it counts, a file that would not stay in memory is sent from its descriptor."""
-    files = OpenFiles(small_bytes=10 * LIMIT, memory_bytes=LIMIT + BESIDE)
+    files = OpenFiles(small_bytes=10 * LIMIT, memory_bytes=_weight(LIMIT))
     fits, exceeds = _written(tmp_path, "a", bytes(LIMIT)), _written(tmp_path, "b", bytes(LIMIT + 1))
-    assert isinstance(await files.get(fits, _key(fits)), bytes)
-    assert files.peek(_key(fits)) == bytes(LIMIT)
+    assert isinstance(await files.get(fits, _key(fits)), SmallFile)
+    assert _bytes(files.peek(_key(fits))) == bytes(LIMIT)
     assert isinstance(await files.get(exceeds, _key(exceeds)), OpenFile)
     assert isinstance(files.peek(_key(exceeds)), OpenFile)
 
@@ -162,8 +167,8 @@ def test_what_is_in_memory_stays_within_its_bound(
         for resource, size in zip(resources, sizes, strict=True):
             assert _bytes(await files.get(resource, _key(resource))) == bytes(size)
         there = [size for r, size in zip(resources, sizes, strict=True)
-                 if isinstance(files.peek(_key(r)), bytes)]  # fmt: skip
-        assert sum(there) + BESIDE * len(there) <= budget
+                 if isinstance(files.peek(_key(r)), SmallFile)]  # fmt: skip
+        assert sum(map(_weight, there)) <= budget
 
     asyncio.run(check())
 

@@ -17,7 +17,12 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import DigestProgress, Event, InternalFailure
+from simple_repository_server.observe.events import (
+    DigestProgress,
+    Event,
+    InternalFailure,
+    RequestFinished,
+)
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.server_events import LogLinesDropped, LogReopened
 
@@ -28,6 +33,8 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 _LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
 _FLUSH_S = 0.02
+#: How many texts of requests are remembered, of up to some kB each.
+_MAX_REQUEST_TEXTS = 512
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
 #: How long the last lines may take at the end: a pipe that nobody reads is given up.
@@ -157,16 +164,46 @@ class _TextLines:
         self._with_detail = with_detail
         self._second = 0
         self._clock = ""
+        self._request_texts = RequestTexts()
 
     def __call__(self, event: Event, now: float) -> str:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._clock = datetime.fromtimestamp(second, UTC).astimezone().isoformat(" ")
+        if not self._second <= now < self._second + 1:
+            self._second = int(now)
+            self._clock = datetime.fromtimestamp(self._second, UTC).astimezone().isoformat(" ")
+        if isinstance(event, RequestFinished):
+            return f"{self._clock} {self._request_texts.of(event)}"
         line = _printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
         if self._with_detail and isinstance(event, InternalFailure) and event.detail:
             line = "\n".join([line, *(f"    {_printable(n)}" for n in event.detail.splitlines())])
         return line
+
+
+class RequestTexts:
+    """Requests as text: all but the duration is the same for many, and made once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[object, ...], tuple[str, str]] = {}
+
+    def of(self, event: RequestFinished) -> str:
+        """The printable text of the event, the same as `event.text()`."""
+        key = (
+            event.path,
+            event.user_agent,
+            event.client,
+            event.status,
+            event.bytes,
+            event.method,
+            event.cache,
+            event.error,
+        )
+        parts = self._parts.get(key)
+        if parts is None:
+            before, after = event.around_duration()
+            parts = _printable(before), _printable(after)
+            if len(self._parts) >= _MAX_REQUEST_TEXTS:
+                self._parts.clear()
+            self._parts[key] = parts
+        return f"{parts[0]}{event.duration_ms:.1f}{parts[1]}"
 
 
 def _printable(line: str) -> str:

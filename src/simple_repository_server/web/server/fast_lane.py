@@ -10,7 +10,7 @@ from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, InternalFailure
-from simple_repository_server.web.exchange import MAX_TOLD, Receive, Request, Scope, Send
+from simple_repository_server.web.exchange import MAX_LOGGED, Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
 
@@ -56,7 +56,7 @@ class FastLane:
         if name is None or not _UNUSUAL.isdisjoint(headers):
             return None
         # Not in absolute form; and no longer than what is told of it.
-        if target[:1] != b"/" or len(target) > MAX_TOLD:
+        if target[:1] != b"/" or len(target) > MAX_LOGGED:
             return None
         path, query = parse_target(target)
         request = Request(name, path, query, headers)
@@ -80,11 +80,13 @@ class FastLane:
     def peek(self, request: Request) -> Reply | None:
         """The answer, or None if the request has to go the ordinary way."""
         try:
-            reply = self._app.peek(request)
-            if reply is None or reply.head.sent or reply.head.lines:
+            again = request.again
+            reply = self._app.peek(request) if again is None else again(request)
+            # A head that cannot be sent is found out here.
+            if reply is None or reply.sent or reply.head.sent or reply.head.lines:
                 return reply
         except RepositoryError:
-            pass  # the ordinary way has a form for it
+            pass  # the ordinary way answers with the problem
         except Exception as error:  # noqa: BLE001 - the outermost edge
             what = f"unexpected {type(error).__name__} in the fast lane for {request.path!r}"
             self._emit(
@@ -105,6 +107,7 @@ class FastLane:
                 duration_ms=(perf_counter() - started) * 1000,
                 client=client,
                 user_agent=request.user_agent,
+                cache=request.cache,
                 error=error,
             )
         )

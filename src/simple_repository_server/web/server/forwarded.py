@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
-from simple_repository_server.web.exchange import MAX_TOLD
+from simple_repository_server.web.exchange import MAX_LOGGED
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ABOUT_CLIENT = frozenset(
@@ -39,7 +39,7 @@ class TrustedProxies:
         lists = [value for name, value in headers if name == b"x-forwarded-for"]
         if not lists:
             return None
-        return self.client_of(b", ".join(lists)[-MAX_TOLD:].decode("latin-1"), peer)
+        return self.client_of(b", ".join(lists)[-MAX_LOGGED:].decode("latin-1"), peer)
 
     def _trusts(self, host: str) -> bool:
         """Whether the client at that address is believed; one without an address is nobody."""

@@ -11,12 +11,16 @@ from typing import Any
 from typing_extensions import override
 
 from simple_repository_server.web.exchange import Request
-from simple_repository_server.web.reply import JOINED_BYTES, FilePart
+from simple_repository_server.web.open_files import JOINED_BYTES
+from simple_repository_server.web.reply import FilePart
 from simple_repository_server.web.server.connection import HttpConnection
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.fast_lane import FastLane
 from simple_repository_server.web.server.forwarded import ABOUT_CLIENT, without_forwarded
 from simple_repository_server.web.server.heads import MAX_HEAD_BYTES, is_host
+
+#: Enum members are looked up slowly.
+_IDLE = Phase.IDLE
 
 
 class IndexProtocol(HttpConnection):
@@ -38,10 +42,10 @@ class IndexProtocol(HttpConnection):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.phase is Phase.IDLE and not self.transport.get_write_buffer_size():
+        if self.phase is _IDLE and not self.transport.get_write_buffer_size():
             request = self._seen.get(data)
             if request is not None and self._answer(request, keep_alive=True):
-                if self._tick != self.watch.tick and self.phase is Phase.IDLE:
+                if self._tick != self.watch.tick and self.phase is _IDLE:
                     self._tick = self.watch.tick
                     self.watch.touched(self)
                 return
@@ -90,13 +94,13 @@ class IndexProtocol(HttpConnection):
             return False
         head, body = reply.head, reply.body
         default = self.server_state.default_headers
-        if keep_alive and reply.sent_with is default and request.method == "GET":
+        if reply.sent_with is default and keep_alive and not request.head:
             self.transport.write(reply.sent)
             client = self._client_of(request) if request.forwarded_for else self._client_host
             self._lane.finished(request, head.status, started, client, len(body))
             return True
         lines = self.heads.of(head, default, keep_alive=keep_alive)
-        if request.method == "HEAD":
+        if request.head:
             body = b""
         elif reply.part is not None:
             return self._send_part(request, head.status, reply.part, started, lines)
