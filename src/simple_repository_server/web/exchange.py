@@ -187,7 +187,7 @@ class Exchange(Request):
                 await self._send(message)
         except TimeoutError as error:
             raise TransferAborted(
-                f"The client took nothing for {self._send_timeout_s:g} s."
+                f"The client received nothing for {self._send_timeout_s:g} s."
             ) from error
 
     async def send_part(self, part: FilePart) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from simple_repository_server.model import Freshness, FreshnessInfo, ProjectList, ProjectPage
 from simple_repository_server.web.cache_status import cache_status
+from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.problems import Headers
 from simple_repository_server.web.reply import Head, Reply
 
@@ -73,28 +74,24 @@ class Rendered(msgspec.Struct):
     _complete: Reply = msgspec.field(default_factory=lambda: Reply(Head(0, [])))
     _unchanged: Reply = msgspec.field(default_factory=lambda: Reply(Head(0, [])))
 
-    def complete(self, snapshot: Snapshot, now: float) -> Reply:
-        """The 200, stating how fresh the snapshot is now."""
-        if not self._is_current(snapshot.freshness, now):
-            self._update(snapshot, now)
-        return self._complete
+    def reply(self, snapshot: Snapshot, now: float, if_none_match: str) -> Reply:
+        """200, or 304 if the client has just this body; stating how fresh the snapshot is now.
 
-    def unchanged(self, snapshot: Snapshot, now: float) -> Reply:
-        """The 304, stating how fresh the snapshot is now."""
-        if not self._is_current(snapshot.freshness, now):
-            self._update(snapshot, now)
-        return self._unchanged
-
-    def _is_current(self, freshness: Freshness, now: float) -> bool:
-        """Whether the headers state what `freshness.at(now)` would: a tenth of its time."""
-        shown = self._shown
-        return (
+        The headers are made again only when `Freshness.at` would return something else, which takes
+        ten times as long as finding out that it would not.
+        """
+        shown, freshness = self._shown, snapshot.freshness
+        if not (
             shown.since <= now < shown.until
             and shown.validated_at == freshness.validated_at
             and shown.lifetime_s == freshness.lifetime_s
             and shown.stale_reason is freshness.stale_reason
             and (not self.debug_headers or shown.verdict == freshness.verdict)
-        )
+        ):
+            self._update(snapshot, now)
+        if if_none_match and (if_none_match == self.etag or matches(if_none_match, self.etag)):
+            return self._unchanged
+        return self._complete
 
     def _update(self, snapshot: Snapshot, now: float) -> None:
         before, shown = self._shown, _shown(snapshot.freshness, now)

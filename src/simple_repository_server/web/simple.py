@@ -8,11 +8,10 @@ from functools import partial
 from simple_repository_server.names import ProjectName, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.compression import decompress_iter
-from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.endpoint import PathNames
 from simple_repository_server.web.exchange import Exchange, Request
 from simple_repository_server.web.render import Renderer, Variant, choose_variant
-from simple_repository_server.web.rendered import Rendered, Snapshot
+from simple_repository_server.web.rendered import Snapshot
 from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.urls import segment
 
@@ -29,7 +28,8 @@ class _SnapshotEndpoint:
         rendered = self._renderer.find(snapshot, request.variant or _choose_variant(request))
         if rendered is None:
             return None
-        reply = self._reply(request, snapshot, rendered)
+        request.cache = snapshot.freshness.verdict
+        reply = rendered.reply(snapshot, self._clock(), request.if_none_match)
         if rendered.decompressed_on_send and _is_body_sent(request, reply):
             return None
         return reply
@@ -39,19 +39,12 @@ class _SnapshotEndpoint:
         rendered = self._renderer.find(snapshot, variant)
         if rendered is None:
             rendered = await self._renderer.render(snapshot, variant)
-        reply = self._reply(exchange, snapshot, rendered)
+        exchange.cache = snapshot.freshness.verdict
+        reply = rendered.reply(snapshot, self._clock(), exchange.if_none_match)
         if rendered.decompressed_on_send and _is_body_sent(exchange, reply):
             await _send_decompressed(exchange, reply)
         else:
             await exchange.answer(reply)
-
-    def _reply(self, request: Request, snapshot: Snapshot, rendered: Rendered) -> Reply:
-        """200, or 304 if the client has just these bytes."""
-        request.cache = snapshot.freshness.verdict
-        known, etag = request.if_none_match, rendered.etag
-        if known and (known == etag or matches(known, etag)):
-            return rendered.unchanged(snapshot, self._clock())
-        return rendered.complete(snapshot, self._clock())
 
 
 class ProjectListEndpoint(_SnapshotEndpoint):

@@ -1,7 +1,7 @@
 """The protocol the command runs under Uvicorn: HTTP with limits, and a fast lane through it.
 
-A request whose answer needs no waiting is answered right here: remembered by its bytes, or parsed,
-then asked for (`FastLane`), then written. Whatever is unusual goes the ordinary way of ASGI.
+A request whose answer needs no waiting is answered right here: it is looked up by its bytes, or
+parsed; `FastLane` returns the answer, and it is written. Any other goes the ordinary way (ASGI).
 """
 
 import asyncio
@@ -24,14 +24,14 @@ _IDLE = Phase.IDLE
 
 
 class IndexProtocol(HttpConnection):
-    """One connection, on which `lane` answers what needs no waiting."""
+    """One connection, whose requests `lane` answers where that needs no waiting."""
 
     def __init__(self, *, lane: FastLane, **rest: Any) -> None:
         super().__init__(**rest)
         self._lane = lane
         self._client_host = ""
         self._seen = lane.seen[0]
-        #: When the registry of connections was last told that this one is in use.
+        #: The sweep in which `watch` was last informed that this connection is in use.
         self._tick = -1
 
     @override
@@ -58,7 +58,7 @@ class IndexProtocol(HttpConnection):
             super().on_request()
 
     def _is_clear(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether nothing is in the way of an answer at once, and in turn."""
+        """Whether the request may be answered at once and in turn."""
         return (
             not self.is_busy
             and len(headers) == len(self.headers)
@@ -71,7 +71,7 @@ class IndexProtocol(HttpConnection):
         )
 
     def _parsed(self, headers: dict[bytes, bytes]) -> bool:
-        """Answer the request that was just parsed, if that can be done at once."""
+        """Answer the request that was just parsed, if its answer needs no waiting."""
         if not (self.is_proxy or ABOUT_CLIENT.isdisjoint(headers)):
             headers = dict(without_forwarded(self.headers))
         request = self._lane.request(self.parser.get_method(), self.url, headers)
@@ -87,7 +87,7 @@ class IndexProtocol(HttpConnection):
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:
-        """Answer at once, if that is possible."""
+        """Answer if that needs no waiting; whether it did."""
         started = perf_counter()
         reply = self._lane.peek(request)
         if reply is None:
@@ -115,8 +115,8 @@ class IndexProtocol(HttpConnection):
         return True
 
     def _client_of(self, request: Request) -> str:
-        """Who asks: the client, or for whom it does."""
-        if request.forwarded_for:  # it was taken out if it is not believed
+        """The client, or the one a trusted proxy forwards for."""
+        if request.forwarded_for:  # removed unless the peer is a trusted proxy
             return self._proxies.client_of(request.forwarded_for, self._client_host)
         return self._client_host
 
