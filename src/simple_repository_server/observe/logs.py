@@ -62,7 +62,11 @@ class LogWriter:
     def __call__(self, event: Event) -> None:
         """Format the event now; it is written within milliseconds."""
         if event.level in self._levels:
-            self._put(self._format(event, time.time()))
+            line = self._format(event, time.time())
+            if self._thread is not None and len(self._waiting) < _MAX_WAITING:
+                self._waiting.append(line)  # as `_put` does, without its call
+            else:
+                self._put(line)
         if self._shows_progress and isinstance(event, DigestProgress):
             self._put(event)
 

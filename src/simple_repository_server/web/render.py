@@ -6,7 +6,7 @@ import hashlib
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import msgspec
 import zstandard
@@ -38,10 +38,6 @@ _COMPRESS_HERE_BYTES = 32 * 1024
 _LARGE_BYTES = 256 * 1024
 #: Smaller bodies are not worth compressing.
 _COMPRESS_FROM_BYTES = 200
-#: How many negotiations are remembered.
-_NEGOTIATIONS = 128
-#: How much of a header is read.
-_MAX_HEADER = 2048
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -60,14 +56,10 @@ _BY_FORM_AND_CODING = {(variant.form, variant.coding): variant for variant in VA
 
 
 def choose_variant(accept: bytes, accept_encoding: bytes, query: bytes) -> Variant:
-    """The variant for these request headers and query. Raises `NotAcceptable`."""
-    if query and b"format=" not in query:
-        query = b""
-    return _choose(accept[:_MAX_HEADER], accept_encoding[:_MAX_HEADER], query[:_MAX_HEADER])
+    """The variant for these request headers and query. Raises `NotAcceptable`.
 
-
-@lru_cache(maxsize=_NEGOTIATIONS)
-def _choose(accept: bytes, accept_encoding: bytes, query: bytes) -> Variant:
+    `wire/negotiation.py` memoises what it parses, and each `Request` carries its variant.
+    """
     form = requested_form(accept.decode("latin-1"), query.decode("latin-1"))
     return _BY_FORM_AND_CODING[form, choose_coding(accept_encoding.decode("latin-1"))]
 
