@@ -25,7 +25,7 @@ _SWITCH_S = 0.001
 
 
 class Worker:
-    """Answers requests with the application until told to stop."""
+    """Answers requests with the application until it is stopped."""
 
     def __init__(
         self,

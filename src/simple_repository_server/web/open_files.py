@@ -30,7 +30,7 @@ DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
 _MAX_OPEN = 64
 #: For how long they are held open after the last request.
 _HOLD_S = 5.0
-#: How much of a file the kernel is asked to read ahead when it is opened, in a thread.
+#: How much of a file the kernel reads ahead when it is opened.
 _AHEAD_BYTES = 2 * 1024 * 1024
 #: What a small file takes in memory beside its content.
 _ENTRY_BYTES = 1500

@@ -36,8 +36,8 @@ COMPRESSED_FROM_NAMES = 50_000
 _COMPRESS_HERE_BYTES = 32 * 1024
 #: Larger bodies are compressed with a faster level.
 _LARGE_BYTES = 256 * 1024
-#: Smaller bodies are not worth compressing.
-_COMPRESS_FROM_BYTES = 200
+#: How much of a query is read.
+_MAX_QUERY = 2048
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def choose_variant(accept: bytes, accept_encoding: bytes, query: bytes) -> Varia
 
     `wire/negotiation.py` memoises what it parses, and each `Request` carries its variant.
     """
-    form = requested_form(accept.decode("latin-1"), query.decode("latin-1"))
+    form = requested_form(accept.decode("latin-1"), query[:_MAX_QUERY].decode("latin-1"))
     return _BY_FORM_AND_CODING[form, choose_coding(accept_encoding.decode("latin-1"))]
 
 
