@@ -159,3 +159,20 @@ def test_text_line_names_an_unusual_verdict_only() -> None:
     plain = "200 GET /simple/demo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7"
     assert _line("") == _line("fresh") == _line("hit") == plain
     assert _line("stale-if-error") == f"{plain} [stale-if-error]"
+
+
+async def test_freshness_headers_follow_each_change_at_once() -> None:
+    """A page that goes stale, or is revalidated, says so in its next answer, in the same second."""
+    repository = _repository()
+    freshness = await _freshness(repository)
+    app = IndexApp(repository)
+    assert (await ask(app, "/simple/demo/")).headers["age"] in {"100", "101"}
+    freshness.stale_reason = "the index is down"
+    assert "the index is down" in (await ask(app, "/simple/demo/")).headers["warning"]
+    freshness.stale_reason = None
+    assert "warning" not in (await ask(app, "/simple/demo/")).headers
+    freshness.validated_at += 40  # revalidated meanwhile
+    assert int((await ask(app, "/simple/demo/")).headers["age"]) < 100
+    freshness.lifetime_s = 60
+    response = await ask(app, "/simple/demo/")
+    assert response.headers["cache-control"] == "public, max-age=60"
