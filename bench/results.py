@@ -134,15 +134,16 @@ def merge(earlier: list[Run], run: Run) -> Results:
     return Results([one for one in [*kept, run] if one.rows])
 
 
-def conditions(arguments: list[str], nginx: str) -> Conditions:
+def conditions(arguments: list[str], nginx: str = "", *, module: str = "bench.run") -> Conditions:
     """The present ones; of paths only the names, which is all that others can use."""
     given = [Path(text).name if text.startswith("/") else text for text in arguments]
     return Conditions(
-        command=" ".join(["python", "-m", "bench.run", *given]),
+        command=" ".join(["python", "-m", module, *given]),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         commit=_commit(),
         machine=f"{os.cpu_count()} cores of {_processor()}",
-        versions={"python": platform.python_version(), "nginx": _nginx_version(nginx)}
+        versions={"python": platform.python_version()}
+        | ({"nginx": _nginx_version(nginx)} if nginx else {})
         | {name: found for name in _PACKAGES if (found := _version(name))},
     )
 

@@ -35,7 +35,7 @@ async def main(address: str, budget: int) -> None:
     settings = Settings(sources=(IndexSource(url=address),), memory_bytes=budget)
     app = build_app(settings, ignore)
     targets = sys.stdin.read().split()
-    async with app._repository:
+    async with app.repository:
         await _ask_all(app, targets[:30])
         gc.collect()
         tracemalloc.start()

@@ -104,6 +104,8 @@ class Resource:
     cache_key: str | None = None
     #: What the origin calls this version of the bytes (its ETag or Last-Modified).
     version: str | None = None
+    #: What the cache decided about it: `hit` or `miss`; "" if no cache was used.
+    verdict: str = ""
     #: Digests the bytes must have, by the names `hashlib` knows; the first one counts.
     hashes: Mapping[str, str] = MappingProxyType({})
 
@@ -137,11 +139,6 @@ class Resource:
     async def with_size(self) -> "Resource":
         """The same resource with its size known, if that can be found without its bytes."""
         return self
-
-    @property
-    def etag(self) -> str | None:
-        """A strong entity tag: of the digest if that is known."""
-        return f'"sha256:{self.sha256}"' if self.sha256 else self.validator
 
 
 class BytesResource(Resource):

@@ -38,6 +38,7 @@ def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) 
         memory_bytes=_share(settings, _ANSWERS),
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
+        debug_headers=settings.debug_headers,
         emit=emit,
     )
 

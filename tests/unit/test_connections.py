@@ -15,7 +15,7 @@ from simple_repository_server.web.server.heads import (
     body_length,
     end_of_head,
     parse_target,
-    wrong_with,
+    reject_reason,
 )
 
 LIMITS = Limits(max_connections=100, head_s=10, idle_s=80, stall_s=60, slow_rate=1000, slow_s=180)
@@ -87,11 +87,11 @@ HOST = (b"host", b"a")
         ([HOST, (b"transfer-encoding", b"")], "1.1", 100, 400),
     ],
 )
-def test_what_is_wrong_with_a_head(
+def test_what_is_reject_reason_a_head(
     headers: list[tuple[bytes, bytes]], version: str, received: int, status: int | None
 ) -> None:
     """One Host, a version we speak, no coding but chunks, and no more than 64 kB."""
-    problem = wrong_with(headers, version, received)
+    problem = reject_reason(headers, version, received)
     assert (problem.status if problem else None) == status
 
 

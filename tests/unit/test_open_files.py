@@ -1,4 +1,4 @@
-"""Files that are sent: what is in memory or held open is what was checked, and not for long."""
+"""Files held in memory or open are the verified ones, for a bounded time and in bounded memory."""
 
 import asyncio
 import gc
@@ -15,13 +15,13 @@ from typing_extensions import override
 
 from simple_repository_server.errors import SourceUnavailable
 from simple_repository_server.resource import FileKey, PathResource
-from simple_repository_server.web.open_files import OpenFile, OpenFiles
+from simple_repository_server.web.open_files import OpenFile, OpenFiles, SmallFile
 
 pytestmark = pytest.mark.anyio
 
 SMALL, LARGE = b"s" * 100, b"L" * 5_000
 #: What is small; and what each entry in memory counts beside its bytes.
-LIMIT, BESIDE = 1_000, 500
+LIMIT, BESIDE = 1_000, 1_500
 
 
 class Clock:
@@ -80,10 +80,15 @@ async def _until_closed(path: Path, within_s: float = 3.0) -> None:
             await asyncio.sleep(0.001)
 
 
-def _bytes(content: bytes | OpenFile | None) -> bytes | None:
-    if isinstance(content, OpenFile):
-        return os.pread(content.fd, content.key.size + 1, 0)
-    return content
+def _bytes(found: SmallFile | OpenFile | None) -> bytes | None:
+    if isinstance(found, OpenFile):
+        return os.pread(found.fd, found.key.size + 1, 0)
+    return None if found is None else found.content
+
+
+def _weight(size: int) -> int:
+    """What a small file counts: its bytes, a copy of them behind the head of its answer."""
+    return 2 * size + BESIDE
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def clock() -> Clock:
 @pytest.fixture
 def files(clock: Clock) -> OpenFiles:
     """Small files are those of up to 1000 bytes; there is memory for three of 100 bytes."""
-    return OpenFiles(small_bytes=LIMIT, memory_bytes=3 * (len(SMALL) + BESIDE), clock=clock)
+    return OpenFiles(small_bytes=LIMIT, memory_bytes=3 * _weight(len(SMALL)), clock=clock)
 
 
 # --- in memory -----------------------------------------------------------------------------------
@@ -107,9 +112,9 @@ async def test_a_small_file_is_read_once_and_not_held_open(
     """Its bytes are in memory from the first time on, and no descriptor is left."""
     resource = _written(tmp_path, "a", SMALL)
     assert files.peek(_key(resource)) is None
-    assert await files.get(resource, _key(resource)) == SMALL
-    assert files.peek(_key(resource)) == SMALL
-    assert await files.get(resource, _key(resource)) == SMALL
+    assert _bytes(await files.get(resource, _key(resource))) == SMALL
+    assert _bytes(files.peek(_key(resource))) == SMALL
+    assert _bytes(await files.get(resource, _key(resource))) == SMALL
     assert resource.opened == 1
     assert _descriptors(resource.path) == 0
 
@@ -132,25 +137,25 @@ async def test_memory_is_bounded(tmp_path: Path, files: OpenFiles) -> None:
     resources = [_written(tmp_path, f"{n}", SMALL) for n in range(4)]
     for resource in resources[:3]:
         await files.get(resource, _key(resource))
-    assert files.peek(_key(resources[0])) == SMALL  # used: the next one is the oldest now
+    assert _bytes(files.peek(_key(resources[0]))) == SMALL  # used: the next one is the oldest now
     await files.get(resources[3], _key(resources[3]))
     there = [files.peek(_key(resource)) is not None for resource in resources]
     assert there == [True, False, True, True]
 
 
-async def test_a_file_that_memory_cannot_hold_is_not_read_as_a_whole(tmp_path: Path) -> None:
+async def test_file_larger_than_the_memory_is_sent_from_its_descriptor(tmp_path: Path) -> None:
     """However small it counts, a file that would not stay in memory is sent from its descriptor."""
-    files = OpenFiles(small_bytes=10 * LIMIT, memory_bytes=LIMIT + BESIDE)
+    files = OpenFiles(small_bytes=10 * LIMIT, memory_bytes=_weight(LIMIT))
     fits, exceeds = _written(tmp_path, "a", bytes(LIMIT)), _written(tmp_path, "b", bytes(LIMIT + 1))
-    assert isinstance(await files.get(fits, _key(fits)), bytes)
-    assert files.peek(_key(fits)) == bytes(LIMIT)
+    assert isinstance(await files.get(fits, _key(fits)), SmallFile)
+    assert _bytes(files.peek(_key(fits))) == bytes(LIMIT)
     assert isinstance(await files.get(exceeds, _key(exceeds)), OpenFile)
     assert isinstance(files.peek(_key(exceeds)), OpenFile)
 
 
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(0, LIMIT + 1), max_size=12))
-def test_what_is_in_memory_stays_within_its_bound(
+def test_memory_stays_within_its_budget(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
 ) -> None:
     """Whatever the sizes, all is served as it is, and what stays takes no more than it may."""
@@ -162,8 +167,8 @@ def test_what_is_in_memory_stays_within_its_bound(
         for resource, size in zip(resources, sizes, strict=True):
             assert _bytes(await files.get(resource, _key(resource))) == bytes(size)
         there = [size for r, size in zip(resources, sizes, strict=True)
-                 if isinstance(files.peek(_key(r)), bytes)]  # fmt: skip
-        assert sum(there) + BESIDE * len(there) <= budget
+                 if isinstance(files.peek(_key(r)), SmallFile)]  # fmt: skip
+        assert sum(map(_weight, there)) <= budget
 
     asyncio.run(check())
 
@@ -183,10 +188,10 @@ async def test_a_large_file_is_opened_once(tmp_path: Path, files: OpenFiles) -> 
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-async def test_who_asks_at_the_same_time_gets_the_same(
+async def test_concurrent_requests_open_a_file_once(
     tmp_path: Path, files: OpenFiles, content: bytes
 ) -> None:
-    """A file that many ask for at once is opened for all of them together."""
+    """A file that is requested many times at once is opened once for all."""
     resource = _written(tmp_path, "a", content)
     found = await asyncio.gather(*(files.get(resource, _key(resource)) for _ in range(20)))
     assert {id(one) for one in found} == {id(found[0])}
@@ -194,7 +199,7 @@ async def test_who_asks_at_the_same_time_gets_the_same(
     assert resource.opened == 1
 
 
-async def test_a_file_is_let_go_when_it_was_not_used_for_a_while(
+async def test_unused_file_is_closed_after_a_while(
     tmp_path: Path, files: OpenFiles, clock: Clock
 ) -> None:
     """Seconds after its last use, not its first, its descriptor is closed."""
@@ -209,7 +214,7 @@ async def test_a_file_is_let_go_when_it_was_not_used_for_a_while(
     assert files.peek(_key(resource)) is None
 
 
-async def test_a_file_nobody_asks_for_is_let_go(tmp_path: Path) -> None:
+async def test_file_that_is_no_longer_requested_is_closed_by_a_timer(tmp_path: Path) -> None:
     """A timer closes what is held, as nobody else would come to do it."""
     clock = Clock()
     files = OpenFiles(small_bytes=0, clock=clock)
@@ -287,7 +292,7 @@ CHANGES = [_replace, _truncate, _grow, _touch]
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-async def test_a_changed_file_is_another_one(
+async def test_changed_file_is_served_with_its_new_bytes(
     tmp_path: Path, files: OpenFiles, content: bytes, change: Callable[[Path], None]
 ) -> None:
     """Once the change was noticed its new bytes are served, however long the old ones are held."""
@@ -302,7 +307,7 @@ async def test_a_changed_file_is_another_one(
 
 
 @pytest.mark.parametrize("change", [_truncate, _grow, _touch])
-async def test_a_file_changed_in_its_place_is_let_go(
+async def test_file_changed_in_place_is_closed(
     tmp_path: Path, files: OpenFiles, change: Callable[[Path], None]
 ) -> None:
     """What was held open is no more what was checked: it is closed, and not opened again."""

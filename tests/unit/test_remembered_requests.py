@@ -1,4 +1,4 @@
-"""The fast lane remembers requests by their bytes, and no more of them than it may."""
+"""The fast lane remembers requests by their bytes, within a budget."""
 
 import tracemalloc
 
@@ -15,7 +15,7 @@ def _raw(number: int, padding: int) -> tuple[bytes, bytes, dict[bytes, bytes]]:
 
 
 def test_remembered_requests_stay_within_their_budget() -> None:
-    """However long they are, what is held of them is no more than their share."""
+    """Whatever their length, the memory they take is within the budget."""
     app = IndexApp(MemoryRepository(), memory_bytes=8 * 1024 * 1024)
     for padding in (10, 1900):
         lane = FastLane(app)
@@ -31,8 +31,8 @@ def test_remembered_requests_stay_within_their_budget() -> None:
         assert held < app.request_bytes
 
 
-def test_without_memory_none_is_remembered() -> None:
-    """A budget that is smaller than one request is kept, too."""
+def test_without_a_budget_no_request_is_remembered() -> None:
+    """A budget smaller than one request holds, too."""
     lane = FastLane(IndexApp(MemoryRepository(), memory_bytes=0))
     raw, target, headers = _raw(1, 10)
     request = lane.request(b"GET", target, headers)

@@ -16,7 +16,6 @@ from simple_repository_server.sources.memory import MemoryRepository
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
-from simple_repository_server.web import render
 from simple_repository_server.web.app import create_app
 from simple_repository_server.web.render import VARIANTS, Renderer
 from simple_repository_server.wire import html, json
@@ -59,17 +58,18 @@ def _zstd(body: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompressobj().decompress(body)
 
 
-async def test_of_a_large_list_the_last_bytes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where not all codings of a list fit into the memory there is, one of them still does."""
-    monkeypatch.setattr(render, "_FOLD_FROM_NAMES", 0)
+async def test_last_coding_of_a_large_list_stays_cached() -> None:
+    """Where not all codings of a list fit into the memory, the one rendered last does."""
     projects = ProjectList(names=sorted_unique(map(ProjectName, NAMES[:5000])))
     by_coding = {v.coding: v for v in VARIANTS if v.form is Form.JSON}
-    folded = len((await Renderer("").render(projects, by_coding[Coding.ZSTD])).body)
-    renderer = Renderer("", memory_bytes=2 * folded + 2000)  # small ones count twice
+    unbounded = Renderer("", compressed_from_names=0)
+    size = len((await unbounded.render(projects, by_coding[Coding.ZSTD])).body)
+    # Small bodies count twice.
+    renderer = Renderer("", memory_bytes=2 * size + 2000, compressed_from_names=0)
     for coding in (Coding.ZSTD, Coding.IDENTITY):
-        first = await renderer.render(projects, by_coding[coding])
-        assert renderer.find(projects, by_coding[coding]) is first
-        assert len(first.body) == folded
+        rendered = await renderer.render(projects, by_coding[coding])
+        assert renderer.find(projects, by_coding[coding]) is rendered
+        assert len(rendered.body) == size
 
 
 async def test_a_slow_list_is_left_out_until_it_is_there(

@@ -142,7 +142,7 @@ async def test_resets_in_every_phase_leave_nothing(
         await until(lambda: open_descriptors() <= before + 3)
     assert [e for e in events if isinstance(e, InternalFailure)] == []
     cut = [line for line in finished(events, target) if line.error]
-    assert all(line.error == "cut off: the client went away" for line in cut), cut
+    assert all(line.error == "cut off: the client disconnected" for line in cut), cut
     assert cut or in_memory
 
 
@@ -172,7 +172,7 @@ async def test_a_stalled_reader_is_cut(
                 said = [line.error] if line.error else []
                 said += [e.text() for e in events if isinstance(e, ConnectionCut)]
                 assert len(said) == 1
-                assert said[0].endswith("the client took nothing for 0.8 s")
+                assert said[0].endswith("the client received nothing for 0.8 s")
         await until(lambda: open_descriptors() <= before + 3)
         await still_answers(server.port)
     assert [e for e in events if isinstance(e, InternalFailure)] == []
@@ -236,7 +236,7 @@ async def test_a_reader_that_is_too_slow_is_cut(tmp_path: Path, upstream: Upstre
                 await asyncio.sleep(0.1)
         await until(lambda: bool(finished(events, FILE)))
         assert finished(events, FILE)[0].error == (
-            "cut off: the client took less than 100000 bytes/s for 0.5 s"
+            "cut off: the client received less than 100000 bytes/s for 0.5 s"
         )
 
 

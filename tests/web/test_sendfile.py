@@ -137,7 +137,7 @@ async def test_a_client_that_goes_is_told_of_once(pair: Pair, descriptor: int, r
         sending.sender.cancel()
     sending.sender.cancel()
     ((error, sent),) = sending.ends
-    assert error == "the client went away"
+    assert error == "the client disconnected"
     assert 0 < sent < len(CONTENT)
     assert open_descriptors() <= before - reset
 

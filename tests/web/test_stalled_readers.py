@@ -164,7 +164,7 @@ async def test_the_command_cuts_them_off(tmp_path: Path, upstream: Upstream, way
             said = [line.error] if line.error else []
             said += [event.text() for event in events if isinstance(event, ConnectionCut)]
             assert len(said) == 1, said
-            assert said[0].endswith("the client took nothing for 0.8 s")
+            assert said[0].endswith("the client received nothing for 0.8 s")
             await still_answers(server.port)
         await until(lambda: open_descriptors() <= before + 4)
     assert [event for event in events if isinstance(event, InternalFailure)] == []
@@ -237,6 +237,6 @@ async def test_other_servers_hold_nothing_for_them(
             await client.read(100)
             await until(lambda: bool(finished(events, WAYS[way].target)))
             (line,) = finished(events, WAYS[way].target)
-            assert line.error == "cut off: The client took nothing for 0.5 s."
+            assert line.error == "cut off: The client received nothing for 0.5 s."
             client.reset()
         await still_answers(port)

@@ -28,6 +28,8 @@ class Downloads(Protocol):
 class DownloadingResource(Resource):
     """A file that was not in the cache: reading it brings it there, for all who read it."""
 
+    verdict = "miss"
+
     def __init__(self, downloads: Downloads, origin: Resource, project: str, filename: str) -> None:
         self._downloads = downloads
         self._origin = origin
@@ -126,6 +128,7 @@ class CachedResource(PathResource):
     """
 
     fallback: Resource
+    verdict = "hit"
 
     def __init__(self, found: PathResource, fetched: DownloadingResource) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
-"""Accepting connections, and not while there are no descriptors for them.
+"""Accepting connections, except while file descriptors run short.
 
-Where an event loop finds none, it closes those who come without a word (libuv), or says so again
-and again (asyncio). So it is looked in time, and the kernel keeps those who come meanwhile.
+Without a free descriptor an event loop closes new connections silently (libuv), or logs an error
+in a busy loop (asyncio). So accepting is paused in time, and new connections wait in the kernel.
 """
 
 import asyncio
@@ -13,17 +13,21 @@ from simple_repository_server.cli.listening import BACKLOG
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.observe.server_events import AcceptingPaused, AcceptingResumed
 
-#: How many descriptors must be free for connections to be accepted, and to be accepted again.
-_SPARE, _FREE = 16, 32
-#: How often that is looked at, and how long it must last to be told.
-_LOOK_S, _STEADY_S = 0.5, 2.0
+#: Accepting is paused when fewer descriptors are free.
+_PAUSE_BELOW = 16
+#: Accepting is resumed when as many are free.
+_RESUME_FROM = 32
+#: How often free descriptors are checked.
+_CHECK_S = 0.5
+#: For how long connections must have been accepted again before that is reported.
+_STEADY_S = 2.0
 
 
 class Acceptor:
-    """Accepts the connections of `listeners`, each with a protocol that `make_protocol` makes.
+    """Accepts the connections of `listeners`, each with a new protocol of `make_protocol`.
 
-    While it is paused the kernel keeps those who come, up to its backlog. `emit` is told when that
-    begins, and when connections have been accepted again for a while.
+    While it is paused new connections wait in the kernel, up to its backlog. `emit` is given an
+    event when that begins, and when connections have been accepted again for a while.
     """
 
     def __init__(
@@ -40,22 +44,22 @@ class Acceptor:
         self._emit = emit
         self._servers: list[asyncio.Server] = []
         self._watching: asyncio.Task[None] | None = None
-        self._is_told = False
+        self._is_reported = False
 
     async def start(self) -> None:
-        """Begin to accept. Raises `OSError` when there is no descriptor for it."""
+        """Begin to accept. Raises `OSError` without a free descriptor."""
         await self._listen()
         self._watching = asyncio.create_task(self._watch())
 
     def pause(self) -> None:
-        """Accept nothing until there are descriptors again."""
-        if not self._is_told:
-            self._is_told = True
+        """Accept nothing until enough descriptors are free."""
+        if not self._is_reported:
+            self._is_reported = True
             self._emit(AcceptingPaused(limit=self._descriptors))
         self._stop()
 
     def close(self) -> None:
-        """Accept nothing any more, and close the listening sockets."""
+        """Stop accepting for good, and close the listening sockets."""
         if self._watching is not None:
             self._watching.cancel()
         self._stop()
@@ -76,18 +80,18 @@ class Acceptor:
         self._servers.clear()
 
     async def _watch(self) -> None:
-        """Pause when descriptors run out, whatever takes them, and resume when there are some."""
+        """Pause when descriptors run short, whatever uses them, and resume when enough are free."""
         accepting_s = 0.0
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_CHECK_S)
             if self._servers:
-                accepting_s += _LOOK_S
-                if not self._are_free(_SPARE):
+                accepting_s += _CHECK_S
+                if not self._are_free(_PAUSE_BELOW):
                     self.pause()
-                elif self._is_told and accepting_s > _STEADY_S:
-                    self._is_told = False
+                elif self._is_reported and accepting_s > _STEADY_S:
+                    self._is_reported = False
                     self._emit(AcceptingResumed())
-            elif self._are_free(_FREE):
+            elif self._are_free(_RESUME_FROM):
                 accepting_s = 0.0
                 try:
                     await self._listen()
@@ -95,11 +99,11 @@ class Acceptor:
                     self._stop()
 
     def _are_free(self, count: int) -> bool:
-        """Whether there are so many descriptors to be had."""
+        """Whether as many descriptors are free."""
         taken: list[int] = []
         try:
             for _ in range(count):
-                taken.append(os.dup(self._listeners[0].fileno()))  # noqa: PERF401 - all are closed
+                taken.append(os.dup(self._listeners[0].fileno()))  # noqa: PERF401 - `finally` needs those opened so far
         except OSError:
             return False
         finally:

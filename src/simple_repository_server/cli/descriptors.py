@@ -1,16 +1,16 @@
-"""How many files and connections a process may have open."""
+"""How many files and connections a process may have open at once."""
 
 import resource
 
 _MIN_CONNECTIONS = 16
 _MAX_CONNECTIONS = 100_000
 _MIN_RESERVE = 64
-#: Linux' own default bound (`fs.nr_open`), where the limit is none.
+#: Linux' default for `fs.nr_open`, which holds where there is no limit.
 _UNLIMITED = 1_048_576
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit on open files to the hard one; the limit that holds from now on."""
+    """Raise the soft limit on open files to the hard one; returns the limit from now on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -20,10 +20,10 @@ def raise_descriptor_limit() -> int:
 
 
 def default_max_connections(descriptors: int) -> int:
-    """How many connections a process with so many descriptors can accept.
+    """How many connections a process with that many descriptors can accept.
 
-    An eighth of them, 64 at least, is left for files, the cache and upstream connections; a file
-    that is sent takes one more descriptor than its connection, for a moment.
+    An eighth of them, at least 64, is reserved for files, the cache and upstream connections; while
+    a file is sent it takes one descriptor beside that of its connection.
     """
     free = descriptors - max(_MIN_RESERVE, descriptors // 8)
     return max(_MIN_CONNECTIONS, min(free, _MAX_CONNECTIONS))

@@ -1,4 +1,4 @@
-"""Signals while the command starts, before anything is there that they could end or have finish."""
+"""Signals while the command starts, before there is anything to stop."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ _before: dict[signal.Signals, Any] = {}
 
 
 def stop_at_once() -> None:
-    """From now on SIGTERM and SIGINT end the process with status 0, as they do later on.
+    """From now on SIGTERM and SIGINT end the process with status 0, as they do later.
 
-    Importing takes a tenth of a second and more, in which Python would die of the one and show a
-    traceback for the other. What was ignored stays ignored. SIGHUP waits until it is known what it
-    means (`hangup.py`): Python would die of it, also where it only asks for a log to be reopened.
+    Imports take a tenth of a second or more, in which SIGTERM would kill Python and SIGINT print a
+    traceback. Ignored signals stay ignored. SIGHUP is blocked until its meaning is known
+    (`hangup.py`): it would kill Python even where it means to reopen the log.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     for number in _STOPPING:
@@ -23,7 +23,7 @@ def stop_at_once() -> None:
 
 
 def as_before() -> None:
-    """Undo it: for a command that has something to finish."""
+    """Restore the handlers: for a command that has something to finish."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
     while _before:
         signal.signal(*_before.popitem())

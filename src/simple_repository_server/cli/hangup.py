@@ -10,14 +10,14 @@ class Hangup(Enum):
 
     #: The terminal was closed: stop as on SIGTERM.
     STOP = auto()
-    #: There is no terminal, so somebody sent it: open the log file again (`logrotate`).
+    #: There is no terminal, so it was sent on purpose: reopen the log file (`logrotate`).
     REOPEN = auto()
-    #: It was ignored before we began (`nohup`), and stays so.
+    #: It was ignored at the start (`nohup`), and stays ignored.
     IGNORE = auto()
 
 
 def meaning_of_hangup() -> Hangup:
-    """What SIGHUP means to this process and those it starts."""
+    """What SIGHUP means to this process and its workers."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return Hangup.IGNORE
     try:

@@ -9,10 +9,10 @@ from simple_repository_server.web.exchange import Message
 
 
 class Lifespan:
-    """Opens and closes the application; unlike Uvicorn's own, it logs nothing.
+    """Starts and stops the application; unlike Uvicorn's own, it logs nothing.
 
-    If the application cannot start, `should_exit` is true and `failure` says why. The interface is
-    the one `uvicorn.Server` expects.
+    If the application cannot start, `should_exit` is true and `failure` is the reason. It has the
+    interface that `uvicorn.Server` expects.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -25,17 +25,17 @@ class Lifespan:
         self.failure = ""
 
     async def startup(self) -> None:
-        """Have the application start; returns when it has, or has failed to."""
+        """Start the application; returns when it has started or failed."""
         self._task = asyncio.create_task(self._run())
-        await self._ask("lifespan.startup")
+        await self._request("lifespan.startup")
         self.should_exit = bool(self.failure)
 
     async def shutdown(self) -> None:
-        """Have the application end; returns when it has."""
+        """Stop the application; returns when it has stopped."""
         if self._task is not None and not self._task.done():
-            await self._ask("lifespan.shutdown")
+            await self._request("lifespan.shutdown")
 
-    async def _ask(self, kind: str) -> None:
+    async def _request(self, kind: str) -> None:
         self._answered.clear()
         self._events.put_nowait({"type": kind})
         await self._answered.wait()

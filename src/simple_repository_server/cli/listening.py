@@ -1,4 +1,4 @@
-"""The listening sockets: opened before anything else, so that a taken port is refused at once."""
+"""The listening sockets: opened first, so that a taken port is reported at once."""
 
 import errno
 import socket
@@ -6,21 +6,21 @@ from typing import Any
 
 from simple_repository_server.errors import os_reason
 
-#: Connections the kernel completes and keeps while the event loop is busy.
+#: How many connections the kernel accepts on its own while the event loop is busy.
 BACKLOG = 2048
 
 
 class PortTaken(Exception):
-    """Another program listens there, or the address is not ours."""
+    """Another program listens on the port, or the address is not of this machine."""
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """As many listening sockets for one address; port 0 is a free one. Raises `PortTaken`.
+    """`count` listening sockets for one address; port 0 picks a free one. Raises `PortTaken`.
 
-    With several, each connection belongs to one of them, evenly, by a hash of its addresses
+    With several, the kernel distributes connections evenly by a hash of their addresses
     (`SO_REUSEPORT`): one socket shared by processes gave all to one of them when connections came
-    one by one. Only the first is bound without that option, so it fails where anybody listens,
-    another server of ours included, and no other program can come in between.
+    one by one. The first is bound without that option, so it fails where any program listens,
+    another server of ours included, and none can bind the port in between.
     """
     try:
         family, address = _resolve(host, port)
@@ -54,7 +54,7 @@ def _open(family: socket.AddressFamily, address: Any, *, shared: bool) -> socket
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """The address of a host that may be a name; IPv4 where it has both. Raises `OSError`."""
+    """The address of a host, which may be a name; IPv4 where it has both. Raises `OSError`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if host else []
     except UnicodeError:

@@ -174,6 +174,11 @@ _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
     show_default=True,
     help="Log events of this level and above, to stderr; requests are 'info'.",
 )
+@click.option(
+    "--debug-headers",
+    is_flag=True,
+    help="Send a Cache-Status header (RFC 9211): what the cache decided for each answer.",
+)
 @click.version_option(__version__, prog_name="simple-repository-server")
 def command(source: tuple[str, ...], **options: Any) -> None:
     """Combine local directories and remote indexes into one Python package index.
@@ -221,6 +226,7 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             memory_bytes=parse_size(options["memory"], option="--memory", least=MIN_MEMORY_BYTES),
             log_format=options["log_format"],
             log_level=options["log_level"],
+            debug_headers=options["debug_headers"],
             digests=None if options["no_cache"] else digests_file(),
         )
         serve(settings, partial(banner, settings, implicit=not source))

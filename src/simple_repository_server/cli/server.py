@@ -1,4 +1,4 @@
-"""Serving: one process, or several below one that looks after them."""
+"""Serving: with one process, or with several under a supervisor."""
 
 import gc
 import logging
@@ -32,18 +32,17 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoReturn:
-    """Serve until told to stop, and end the process: status 0, or 1 if it could not start.
+    """Serve until stopped, and end the process: with status 0, or 1 if it could not start.
 
-    Once requests are answered, prints what `announcement` says for the address of the index, and
-    for whether other machines reach it. Raises `BadSetting` or `PortTaken` before anything has
-    begun.
+    Once requests are answered, prints what `announcement` returns for the address of the index and
+    for whether other machines can reach it. Raises `BadSetting` or `PortTaken` before it starts.
     """
     started = time.monotonic()
     descriptors = raise_descriptor_limit()
     max_connections = _max_connections(settings.max_connections, descriptors)
     listeners = listen(settings.host, settings.port, settings.workers)
     address, port = listeners[0].getsockname()[:2]
-    # Whoever stops it while it starts is heard once it can be stopped in an orderly way.
+    # A signal that comes while it starts is handled once it can stop gracefully.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     hangup = meaning_of_hangup()
     index = index_url(settings.host, port)
@@ -54,7 +53,7 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
         "address": index,
         "sources": tuple(source.shown for source in settings.sources),
     }
-    # One line for all workers, from the process that was started: it must have no threads.
+    # One line for all workers, from the parent process, which must not have threads.
     log = ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level)
     log(ServerStarting(**facts))
     limits = Limits(max_connections=max_connections, descriptors=descriptors)
@@ -63,7 +62,7 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
 
     def announce() -> None:
         log(ServerReady(**facts))
-        # A full pipe must not hold up the server, nor a path that stdout cannot encode end it.
+        # Neither a full pipe nor a path that stdout cannot encode may stop the server.
         text = f"{announcement(index, not is_loopback(address))}\n"
         LogFile(sys.stdout).write_at_once(text.encode(sys.stdout.encoding, "replace"))
 
@@ -81,14 +80,14 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
             on_ready=announce,
         ).run()
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
-    # Threads that still work on what nobody waits for any more do not keep it.
+    # Threads whose results are no longer needed must not keep the process.
     os._exit(status)
 
 
 def _hosts(settings: Settings, address: str) -> HostRule | None:
-    """Which hosts requests may name, for a server that listens at the address.
+    """Which hosts requests may name, for a server that listens at the address; None: any.
 
-    Where only this machine reaches it, those that can only mean this machine.
+    If only this machine can reach it, those that can only mean this machine.
     """
     if not settings.allowed_hosts and not is_loopback(address):
         return None
@@ -110,8 +109,8 @@ def _worker(settings: Settings, hangup: Hangup, limits: Limits, hosts: HostRule 
         shutdown_timeout_s=settings.shutdown_timeout_s,
         proxies=TrustedProxies(settings.forwarded_allow_ips),
     )
-    # What is there by now stays for good: the collector need not look at it, time and again,
-    # and processes forked from this one share it. Collecting first takes 5 ms and frees nothing.
+    # What exists by now stays: the garbage collector need not scan it, and forked processes share
+    # its pages. Collecting first takes 5 ms and frees nothing.
     gc.freeze()
     gc.enable()
     return worker

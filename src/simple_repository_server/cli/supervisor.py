@@ -1,8 +1,7 @@
-"""The process above several workers: it starts them, replaces those that die, and ends them.
+"""The parent of several workers: it starts them, replaces those that die, and stops them.
 
-It has no event loop and no threads, so that it may fork at any time. What happens reaches it by two
-descriptors: Python writes the number of each signal into one, each worker that answers requests a
-byte into the other.
+It has no event loop and no threads, so it may fork at any time. It waits on two descriptors: Python
+writes the number of each signal to one, and each worker a byte to the other when it is ready.
 """
 
 import math
@@ -22,33 +21,37 @@ from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import ThreadlessLog
 from simple_repository_server.observe.server_events import WorkerReplaced
 
-#: A worker that lived for so long is replaced at once when it dies.
+#: A worker that ran for longer is replaced at once when it dies.
 _STABLE_S = 10.0
-_FIRST_DELAY_S, _MAX_DELAY_S = 0.1, 2.0
-#: What a worker may take to end, beyond the time its requests have.
+#: The backoff before a worker that died early is replaced: at first, and at most.
+_FIRST_DELAY_S = 0.1
+_MAX_DELAY_S = 2.0
+#: What a worker may take to stop, beyond the time for its requests.
 _END_S = 1.9
+#: What a worker may take to stop once its requests are cut off.
 _CUT_S = 1.0
+#: The exit status of a worker that raised (`EX_SOFTWARE`).
 _CRASHED = 70
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, CUT)
 
 
 class _Slot:
-    """A place for a worker: what outlives the single process."""
+    """The place of a worker: what outlives each process in it."""
 
     def __init__(self, listener: socket.socket) -> None:
-        #: Stays open when a worker dies: those who wait there are answered by the next one.
+        #: Stays open when a worker dies: its successor answers the connections that wait in it.
         self.listener = listener
         self.pid = 0
         self.started = 0.0
-        #: When to start the next one; infinity: not now.
+        #: When to start the next worker; infinity: not now.
         self.start_at = math.inf
         self.deaths = 0
-        #: The one to be replaced, and why.
+        #: The process ID of the one to replace, and why it ended.
         self.died: tuple[int, str] | None = None
 
 
 class Supervisor:
-    """Keeps one worker for each listening socket. `on_ready` is called when the first answers."""
+    """Runs one worker for each listening socket. `on_ready` is called when the first is ready."""
 
     def __init__(
         self,
@@ -76,9 +79,9 @@ class Supervisor:
         self._poll = select.poll()
 
     def run(self) -> int:
-        """Run until told to stop; the exit status: 1 if no worker ever could start."""
+        """Run until stopped; returns the exit status: 1 if no worker could start."""
         self._receive_signals()
-        # One alone: what keeps it from starting would keep all of them, and is said once.
+        # Only one at first: what keeps it from starting would keep all, and is logged once.
         self._slots[0].start_at = 0
         while not self._stopping or any(slot.pid for slot in self._slots):
             for slot in self._slots:
@@ -100,7 +103,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _wait(self) -> None:
-        """Wait for whatever comes next, and act on it."""
+        """Wait for the next signal, readiness or deadline, and act on it."""
         next_at = min(self._kill_at, *(slot.start_at for slot in self._slots))
         wait_ms = max(0, next_at - time.monotonic()) * 1000
         found = self._poll.poll(None if wait_ms == math.inf else math.ceil(wait_ms))
@@ -119,7 +122,7 @@ class Supervisor:
             self._kill_at = math.inf
 
     def _received(self) -> bytes:
-        """The numbers of the signals that came."""
+        """The numbers of the pending signals."""
         try:
             return self._wakeup.recv(4096)
         except BlockingIOError:
@@ -141,7 +144,7 @@ class Supervisor:
             self._stop()
 
     def _stop(self) -> None:
-        """End all workers; the second time, without waiting for what they do."""
+        """Stop all workers; the second time without waiting for their requests."""
         if self._stopping:
             self._send(CUT)
             self._kill_at = min(self._kill_at, time.monotonic() + _CUT_S)
@@ -159,7 +162,7 @@ class Supervisor:
                 os.kill(slot.pid, number)
 
     def _reap(self, slot: _Slot) -> None:
-        """If the worker is dead, have it replaced."""
+        """If the worker has died, schedule its replacement."""
         pid, status = os.waitpid(slot.pid, os.WNOHANG)
         if not pid:
             return
@@ -176,13 +179,13 @@ class Supervisor:
         now = time.monotonic()
         if now - slot.started >= _STABLE_S:
             slot.deaths = 0
-        slot.start_at = now + restart_delay(slot.deaths, random.random())  # noqa: S311 - no secret
+        slot.start_at = now + restart_delay(slot.deaths, random.random())  # noqa: S311 - jitter
         slot.deaths += 1
         slot.died = (pid, _reason(code))
 
     def _start(self, slot: _Slot) -> None:
         slot.start_at = math.inf
-        # Until the new process handles them itself, no signal may get to it.
+        # No signal may reach the new process before it has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
@@ -200,34 +203,34 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _be_worker(self, slot: _Slot) -> NoReturn:
-        """What the new process does; it never comes back."""
+        """Run the worker in the new process, and end it."""
         status = _CRASHED
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._wakeup.close()
             self._wakeup_end.close()
-            # Only the parent holds this end: the other one ends with it.
+            # Only the parent holds this end: when it ends, the other end is closed.
             os.close(self._alive_end)
             for other in self._slots:
                 if other is not slot:
                     other.listener.close()
-            status = self._worker.run_below(self._alive, slot.listener, self._tell_ready)
-        except BaseException:  # noqa: BLE001 - nothing may get into the parent's code
+            status = self._worker.run_below(self._alive, slot.listener, self._report_ready)
+        except BaseException:  # noqa: BLE001 - nothing may run the code of the parent
             traceback.print_exc()
         finally:
             os._exit(status)
 
-    def _tell_ready(self) -> None:
+    def _report_ready(self) -> None:
         if not self._ready:
             os.write(self._readiness_end, b"!")
 
 
 def restart_delay(deaths: int, random_part: float) -> float:
-    """Seconds until a worker is replaced, after so many of its predecessors died young.
+    """Seconds until a worker is replaced, after `deaths` early deaths in a row.
 
-    The first is replaced at once. Then it is a random part (0 to 1) of the upper half of what
-    doubles from 0.1 to 2 seconds, so that not all try at once what they all fail at.
+    The first is replaced at once. Then the backoff doubles from 0.1 to 2 seconds, of which jitter
+    (`random_part`, 0 to 1) takes up to half away, so that workers do not all fail at once.
     """
     if not deaths:
         return 0
@@ -240,4 +243,4 @@ def _reason(code: int) -> str:
 
 
 def _do_nothing(number: int, frame: object) -> None:
-    """Handle a signal: that its number is written into the descriptor is all that is needed."""
+    """Handle a signal: Python writes its number to the descriptor, and that is all it takes."""

@@ -1,4 +1,4 @@
-"""Uvicorn, as this command runs it: how it starts, how it stops, and nothing it says by itself."""
+"""Uvicorn as this command runs it: with our protocol, start and stop, and no logs of its own."""
 
 import asyncio
 import contextlib
@@ -24,17 +24,17 @@ from simple_repository_server.web.server.protocol import IndexProtocol
 if TYPE_CHECKING:
     from uvicorn.server import Protocols
 
-#: How often it is looked whether the last connection is gone.
-_LOOK_S = 0.01
-#: What tasks that were cancelled, and the application's end, may take at least. With the default
-#: time for requests (8 s) and the log's end it is less than the 10 s after which containers are
-#: killed.
+#: How often the shutdown checks whether the last connection is closed.
+_CHECK_S = 0.01
+#: What cancelled tasks may take to end. With the next one, the default time for requests (8 s) and
+#: that for the log it is less than the 10 s after which containers are killed.
 _CANCEL_S = 0.3
+#: What the application may take to stop, at least.
 _LIFESPAN_S = 1.0
 
 
 class StartFailed(Exception):
-    """The application could not start; the text says why."""
+    """The application could not start, for the reason in the text."""
 
 
 def server_config(
@@ -44,10 +44,10 @@ def server_config(
     on_exhausted: Callable[[], None],
     proxies: TrustedProxies = NOBODY,
 ) -> uvicorn.Config:
-    """Uvicorn's configuration, with the protocol of ours.
+    """Uvicorn's configuration, with our protocol.
 
-    `on_exhausted` is called when the process runs out of descriptors; `proxies` are those that are
-    believed when they say for whom they ask.
+    `on_exhausted` is called when the process runs out of descriptors; the `X-Forwarded-…` headers
+    of `proxies` are trusted.
     """
     protocol: Any = partial(
         IndexProtocol,
@@ -73,10 +73,10 @@ def server_config(
 
 
 class Server(uvicorn.Server):
-    """Serves until `stop`, then finishes what runs for `shutdown_timeout_s`, then cuts it.
+    """Serves until `stop`; then running requests have `shutdown_timeout_s` before they are cut off.
 
-    `on_ready` is called once requests are answered. Signals are not its business. `serve` raises
-    `StartFailed` where the application cannot start.
+    `on_ready` is called once requests are answered. It handles no signals. `serve` raises
+    `StartFailed` if the application cannot start.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class Server(uvicorn.Server):
         self._cut = asyncio.Event()
 
     def stop(self) -> None:
-        """Stop, the orderly way."""
+        """Stop gracefully."""
         self.should_exit = True
         self._stop.set()
 
     def cut(self) -> None:
-        """Stop without waiting for what runs."""
+        """Stop without waiting for running requests."""
         self.force_exit = True
         self._cut.set()
         self.stop()
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.on_tick(0)  # makes the headers of all answers: the first one has them, too
+        await self.on_tick(0)  # makes the default headers, which the first answer needs, too
         self.lifespan = Lifespan(self.config)
         starting = asyncio.create_task(self._start(sockets or []))
         stopping = asyncio.create_task(self._stop.wait())
@@ -163,11 +163,11 @@ class Server(uvicorn.Server):
                 await self._finish()
         await self._cut_rest()
         if not self.force_exit:
-            # What requests leave of their time is for what they brought: it is still written.
+            # The rest of the time for requests is for writing what they put into the cache.
             await self._end(max(_LIFESPAN_S, until - time.monotonic()))
 
     async def _end(self, within_s: float) -> None:
-        """Have the application end, unless that takes too long, or everything is cut."""
+        """Stop the application, unless that takes too long or `cut` is called."""
         ending = asyncio.create_task(self.lifespan.shutdown())
         cut = asyncio.create_task(self._cut.wait())
         await asyncio.wait((ending, cut), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
@@ -175,23 +175,23 @@ class Server(uvicorn.Server):
             task.cancel()
 
     async def _finish(self) -> None:
-        """Wait until all requests are answered, or it is not to be waited any longer."""
+        """Wait until all requests are answered, or `cut` is called."""
         state = self.server_state
-        told: set[Protocols] = set()
+        stopped: set[Protocols] = set()
         while (state.connections or state.tasks) and not self.force_exit:
-            # One that was just being accepted comes later than the others.
-            for connection in state.connections - told:
+            # One that was just being accepted is added after the others.
+            for connection in state.connections - stopped:
                 connection.shutdown()
-            told |= state.connections
+            stopped |= state.connections
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_CHECK_S):
                     await self._cut.wait()
 
     async def _cut_rest(self) -> None:
-        """Abort the connections that are left, and cancel what works for them."""
+        """Abort the remaining connections, and cancel their tasks."""
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # the protocols hear of it, so that nobody answers any more
+        await asyncio.sleep(0)  # `connection_lost` is called, so that nothing more is answered
         if tasks := tuple(self.server_state.tasks):
             for task in tasks:
                 task.cancel()
@@ -199,9 +199,9 @@ class Server(uvicorn.Server):
 
 
 def next_date_s(made_at: float, now: float) -> float:
-    """Seconds until the header `Date` that was made at `made_at` is that of a second that is over.
+    """Seconds until the header `Date` that was made at `made_at` is out of date.
 
-    Timers may fire a moment early: one made just before the second changed is due at once. After
-    the clock was set back it is due within a second.
+    Timers may fire a moment early: a header made just before the second changed is due at once.
+    After the clock was set back it is due within a second.
     """
     return min(1.0, math.floor(made_at) + 1 - now)

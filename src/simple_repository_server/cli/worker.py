@@ -1,4 +1,4 @@
-"""A process that answers requests: the only one there is, or one of several."""
+"""A process that answers requests: the only one, or one of several."""
 
 import signal
 import socket
@@ -15,17 +15,17 @@ from simple_repository_server.web.server.connections import Limits
 from simple_repository_server.web.server.fast_lane import Peeks
 from simple_repository_server.web.server.forwarded import NOBODY, TrustedProxies
 
-#: The exit status of a process that could not start, and has said why.
+#: The exit status of a process that could not start and has logged the reason.
 START_FAILED = 1
-#: What tells a worker to stop without waiting for what runs. Not a second SIGTERM: service managers
-#: may send the first one to all processes, beside the one that comes from their parent.
+#: Has a worker stop without waiting for running requests. Not a second SIGTERM: service managers
+#: may send one to all processes, in addition to the one from the parent.
 CUT = signal.SIGUSR1
-#: How long work in a thread keeps the event loop waiting each time it wants to go on.
+#: How long a thread that computes may delay the event loop each time it is ready to run.
 _SWITCH_S = 0.001
 
 
 class Worker:
-    """Answers requests with the application until told to stop."""
+    """Answers requests with the application until it is stopped."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Worker:
         self._shutdown_timeout_s = shutdown_timeout_s
 
     def run_alone(self, listener: socket.socket, on_ready: Callable[[], None]) -> int:
-        """Serve in the process that was started; the exit status. A second signal cuts."""
+        """Serve in the only process; returns the exit status. A second signal cuts requests off."""
         server = self._server(on_ready)
 
         def stop() -> None:
@@ -59,10 +59,10 @@ class Worker:
         return self._run(server, listener, actions)
 
     def run_below(self, parent: int, listener: socket.socket, on_ready: Callable[[], None]) -> int:
-        """Serve in a process of several; the exit status.
+        """Serve in one of several processes; returns the exit status.
 
-        It ends when the descriptor `parent` does, as that is the parent's end. Ctrl-C and a closed
-        terminal reach all processes; the parent is to act on them.
+        It stops when the pipe `parent` is closed, as the parent has ended then. Ctrl-C and a closed
+        terminal reach all processes; only the parent acts on them.
         """
         server = self._server(on_ready)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,8 +94,8 @@ class Worker:
         if self._hangup is Hangup.REOPEN:
             loop.add_signal_handler(signal.SIGHUP, self._log.reopen)
         if parent is not None:
-            loop.add_reader(parent, _then(loop, parent, server.stop))
-        # Those that came earlier are acted on once the loop runs: it would lose them before.
+            loop.add_reader(parent, _once(loop, parent, server.stop))
+        # Pending signals are delivered once the loop runs: before, it would lose them.
         loop.call_soon(signal.pthread_sigmask, signal.SIG_SETMASK, ())
         try:
             loop.run_until_complete(server.serve([listener]))
@@ -107,8 +107,8 @@ class Worker:
         return 0
 
 
-def _then(loop: uvloop.Loop, descriptor: int, action: Callable[[], None]) -> Callable[[], None]:
-    """The action, for the first time only that the descriptor is ready."""
+def _once(loop: uvloop.Loop, descriptor: int, action: Callable[[], None]) -> Callable[[], None]:
+    """A reader that runs the action the first time the descriptor is readable."""
 
     def act() -> None:
         loop.remove_reader(descriptor)

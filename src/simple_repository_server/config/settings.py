@@ -97,5 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     log_format: str = "text"
     log_level: str = "info"
+    #: Answers have a `Cache-Status` header.
+    debug_headers: bool = False
     #: Where digests of local files are kept; None: nowhere.
     digests: Path | None = None

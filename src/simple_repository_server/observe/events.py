@@ -35,16 +35,30 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
     duration_ms: float
     client: str
     user_agent: str
+    #: What the cache decided (`fresh`, `stale-if-error`, `hit`, …); empty if none was used.
+    cache: str = ""
     error: str = ""
 
     @override
     def text(self) -> str:
-        """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`."""
-        line = (
-            f"{self.status} {self.method or '-'} {self.path or '-'} {shown_size(self.bytes)} "
-            f"in {self.duration_ms:.1f} ms, {_agent(self.user_agent)} at {self.client}"
-        )
-        return f"{line}: {self.error}" if self.error else line
+        """`200 GET /simple/foo/ 1.2 kB in 0.8 ms, pip/26.3 at 10.0.0.7`.
+
+        What the cache decided follows in brackets unless that is the usual: `fresh` or `hit`.
+        """
+        before, after = self.around_duration()
+        return f"{before}{self.duration_ms:.1f}{after}"
+
+    def around_duration(self) -> tuple[str, str]:
+        """The text before the milliseconds, and behind them: the same for many requests."""
+        size = shown_size(self.bytes)
+        before = f"{self.status} {self.method or '-'} {self.path or '-'} {size} in "
+        after = f" ms, {_agent(self.user_agent)} at {self.client}"
+        if self.cache not in _USUAL:
+            after += f" [{self.cache}]"
+        return before, f"{after}: {self.error}" if self.error else after
+
+
+_USUAL = frozenset({"", "fresh", "hit"})
 
 
 @lru_cache(maxsize=256)

@@ -8,9 +8,9 @@ from typing import TextIO
 
 
 class LogFile:
-    """The descriptor of a stream; writing to it raises nothing, as there is nobody to tell.
+    """The descriptor of a stream. Writing raises nothing: an error could not be logged anyway.
 
-    `also` names descriptors that follow where they are the same file (`> log 2>&1`).
+    The descriptors in `also` are reopened with it if they are the same file (`> log 2>&1`).
     """
 
     def __init__(self, stream: TextIO, *, also: tuple[int, ...] = ()) -> None:
@@ -19,7 +19,7 @@ class LogFile:
         self._followers = [n for n in also if self._path is not None and self._same(n)]
 
     def write(self, data: bytes) -> None:
-        """Write all of it, however long that takes."""
+        """Write all of it, however long that blocks."""
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -27,16 +27,16 @@ class LogFile:
             return
 
     def write_at_once(self, data: bytes) -> None:
-        """Write it if that can be done without waiting (for a pipe: up to 4096 bytes)."""
+        """Write it if that does not block (a pipe takes up to 4096 bytes), else drop it."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         if any(state & select.POLLOUT for _, state in poll.poll(0)):
             self.write(data)
 
     def reopen(self) -> None:
-        """Go on in the file that has the name now, if this is a file: `logrotate` renamed the old.
+        """Open the file that has the name now, after `logrotate` renamed the old one.
 
-        Where the new one cannot be opened, the old one is used on.
+        Does nothing for a pipe or terminal; if the file cannot be opened, the old one stays in use.
         """
         if self._path is None:
             return
@@ -58,7 +58,7 @@ class LogFile:
 
 
 def _path_of(descriptor: int) -> Path | None:
-    """The name of a regular file that is open; None for all else, and where nothing says it."""
+    """The path of an open regular file; None for anything else, or if it cannot be found out."""
     try:
         state = os.fstat(descriptor)
         path = Path(f"/proc/self/fd/{descriptor}").readlink()

@@ -1,6 +1,6 @@
-"""Events as lines on a stream, for a person or for a machine.
+"""Events as lines on a stream, for people or for machines.
 
-Lines are written by a thread, so that a full pipe or a slow terminal never holds up a request.
+A thread writes them, so that a full pipe or a slow terminal never delays a request.
 """
 
 import json
@@ -17,7 +17,12 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.observe.events import DigestProgress, Event, InternalFailure
+from simple_repository_server.observe.events import (
+    DigestProgress,
+    Event,
+    InternalFailure,
+    RequestFinished,
+)
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.server_events import LogLinesDropped, LogReopened
 from simple_repository_server.observe.terminal import printable
@@ -29,11 +34,13 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 _LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
 _FLUSH_S = 0.02
+#: How many texts of requests are remembered, of up to some kB each.
+_MAX_REQUEST_TEXTS = 512
 #: Lines waiting to be written; beyond that, new ones are counted and dropped.
 _MAX_WAITING = 50_000
-#: How long the last lines may take at the end: a pipe that nobody reads is given up.
+#: How long `close` waits for the last lines: a pipe without a reader never takes them.
 _CLOSE_S = 0.4
-#: stdout goes along when the log's file is opened again, if it was that same file.
+#: Descriptors (stdout) that are reopened with the log if they are the same file.
 _ALSO = (1,)
 
 
@@ -45,7 +52,7 @@ class LogWriter:
         self._format = formatter(form, level)
         self._levels = levels_from(level)
         self._stream = stream
-        #: None until the first progress: without a terminal, or for machines, there is no bar.
+        #: None until the first progress event. Only a terminal has bars.
         self._progress: ProgressBars | None = None
         self._shows_progress = form == "text" and stream.isatty()
         self._waiting: deque[str | DigestProgress | None] = deque()
@@ -54,14 +61,18 @@ class LogWriter:
         self._closing = threading.Event()
 
     def __call__(self, event: Event) -> None:
-        """Write the event down, soon."""
+        """Format the event now; it is written within milliseconds."""
         if event.level in self._levels:
-            self._put(self._format(event, time.time()))
+            line = self._format(event, time.time())
+            if self._thread is not None and len(self._waiting) < _MAX_WAITING:
+                self._waiting.append(line)  # as `_put` does, without its call
+            else:
+                self._put(line)
         if self._shows_progress and isinstance(event, DigestProgress):
             self._put(event)
 
     def reopen(self) -> None:
-        """Write later lines to the file that has the log's name by then (after a rotation)."""
+        """Write later lines to the file that has the log's name now (after a rotation)."""
         self._put(None)
         self(LogReopened())
 
@@ -75,7 +86,7 @@ class LogWriter:
             self._thread.start()
 
     def close(self) -> None:
-        """Write what waits, within a bounded time."""
+        """Write the waiting lines, within a bounded time."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
@@ -117,9 +128,9 @@ class LogWriter:
 
 
 class ThreadlessLog:
-    """Writes events like `LogWriter`, but right away: for a process that must have no threads.
+    """Writes events like `LogWriter`, but at once: for a process that must not have threads.
 
-    A line that would have to wait for a full pipe is dropped.
+    A line for which a full pipe has no space is dropped.
     """
 
     def __init__(self, stream: TextIO, *, form: str = "text", level: str = "info") -> None:
@@ -128,7 +139,7 @@ class ThreadlessLog:
         self._levels = levels_from(level)
 
     def __call__(self, event: Event) -> None:
-        """Write the event down."""
+        """Write the event."""
         if event.level in self._levels:
             line = self._format(event, time.time()) + "\n"
             self._file.write_at_once(line.encode("utf-8", "replace"))
@@ -139,39 +150,69 @@ class ThreadlessLog:
 
 
 def levels_from(level: str) -> frozenset[str]:
-    """That level and those above it."""
+    """The level and those above it."""
     return frozenset(LEVELS[LEVELS.index(level) :])
 
 
 def formatter(form: str, level: str) -> Callable[[Event, float], str]:
-    """What makes the text of an event that happened at a time: without the end of its line."""
+    """A function from an event and its time (since the epoch) to its line, without a newline."""
     return _JsonLines() if form == "json" else _TextLines(with_detail=level == "debug")
 
 
 class _TextLines:
-    """Events as lines for a person: local time and its zone (RFC 3339, with a space).
+    """Events as lines for people: local time and its zone (RFC 3339, with a space).
 
-    With `with_detail` tracebacks follow, in lines of their own that are indented.
+    With `with_detail` tracebacks follow in indented lines.
     """
 
     def __init__(self, *, with_detail: bool) -> None:
         self._with_detail = with_detail
         self._second = 0
         self._clock = ""
+        self._request_texts = RequestTexts()
 
     def __call__(self, event: Event, now: float) -> str:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._clock = datetime.fromtimestamp(second, UTC).astimezone().isoformat(" ")
+        if not self._second <= now < self._second + 1:
+            self._second = int(now)
+            self._clock = datetime.fromtimestamp(self._second, UTC).astimezone().isoformat(" ")
+        if isinstance(event, RequestFinished):
+            return f"{self._clock} {self._request_texts(event)}"
         line = printable(f"{self._clock} {_LABELS[event.level]}{event.text()}")
         if self._with_detail and isinstance(event, InternalFailure) and event.detail:
             line = "\n".join([line, *(f"    {printable(n)}" for n in event.detail.splitlines())])
         return line
 
 
+class RequestTexts:
+    """Requests as text: all but the duration is the same for many, and made once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[object, ...], tuple[str, str]] = {}
+
+    def __call__(self, event: RequestFinished) -> str:
+        """The printable text of the event, the same as `event.text()`."""
+        key = (
+            event.path,
+            event.user_agent,
+            event.client,
+            event.status,
+            event.bytes,
+            event.method,
+            event.cache,
+            event.error,
+        )
+        parts = self._parts.get(key)
+        if parts is None:
+            before, after = event.around_duration()
+            parts = printable(before), printable(after)
+            if len(self._parts) >= _MAX_REQUEST_TEXTS:
+                self._parts.clear()
+            self._parts[key] = parts
+        return f"{parts[0]}{event.duration_ms:.1f}{parts[1]}"
+
+
 class _JsonLines:
-    """Events as JSON objects, one a line: UTC with milliseconds (RFC 3339)."""
+    """Events as JSON objects, one per line: UTC with milliseconds (RFC 3339)."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -188,15 +229,15 @@ class _JsonLines:
         line = {"time": clock, "level": event.level, "event": kind, **fields}
         try:
             return msgspec.json.encode(line).decode()
-        except UnicodeEncodeError:  # a name with bytes in it that are no text
+        except UnicodeEncodeError:  # a name that is not valid UTF-8
             return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 class StandardLogging(logging.Handler):
-    """Passes what libraries log (the HTTP server, the HTTP client) on to a `LogWriter`.
+    """Passes warnings and errors of libraries (the HTTP server, the HTTP client) to `write`.
 
-    Errors raised on purpose are left out, as the line of their request says what they were; and
-    so are tasks that were cancelled.
+    Errors of our own (`RepositoryError`) are left out, as the line of their request has them; and
+    so are cancelled tasks.
     """
 
     def __init__(self, write: Callable[[Event], None]) -> None:

@@ -18,16 +18,16 @@ from rich.progress import (
 
 from simple_repository_server.observe.events import DigestProgress
 
-#: Shorter work is done before anyone could read what it is.
+#: Shorter work ends before anyone could read the bar.
 _SHOW_AFTER_S = 1.0
 _COLUMNS = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
 
 
 @contextmanager
 def byte_bar(stream: TextIO, text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal while the block runs: call what is given with each number of bytes.
+    """A bar on a terminal while the block runs; call the yielded function with each byte count.
 
-    Lines printed to the same terminal meanwhile go above it.
+    Lines printed to the same terminal appear above it.
     """
     with Progress(
         *_COLUMNS,
@@ -41,9 +41,9 @@ def byte_bar(stream: TextIO, text: str, total: int) -> Iterator[Callable[[int], 
 
 
 class ProgressBars:
-    """One bar for each directory, from when it takes long until it is done.
+    """One bar for each directory, shown from its second second on until it is done.
 
-    Not for several threads at once: the log's thread owns it.
+    Not thread-safe: the log's thread owns it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -53,7 +53,7 @@ class ProgressBars:
         self._begun: dict[str, float] = {}
 
     def update(self, event: DigestProgress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         begun = self._begun.setdefault(event.source, time.monotonic())
         if event.done_files == event.files:
             self._finish(event.source)
@@ -75,7 +75,7 @@ class ProgressBars:
         return True
 
     def close(self) -> None:
-        """Take the bars away, and give the cursor back."""
+        """Remove the bars and restore the cursor."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -1,4 +1,4 @@
-"""The events of the server as a whole, told once, however many workers it has; those of its log."""
+"""The events of the server as a whole, emitted once for all workers, and those of its log."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from simple_repository_server.observe.events import Event
 
 
 class _Server(msgspec.Struct, frozen=True, kw_only=True):
-    """What all of them say of the server."""
+    """The fields they share."""
 
     version: str
     #: The process that was started.
@@ -17,7 +17,7 @@ class _Server(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     #: The address of the index.
     address: str
-    #: Where the sources are, in the order of their priority.
+    #: The sources in order of priority, without secrets.
     sources: tuple[str, ...]
 
     def _what(self) -> str:
@@ -29,11 +29,11 @@ class _Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerStarting(_Server, Event, frozen=True, kw_only=True, tag="server_starting"):
-    """The options are fine and the port is ours; requests wait until it is ready."""
+    """The options are valid and the port is bound; requests wait until it is ready."""
 
     @override
     def text(self) -> str:
-        """What is to be served, and where."""
+        """What will be served, and where."""
         return f"starting {self._what()}"
 
 
@@ -47,7 +47,7 @@ class ServerReady(_Server, Event, frozen=True, kw_only=True, tag="server_ready")
 
 
 class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopped"):
-    """The last request was answered or cut off: the process ends."""
+    """The last request was answered or cut off, and the process ends."""
 
     #: The exit status.
     status: int
@@ -55,24 +55,24 @@ class ServerStopped(_Server, Event, frozen=True, kw_only=True, tag="server_stopp
 
     @override
     def text(self) -> str:
-        """What is served no longer, and how it ended."""
+        """What was served, and how it ended."""
         ended = f"with status {self.status} after {self.uptime_s:.0f} s"
         return f"stopped {ended}: {self._what()}"
 
 
 class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
-    """The log's file was opened again by its name, as SIGHUP asks for."""
+    """The log file was reopened by its name, on SIGHUP."""
 
     level: ClassVar[str] = "debug"
 
     @override
     def text(self) -> str:
         """That it happened."""
-        return "opened the log again"
+        return "reopened the log file"
 
 
 class LogLinesDropped(Event, frozen=True, kw_only=True, tag="log_lines_dropped"):
-    """Lines were thrown away, as more of them waited to be written than there is room for."""
+    """Lines were dropped, because too many waited to be written."""
 
     level: ClassVar[str] = "warning"
     count: int
@@ -80,11 +80,11 @@ class LogLinesDropped(Event, frozen=True, kw_only=True, tag="log_lines_dropped")
     @override
     def text(self) -> str:
         """How many, and why."""
-        return f"{self.count} log lines were dropped: they are read too slowly, or not at all"
+        return f"dropped {self.count} log lines: they are read too slowly or not at all"
 
 
 class AcceptingPaused(Event, frozen=True, kw_only=True, tag="accepting_paused"):
-    """Nearly all descriptors are in use: new connections wait until some are free."""
+    """Nearly all file descriptors are in use: new connections wait until some are free."""
 
     level: ClassVar[str] = "error"
     limit: int
@@ -94,7 +94,8 @@ class AcceptingPaused(Event, frozen=True, kw_only=True, tag="accepting_paused"):
         """The limit, and what to do."""
         return (
             f"nearly all of the {self.limit} files this process may open are in use: new "
-            "connections wait; raise the limit (ulimit -n, LimitNOFILE=) or add --workers"
+            "connections wait until some are closed; raise the limit (ulimit -n, LimitNOFILE=) "
+            "or add --workers"
         )
 
 
@@ -108,7 +109,7 @@ class AcceptingResumed(Event, frozen=True, kw_only=True, tag="accepting_resumed"
 
 
 class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
-    """A process that answered requests ended without being told to by us; there is a new one."""
+    """A worker process ended unexpectedly and was replaced."""
 
     level: ClassVar[str] = "error"
     pid: int
@@ -117,5 +118,5 @@ class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
 
     @override
     def text(self) -> str:
-        """Which one, by what, and the number of the new one."""
+        """Its process ID, the reason, and the process ID of the new one."""
         return f"worker {self.pid} died ({self.reason}), replaced by {self.replacement}"

@@ -1,4 +1,4 @@
-"""The bridge from events to Python's `logging`, for applications that have it set up."""
+"""Events to Python's `logging`, for applications that use it."""
 
 import logging
 
@@ -13,10 +13,10 @@ _LEVELS = {
 
 
 def log_to(logger: logging.Logger) -> Emit:
-    """A function for `emit` that logs each event at its level, as the line a person reads.
+    """A function for `emit` that logs the text of each event at its level.
 
-    The record has the event itself as its attribute `event`, for formatters and filters. Handlers
-    run where the event happens, often on the event loop: give slow ones a `QueueHandler`.
+    The record has the event as its attribute `event`, for formatters and filters. Handlers run
+    where the event happens, often on the event loop: put a `QueueHandler` before slow ones.
     """
 
     def emit(event: Event) -> None:

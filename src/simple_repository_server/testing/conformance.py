@@ -304,7 +304,7 @@ def _peek(question: _Question) -> object:
 
 #: A cache may have got the bytes of a resource between peek and coroutine: both are asked anew.
 _TRIES, _SETTLE_S = 20, 0.05
-_SAID = ("size", "sha256", "media_type", "etag", "location", "path", "cache_key", "version")
+_SAID = ("size", "sha256", "media_type", "validator", "location", "path", "cache_key", "version")
 
 
 def _same(one: object, other: object) -> bool:

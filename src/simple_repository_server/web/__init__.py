@@ -1,1 +1,1 @@
-"""HTTP: from requests to repositories and back. The only place that knows ASGI and FastAPI."""
+"""HTTP: from requests to repositories and back. The only package that knows ASGI and FastAPI."""

@@ -25,14 +25,16 @@ def create_app(
     files: FilesMode = FilesMode.REDIRECT,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
+    debug_headers: bool = False,
     emit: Emit = ignore,
 ) -> FastAPI:
     """A FastAPI application that serves the repository, and opens and closes it.
 
-    `files` says how clients get remote files, `memory_bytes` how much of rendered pages is kept,
-    `send_timeout_s` how long a client may take for a part of a body before its transfer is ended,
-    `emit` is given an event for each request. Any ASGI server runs it. Routes, middleware and
-    dependencies may be added as to any application: the index answers what no route does.
+    `files` says how clients get remote files, `memory_bytes` bounds the rendered pages and small
+    files in memory, `send_timeout_s` says how long a client may take for a part of a body before
+    the transfer is ended, `emit` is given an event for each request. With `debug_headers` answers
+    have a `Cache-Status` header. Any ASGI server runs it. Routes, middleware and dependencies may
+    be added as to any application: the index answers what no route does.
     """
 
     @asynccontextmanager
@@ -52,21 +54,22 @@ def create_app(
         files=files,
         memory_bytes=memory_bytes,
         send_timeout_s=send_timeout_s,
+        debug_headers=debug_headers,
         emit=emit,
     )
-    app.add_exception_handler(HTTPException, _tell)
-    app.add_exception_handler(RepositoryError, _tell)
+    app.add_exception_handler(HTTPException, _answer_error)
+    app.add_exception_handler(RepositoryError, _answer_error)
     return app
 
 
-async def _tell(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     """Errors raised outside our endpoints (by a dependency, say) in our form."""
     if isinstance(error, HTTPException):
-        given = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
-        problem = Problem(error.status_code, error.detail, given)
+        headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
+        problem = Problem(error.status_code, error.detail, headers)
     else:
         problem = problem_of(error)
-    headers, body = render_problem(problem, request.headers.get("accept", ""))
+    raw_headers, body = render_problem(problem, request.headers.get("accept", ""))
     response = Response(body, problem.status)
-    response.raw_headers = headers
+    response.raw_headers = raw_headers
     return response

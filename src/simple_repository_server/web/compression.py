@@ -1,7 +1,7 @@
-"""Large bodies, compressed as they are written and unfolded as they are sent: never there whole.
+"""Large bodies, compressed while they are written and decompressed while they are sent.
 
-The list of a public index takes 20 to 40 MB, and a fifth of that folded. Its zstd form is the one
-that is kept; the others are made from it.
+The list of a public index takes 20 to 40 MB, and a fifth of that compressed. Only its zstd form is
+in memory; the other forms are made from it, and no form is ever in memory uncompressed.
 """
 
 import hashlib
@@ -12,42 +12,44 @@ import msgspec
 import zstandard
 from isal import isal_zlib
 
-_LEVEL = 3
-#: Unfolding this much takes a fraction of a millisecond.
-_PIECE_BYTES = 256 * 1024
-_GZIP_LEVEL, _GZIP = 2, 16 + zlib.MAX_WBITS
+_ZSTD_LEVEL = 3
+_GZIP_LEVEL = 2
+#: With the header and trailer of gzip.
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+#: Decompressing this much takes a fraction of a millisecond.
+_CHUNK_BYTES = 256 * 1024
 
 
 class Compressed(msgspec.Struct, frozen=True):
-    """A body in its zstd form, with the size and the digest of what it unfolds to."""
+    """A body in its zstd form, with the size and the digest of the uncompressed body."""
 
     body: bytes
     size: int
     digest: str
 
 
-def fold(pieces: Iterable[bytes]) -> Compressed:
-    """The body that the pieces are, put together: the same bytes in every process. Takes long."""
-    compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+def compress(chunks: Iterable[bytes]) -> Compressed:
+    """The body that the chunks make up: the same bytes in every process. Slow."""
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
     digest, size = hashlib.sha256(), 0
     parts: list[bytes] = []
-    for piece in pieces:
-        digest.update(piece)
-        size += len(piece)
-        parts.append(compressor.compress(piece))
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        parts.append(compressor.compress(chunk))
     parts.append(compressor.flush())
-    return Compressed(b"".join(parts), size, digest.hexdigest()[:32])
+    return Compressed(b"".join(parts), size, digest.hexdigest())
 
 
-def unfolded(body: bytes) -> Iterator[bytes]:
-    """What was folded, piece by piece."""
+def decompress_iter(body: bytes) -> Iterator[bytes]:
+    """The uncompressed body, chunk by chunk."""
     with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-        while piece := reader.read(_PIECE_BYTES):
-            yield piece
+        while chunk := reader.read(_CHUNK_BYTES):
+            yield chunk
 
 
-def refold(body: bytes) -> bytes:
-    """The gzip form of a folded body: the same bytes in every process. Takes long."""
-    compressor = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
-    parts = [compressor.compress(piece) for piece in unfolded(body)]
+def to_gzip(body: bytes) -> bytes:
+    """The gzip form of a zstd body: the same bytes in every process. Slow."""
+    compressor = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WBITS)
+    parts = [compressor.compress(chunk) for chunk in decompress_iter(body)]
     return b"".join([*parts, compressor.flush()])

@@ -1,25 +1,46 @@
-"""Why 304, 206 or 416? Conditional and range requests as pure functions (RFC 9110 §13, §14)."""
+"""Why 304, 206 or 416? Conditional and range requests as pure functions (RFC 9110 §13, §14).
+
+All entity tags are made here. They are strong: the same bytes have the same tag in every process.
+"""
 
 import re
 
-from simple_repository_server.resource import ByteRange
+from simple_repository_server.resource import ByteRange, Resource
 
 _ETAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _RANGE = re.compile(r"[ \t]*bytes[ \t]*=(.*)", re.IGNORECASE)
 _RANGE_SPEC = re.compile(r"[ \t]*([0-9]*)[ \t]*-[ \t]*([0-9]*)[ \t]*")
-#: Longer numbers are behind the end of any file.
+#: How much of a digest is in the tag of a page.
+_TAG_DIGITS = 32
+#: Longer numbers are beyond the end of any file.
 _MAX_DIGITS = 18
 
 
 class Unsatisfiable:
-    """A range that begins behind the end (416)."""
+    """A range that begins beyond the end (416)."""
 
 
 UNSATISFIABLE = Unsatisfiable()
 
 
+def page_etag(digest: str, form: str) -> str:
+    """The tag of a page or list in one form: of the digest of its uncompressed body."""
+    return f'"{digest[:_TAG_DIGITS]}-{form}"'
+
+
+def compressed_etag(etag: str, coding: str) -> str:
+    """The tag of the same body compressed: other bytes, so another tag."""
+    return f'{etag[:-1]}-{coding}"'
+
+
+def file_etag(resource: Resource) -> str | None:
+    """The tag of a file: its digest, or else the strong validator of its origin, if it has one."""
+    sha256 = resource.sha256
+    return f'"sha256:{sha256}"' if sha256 else resource.validator
+
+
 def matches(if_none_match: str, etag: str) -> bool:
-    """Whether the client already has it (RFC 9110 §13.1.2): weak comparison, a list, or `*`."""
+    """Whether the client has these bytes (RFC 9110 §13.1.2): weak comparison, a list, or `*`."""
     return if_none_match == etag or (
         if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
     )
@@ -28,11 +49,12 @@ def matches(if_none_match: str, etag: str) -> bool:
 def wanted_range(
     range_header: str, if_range: str, *, etag: str | None, size: int
 ) -> ByteRange | Unsatisfiable | None:
-    """The part a request asks for; None for the whole.
+    """The requested part; None for the whole.
 
-    The whole it is, too, for what we need not understand (another unit, several ranges, bad
-    syntax: RFC 9110 §14.2) and when `If-Range` names something else than the strong `etag`.
-    A position has any number of digits: one behind the end is cut to it, or is Unsatisfiable.
+    The whole is also the answer to what a server need not understand (another unit, several
+    ranges, bad syntax: RFC 9110 §14.2), and when `If-Range` is not the strong `etag`. Positions may
+    have any number of digits: a last one beyond the end is cut to it, a first one is
+    `UNSATISFIABLE`.
     """
     if not range_header or (if_range and if_range.strip() != etag):
         return None
@@ -43,7 +65,7 @@ def wanted_range(
     if first is None:
         return _suffix(last, size)
     if last is not None and last < first:
-        return None  # §14.1.1: invalid, so as if it was not there
+        return None  # §14.1.1: invalid, so it is ignored
     start = _position(first)
     if start >= size:
         return UNSATISFIABLE
@@ -67,7 +89,7 @@ def _bounds(range_header: str) -> tuple[_Digits | None, _Digits | None] | None:
 
 
 def _digits(text: str) -> _Digits | None:
-    """A number of any length, in the order of numbers: Python reads no more than 4,300 digits."""
+    """A number of any length, which sorts as numbers do: `int` reads no more than 4,300 digits."""
     significant = text.lstrip("0") or text[:1]
     return (len(significant), significant) if text else None
 

@@ -1,101 +1,127 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from simple_repository_server.errors import SourceUnavailable
-from simple_repository_server.names import FileName, file_name, project_name
+from simple_repository_server.names import FileName, ProjectName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
-from simple_repository_server.web.conditional import Unsatisfiable, matches, wanted_range
-from simple_repository_server.web.endpoint import Endpoint
+from simple_repository_server.web.cache_status import cache_status
+from simple_repository_server.web.conditional import (
+    Unsatisfiable,
+    file_etag,
+    matches,
+    wanted_range,
+)
+from simple_repository_server.web.endpoint import PathNames
 from simple_repository_server.web.exchange import Exchange, Request
-from simple_repository_server.web.open_files import OpenFile, OpenFiles
+from simple_repository_server.web.open_files import OpenFile, OpenFiles, SmallFile
 from simple_repository_server.web.problems import Headers, Problem
 from simple_repository_server.web.reply import FilePart, Head, Reply
 
-#: How many heads are remembered of each kind, and how long an address in one may be: a megabyte.
-_REMEMBERED, _MAX_LOCATION = 512, 512
-#: Shorter streams are read in full and sent in one write.
+#: How many heads of each kind are remembered.
+_REMEMBERED = 512
+#: The longest address in a remembered head: together at most a megabyte.
+_MAX_LOCATION = 512
+#: Shorter streams are received in full, verified, and sent in one write.
 _SEND_WHOLE_BYTES = 128 * 1024
-_FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
-_ASK_AGAIN = (b"cache-control", b"max-age=0, must-revalidate")
+_IMMUTABLE = (b"cache-control", b"public, max-age=365000000, immutable")
+_REVALIDATE = (b"cache-control", b"max-age=0, must-revalidate")
 
 
 class FilesMode(StrEnum):
     """What clients get for a remote file."""
 
-    #: The way to its origin; where that needs credentials, the file.
+    #: A redirect to its origin; where that needs credentials, the file.
     REDIRECT = "redirect"
-    #: The file, through this server.
+    #: The file, streamed from its origin.
     STREAM = "stream"
-    #: The same; what came through once is kept.
+    #: The file, from the cache once it was downloaded.
     CACHE = "cache"
 
 
 class FileEndpoint:
-    """The files of one index."""
+    """The files of one index, and their metadata.
 
-    def __init__(self, mode: FilesMode, open_files: OpenFiles) -> None:
+    With `debug_headers` answers have a `Cache-Status` header.
+    """
+
+    def __init__(
+        self, mode: FilesMode, open_files: OpenFiles, *, debug_headers: bool = False
+    ) -> None:
         self._redirects = mode is FilesMode.REDIRECT
         self._open_files = open_files
-        self.file = Endpoint(self._answer, self._peek)
+        self._debug_headers = debug_headers
+
+    def peek(self, request: Request, repository: Repository, names: PathNames) -> Reply | None:
+        """The file if it is in memory or open, or the redirect to its origin."""
+        project, filename = project_name(names.project), file_name(names.file)
+        request.again = partial(self._peek, repository, project, filename)
+        return self._peek(repository, project, filename, request)
 
     def _peek(
-        self, request: Request, repository: Repository, project_text: str, file_text: str
+        self, repository: Repository, project: ProjectName, filename: FileName, request: Request
     ) -> Reply | None:
-        project, filename = project_name(project_text), file_name(file_text)
         resource = repository.peek_resource(project, filename, context=request.context)
         if resource is None:
             return None
+        request.cache = resource.verdict
         reply = self._without_body(request, resource)
-        if reply is not None or _is_to_be_measured(request, resource):
-            return reply
+        if reply is None and not _needs_size(request, resource):
+            reply = self._peek_body(request, resource)
+        return self._debugged(reply, resource) if self._debug_headers and reply else reply
+
+    def _peek_body(self, request: Request, resource: Resource) -> Reply | None:
         wanted = _wanted(request, resource)
         if isinstance(wanted, Unsatisfiable):
             return None
         if request.head:
-            return Reply(_head(resource, None, resource.size, resource.etag))
-        content: bytes | OpenFile | None = resource.content
-        if content is None and resource.file_key is not None:
-            content = self._open_files.peek(resource.file_key)
-        return None if content is None else _reply(resource, wanted, content)
+            return Reply(_head(resource, None, resource.size, file_etag(resource)))
+        if resource.content is not None:
+            return _reply(resource, wanted, resource.content)
+        if resource.file_key is None:
+            return None
+        found = self._open_files.peek(resource.file_key)
+        if wanted is None and isinstance(found, SmallFile):
+            return _whole_small_file(resource, found)
+        return None if found is None else _reply(resource, wanted, found)
 
-    async def _answer(
-        self, exchange: Exchange, repository: Repository, project_text: str, file_text: str
-    ) -> None:
-        """A file of a project's page, or the metadata of one."""
-        project, filename = project_name(project_text), file_name(file_text)
+    async def answer(self, exchange: Exchange, repository: Repository, names: PathNames) -> None:
+        """Send the file, or the metadata of one."""
+        project, filename = project_name(names.project), file_name(names.file)
         resource = await repository.get_resource(project, filename, context=exchange.context)
+        exchange.cache = resource.verdict
         reply = self._without_body(exchange, resource)
-        if reply is None and _is_to_be_measured(exchange, resource):
+        if reply is None and _needs_size(exchange, resource):
             resource = await resource.with_size()
             reply = self._without_body(exchange, resource)
         if reply is not None:
-            await exchange.answer(reply)
+            await self._answer_with(exchange, resource, reply)
             return
         wanted = _wanted(exchange, resource)
         if isinstance(wanted, Unsatisfiable):
-            await _refuse_range(exchange, resource, filename)
+            await _reject_range(exchange, resource, filename)
         elif exchange.head:
-            await exchange.answer(Reply(_head(resource, None, resource.size, resource.etag)))
+            head = _head(resource, None, resource.size, file_etag(resource))
+            await self._answer_with(exchange, resource, Reply(head))
         else:
             await self._send(exchange, resource, wanted)
 
     def _without_body(self, request: Request, resource: Resource) -> Reply | None:
-        """304 if the client has just these bytes, or the way to where it gets them itself."""
-        etag = resource.etag
-        known = request.header(b"if-none-match")
-        if etag is not None and known and matches(known, etag):
-            return Reply(_unchanged(etag, _caching(resource)))
+        """304 if the client has just these bytes, or the redirect to their origin."""
+        if request.if_none_match:
+            etag = file_etag(resource)
+            if etag is not None and matches(request.if_none_match, etag):
+                return _unchanged(etag, _lifetime(resource))
         if self._redirects and resource.location is not None:
             if len(resource.location) > _MAX_LOCATION:
-                return Reply(_redirection.__wrapped__(resource.location))
-            return Reply(_redirection(resource.location))
+                return _redirect.__wrapped__(resource.location)
+            return _redirect(resource.location)
         return None
 
     async def _send(self, exchange: Exchange, resource: Resource, wanted: ByteRange | None) -> None:
-        content: bytes | OpenFile | None = resource.content
+        content: bytes | SmallFile | OpenFile | None = resource.content
         key = resource.file_key
         if key is not None and (exchange.sends_files or self._open_files.is_small(key)):
             try:
@@ -104,81 +130,105 @@ class FileEndpoint:
                 if resource.fallback is None:
                     raise
                 resource = resource.fallback
+                exchange.cache = resource.verdict
         if content is not None:
-            await exchange.answer(_reply(resource, wanted, content))
+            await self._answer_with(exchange, resource, _reply(resource, wanted, content))
         else:
             async with resource.open(wanted) as body:
-                await _stream(exchange, resource, wanted, body)
+                await self._stream(exchange, resource, wanted, body)
+
+    async def _stream(
+        self, exchange: Exchange, resource: Resource, wanted: ByteRange | None, body: Body
+    ) -> None:
+        etag = file_etag(resource) or body.etag
+        head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
+        head = self._debugged(Reply(head), resource).head if self._debug_headers else head
+        if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
+            whole = b"".join([chunk async for chunk in body.chunks])
+            await exchange.reply(head.status, head.headers, whole)
+            return
+        chunks = aiter(body.chunks)
+        # The first chunk before the status: an error until then still becomes a problem.
+        chunk: bytes | None = await anext(chunks, None)
+        await exchange.start(head.status, head.headers)
+        async with exchange.watch_disconnect() as gone:
+            while chunk is not None and exchange.sent + len(chunk) != body.length:
+                await exchange.send_chunk(chunk, more=True)
+                if gone.done():
+                    return
+                chunk = await anext(chunks, None)
+            await exchange.send_chunk(chunk or b"", more=False)
+
+    async def _answer_with(self, exchange: Exchange, resource: Resource, reply: Reply) -> None:
+        if self._debug_headers:
+            reply = self._debugged(reply, resource)
+        await exchange.answer(reply)
+
+    def _debugged(self, reply: Reply, resource: Resource) -> Reply:
+        """The same answer with what the cache did; itself if no cache was used."""
+        status = cache_status(resource.verdict)
+        if status is None:
+            return reply
+        return Reply(Head(reply.status, [*reply.headers, status]), reply.body, reply.part)
 
 
-def _is_to_be_measured(request: Request, resource: Resource) -> bool:
+def _needs_size(request: Request, resource: Resource) -> bool:
     """Whether the answer depends on a size that is not known."""
     return resource.size is None and (request.head or b"range" in request.headers)
 
 
 def _wanted(request: Request, resource: Resource) -> ByteRange | Unsatisfiable | None:
-    """The part that is asked for; None for the whole. Ranges are for GET alone (RFC 9110 §14.2)."""
+    """The requested part; None for the whole. Ranges are for GET alone (RFC 9110 §14.2)."""
     if b"range" not in request.headers or request.head or resource.size is None:
         return None
     return wanted_range(
         request.header(b"range"),
         request.header(b"if-range"),
-        etag=resource.etag,
+        etag=file_etag(resource),
         size=resource.size,
     )
 
 
-def _reply(resource: Resource, wanted: ByteRange | None, content: bytes | OpenFile) -> Reply:
+def _reply(
+    resource: Resource, wanted: ByteRange | None, found: bytes | SmallFile | OpenFile
+) -> Reply:
     """The whole, or the part, of what is in memory or open."""
+    content = found.content if isinstance(found, SmallFile) else found
     size = len(content) if isinstance(content, bytes) else content.key.size
-    head = _head(resource, wanted, size, resource.etag, total=size)
+    head = _head(resource, wanted, size, file_etag(resource), total=size)
     if isinstance(content, bytes):
         return Reply(head, content[wanted.start : wanted.stop] if wanted else content)
     whole = wanted or ByteRange(0, size)
     return Reply(head, part=FilePart(content, whole.start, whole.length))
 
 
-async def _refuse_range(exchange: Exchange, resource: Resource, filename: FileName) -> None:
+def _whole_small_file(resource: Resource, file: SmallFile) -> Reply:
+    """The answer with a whole file; the same object each time, as long as its resource is."""
+    if file.answered is not resource or file.answer is None:
+        head = _head(resource, None, len(file.content), file_etag(resource))
+        file.answered, file.answer = resource, Reply(head, file.content, lasting=True)
+    return file.answer
+
+
+async def _reject_range(exchange: Exchange, resource: Resource, filename: FileName) -> None:
     total = (b"content-range", b"bytes */%d" % (resource.size or 0))
     detail = f"{filename} has only {resource.size} bytes."
-    await exchange.problem(Problem(416, detail, (total, *_validators(resource.etag))))
+    await exchange.problem(Problem(416, detail, (total, *_validators(file_etag(resource)))))
 
 
-def _caching(resource: Resource) -> tuple[bytes, bytes]:
-    """How long clients may keep it. An argument by position: heads are looked up by it."""
-    return _ASK_AGAIN if resource.may_change else _FOREVER
+def _lifetime(resource: Resource) -> tuple[bytes, bytes]:
+    """For how long clients may cache it: for ever, or until they revalidate it."""
+    return _REVALIDATE if resource.may_change else _IMMUTABLE
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _redirection(location: str) -> Head:
+def _redirect(location: str) -> Reply:
     headers = [
         (b"location", location.encode()),
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
     ]
-    return Head(302, headers)
-
-
-async def _stream(
-    exchange: Exchange, resource: Resource, wanted: ByteRange | None, body: Body
-) -> None:
-    etag, total = resource.etag or body.etag, resource.size or body.total
-    head = _head(resource, wanted, body.length, etag, total=total)
-    if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
-        whole = b"".join([chunk async for chunk in body.chunks])
-        await exchange.reply(head.status, head.headers, whole)
-        return
-    chunks = aiter(body.chunks)
-    # The first chunk before the status: what fails until then is still answered properly.
-    content: bytes | None = await anext(chunks, None)
-    await exchange.start(head.status, head.headers)
-    async with exchange.watching() as gone:
-        while content is not None and exchange.sent + len(content) != body.length:
-            await exchange.chunk(content, more=True)
-            if gone.done():
-                return
-            content = await anext(chunks, None)
-        await exchange.chunk(content or b"", more=False)
+    return Reply(Head(302, headers), lasting=True)
 
 
 def _head(
@@ -189,24 +239,24 @@ def _head(
     *,
     total: int | None = None,
 ) -> Head:
-    """Status and headers; nothing that an upstream sent is passed on as it came."""
+    """Status and headers; no header of an upstream is passed on as it is."""
     if wanted is None:
-        return _whole(resource.media_type, etag, length, _caching(resource))
+        return _whole(resource.media_type, etag, length, _lifetime(resource))
     whole_size = b"*" if total is None else b"%d" % total
     part = b"bytes %d-%d/%s" % (wanted.start, wanted.stop - 1, whole_size)
-    head = _whole(resource.media_type, etag, wanted.length, _caching(resource))
+    head = _whole(resource.media_type, etag, wanted.length, _lifetime(resource))
     return Head(206, [*head.headers, (b"content-range", part)])
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _whole(
-    media_type: str, etag: str | None, length: int | None, caching: tuple[bytes, bytes]
+    media_type: str, etag: str | None, length: int | None, lifetime: tuple[bytes, bytes]
 ) -> Head:
     headers = [
         (b"content-type", media_type.encode()),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
-        caching,
+        lifetime,
         *_validators(etag),
     ]
     if length is not None:
@@ -215,8 +265,8 @@ def _whole(
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _unchanged(etag: str, caching: tuple[bytes, bytes]) -> Head:
-    return Head(304, [*_validators(etag), caching])
+def _unchanged(etag: str, lifetime: tuple[bytes, bytes]) -> Reply:
+    return Reply(Head(304, [*_validators(etag), lifetime]), lasting=True)
 
 
 def _validators(etag: str | None) -> Headers:

@@ -1,18 +1,21 @@
-"""For people and for load balancers: what this index is, and how its sources are doing."""
+"""The page for people: what this index is, how to use it, and the state of its sources."""
 
 import re
 from html import escape
-from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from simple_repository_server.model import SourceState
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
 from simple_repository_server.web import usage
+from simple_repository_server.web.endpoint import PathNames
 from simple_repository_server.web.exchange import Exchange, Request
-from simple_repository_server.web.problems import Headers
+from simple_repository_server.web.health import (
+    json_reply,
+    source_facts,
+    state_word,
+    uncached_headers,
+)
 from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
 
@@ -30,34 +33,42 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,20}/?")
 
 
-async def home(exchange: Exchange, repository: Repository) -> None:
+class HomeEndpoint:
     """What this index is and how to use it: HTML for people, JSON on request."""
-    states = repository.source_states()
-    if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
-        facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
-        reply = _json(200, {**facts, "sources": _described(states)})
-    else:
-        body = _page(f"{_base(exchange)}/simple/", states).encode()
-        reply = Reply(Head(200, _headers("text/html; charset=utf-8", body)), body)
-    await exchange.answer(reply)
+
+    async def answer(self, exchange: Exchange, repository: Repository, names: PathNames) -> None:
+        """Send the page."""
+        del names
+        states = repository.source_states()
+        if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
+            facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
+            reply = json_reply(200, {**facts, "sources": source_facts(states)})
+        else:
+            body = _page(f"{_base(exchange)}/simple/", states).encode()
+            reply = Reply(Head(200, uncached_headers("text/html; charset=utf-8", body)), body)
+        await exchange.answer(reply)
+
+    def peek(self, request: Request, repository: Repository, names: PathNames) -> None:
+        """It is left to the coroutine, which knows the mount point and the scheme."""
+        del request, repository, names
 
 
 def _base(exchange: Exchange) -> str:
-    """Where clients find the root, as far as it can be known.
+    """The address of the root as clients see it, as far as it can be known.
 
-    Behind a proxy that is what the proxy says. The command has removed what nobody believes;
-    elsewhere anyone can say it, but it is shown to none but them.
+    Behind a proxy that is what the proxy states. The command has removed these headers of peers
+    that are no trusted proxies; elsewhere anyone can send them, but only they see the result.
     """
 
-    def said(name: bytes) -> str:
+    def forwarded(name: bytes) -> str:
         return exchange.header(name).partition(",")[0].strip()
 
-    scheme = said(b"x-forwarded-proto")
+    scheme = forwarded(b"x-forwarded-proto")
     if scheme not in {"http", "https"}:
         scheme = exchange.scheme
-    host = said(b"x-forwarded-host") or exchange.header(b"host")
+    host = forwarded(b"x-forwarded-host") or exchange.header(b"host")
     origin = f"{scheme}://{host}" if _is_host(host) else ""
-    prefix = said(b"x-forwarded-prefix")
+    prefix = forwarded(b"x-forwarded-prefix")
     prefix = prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else ""
     return f"{origin}{prefix}{exchange.root}"
 
@@ -69,56 +80,10 @@ def _is_host(text: str) -> bool:
         return False
 
 
-def healthz(_: Request, repository: Repository) -> Reply:
-    """Alive: this process answers."""
-    del repository
-    return _json(200, {"status": "alive"})
-
-
-def readyz(_: Request, repository: Repository) -> Reply:
-    """Able to serve: not every source is known to be down. Says how each one is doing.
-
-    A source that answers, if with failures, is not down: what it says of one project is no reason
-    to send no client here any more, who might ask for another.
-    """
-    states = repository.source_states()
-    ready = not states or any(s.available is not False or s.answers for s in states)
-    content = {"status": "ready" if ready else "not ready", "sources": _described(states)}
-    return _json(200 if ready else 503, content)
-
-
-def _json(status: int, content: object) -> Reply:
-    body = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
-    return Reply(Head(status, _headers("application/json", body)), body)
-
-
-def _headers(content_type: str, body: bytes) -> Headers:
-    return [
-        (b"content-type", content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"vary", b"Accept"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-    ]
-
-
-def _described(states: tuple[SourceState, ...]) -> list[dict[str, Any]]:
-    return [
-        {"source": s.label, "kind": s.kind, "state": _state(s), "detail": s.detail} for s in states
-    ]
-
-
-def _state(state: SourceState) -> str:
-    if state.answers:
-        return "failing"
-    return {None: "not asked yet", True: "available", False: "unavailable"}[state.available]
-
-
 def _page(index: str, states: tuple[SourceState, ...]) -> str:
     rows = "".join(
         f"<tr><td>{position}</td><td>{escape(s.label)}</td><td>{escape(s.kind)}</td>"
-        f'<td class="{"down" if s.available is False else ""}">{_state(s)}'
+        f'<td class="{"down" if s.available is False else ""}">{state_word(s)}'
         f"{f'<br>{escape(s.detail)}' if s.detail else ''}</td></tr>"
         for position, s in enumerate(states, 1)
     )

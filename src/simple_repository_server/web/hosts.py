@@ -1,9 +1,10 @@
 """Which hosts a request may name: the protection against DNS rebinding.
 
-A web page on `evil.example` whose name is made to resolve to 127.0.0.1 can have a browser on this
-machine ask us, and read the answers: for the browser they come from `evil.example`. But it says so
-in the Host header (RFC 9110 §7.2), so what is meant for another host is refused as misdirected
-(421, §7.4 and §15.5.20). No such page can be at a bare address, or at `localhost`.
+A web page on `evil.example`, whose name is made to resolve to 127.0.0.1, can have a browser on this
+machine send requests to this server and read the answers: to the browser they come from
+`evil.example`. But the Host header names it (RFC 9110 §7.2), so requests for another host are
+rejected as misdirected (421, §7.4 and §15.5.20). No such page can be at a bare address, or at
+`localhost`.
 """
 
 import ipaddress
@@ -15,7 +16,7 @@ _AUTHORITY = re.compile(r"(\[[^\[\]@/]*\]|[^:\[\]@/]*)(?::[0-9]*)?")
 
 
 class HostRule:
-    """Allows addresses, `localhost`, and the `names`; `*.name` is what is below one, `*` is all."""
+    """Allows addresses, `localhost`, and `names`; `*.name` is any subdomain, `*` any host."""
 
     def __init__(self, names: Iterable[str]) -> None:
         lower = {name.lower().rstrip(".") for name in names}
@@ -24,7 +25,7 @@ class HostRule:
         self._endings = (".localhost", *(name[1:] for name in lower if name.startswith("*.")))
 
     def allows(self, host: str) -> bool:
-        """Whether a request with that Host header is answered; "" names none, and is."""
+        """Whether a request with that Host header is answered; one without (`""`) is."""
         if self._all or not host:
             return True
         found = _AUTHORITY.fullmatch(host)

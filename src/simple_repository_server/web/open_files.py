@@ -1,8 +1,8 @@
 """Local files held open, or in memory, between requests: what was checked is what is sent.
 
-A file is known by its path, inode, size and modification time (`FileKey`). It is opened once,
-compared by its descriptor, and from then on sent from that very descriptor: nothing looks at its
-path again. Small files are read from it into memory, if they have the digest they should have.
+A file is identified by its path, inode, size and modification time (`FileKey`). It is opened once,
+verified by its descriptor, and from then on sent from that very descriptor: its path is not used
+again. Small files are read into memory, provided they have the digest they should have.
 """
 
 import asyncio
@@ -12,25 +12,34 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceUnavailable
 from simple_repository_server.resource import FileKey, Resource
 
+if TYPE_CHECKING:
+    from simple_repository_server.web.reply import Reply
+
 DEFAULT_SMALL_FILE_BYTES = 256_000
+#: Up to here bodies are in memory a second time, joined to their heads.
+JOINED_BYTES = 32 * 1024
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
-#: How many descriptors are held open between requests, and for how long after the last one.
-_MAX_OPEN, _HOLD_S = 64, 5.0
-#: How much of a file the kernel is asked to read ahead, while a thread still has it.
+#: How many descriptors are held open between requests.
+_MAX_OPEN = 64
+#: For how long they are held open after the last request.
+_HOLD_S = 5.0
+#: How much of a file the kernel reads ahead when it is opened.
 _AHEAD_BYTES = 2 * 1024 * 1024
-_ENTRY_WEIGHT = 500
+#: What a small file takes in memory beside its content.
+_ENTRY_BYTES = 1500
 
 
 class OpenFile:
-    """A file by its descriptor, which is closed when nobody holds this object any more."""
+    """A file by its descriptor, which is closed when this object is deleted."""
 
-    # No file object: of one that is collected together with this, Python would warn.
+    # No file object: Python warns when one is deleted together with this.
     __slots__ = ("fd", "key")
 
     def __init__(self, fd: int, key: FileKey) -> None:
@@ -38,7 +47,7 @@ class OpenFile:
         self.key = key
 
     def is_unchanged(self) -> bool:
-        """Whether the file is still what it was when it was opened."""
+        """Whether the file is unchanged since it was opened."""
         stat = os.fstat(self.fd)
         return (stat.st_size, stat.st_mtime_ns) == (self.key.size, self.key.mtime_ns)
 
@@ -46,11 +55,22 @@ class OpenFile:
         os.close(self.fd)
 
 
-class OpenFiles:
-    """The files that were sent last: up to `small_bytes` from memory, larger ones held open.
+class SmallFile:
+    """The content of a file, and the answer that was made of it for the resource `answered`."""
 
-    `memory_bytes` bounds what is in memory. Descriptors are held for seconds only, as the space
-    of a file that was deleted is not free before.
+    __slots__ = ("answer", "answered", "content")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.answer: Reply | None = None
+        self.answered: Resource | None = None
+
+
+class OpenFiles:
+    """The files that were sent last: up to `small_bytes` each from memory, larger ones held open.
+
+    `memory_bytes` bounds what is in memory. Descriptors are held for seconds only, as the space of
+    a deleted file is not freed before they are closed.
     """
 
     def __init__(
@@ -60,20 +80,20 @@ class OpenFiles:
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # What memory cannot hold would be read as a whole each time.
-        self._small_bytes = min(small_bytes, max(0, memory_bytes - _ENTRY_WEIGHT))
+        self._small_bytes = small_bytes
         self._clock = clock
-        self._contents: MemoryCache[FileKey, bytes] = MemoryCache(memory_bytes)
+        self._contents: MemoryCache[FileKey, SmallFile] = MemoryCache(memory_bytes)
         self._open: OrderedDict[FileKey, tuple[OpenFile, float]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
-        self._flight: SingleFlight[FileKey, bytes | OpenFile] = SingleFlight()
+        self._flight: SingleFlight[FileKey, SmallFile | OpenFile] = SingleFlight()
 
     def is_small(self, key: FileKey) -> bool:
         """Whether the file is sent from memory."""
-        return key.size <= self._small_bytes
+        # What does not fit into memory would be read as a whole each time.
+        return key.size <= self._small_bytes and _weight(key.size) <= self._contents.max_bytes
 
-    def peek(self, key: FileKey) -> bytes | OpenFile | None:
-        """The file's bytes, or the file held open; None if it is neither in memory nor open."""
+    def peek(self, key: FileKey) -> SmallFile | OpenFile | None:
+        """The small file, or the file held open; None if it is neither in memory nor open."""
         content = self._contents.get(key)
         if content is not None or self.is_small(key):
             return content
@@ -89,10 +109,10 @@ class OpenFiles:
         self._open.move_to_end(key)
         return file
 
-    async def get(self, resource: Resource, key: FileKey) -> bytes | OpenFile:
-        """The bytes of a small file, or the file opened, once for all who ask at the same time.
+    async def get(self, resource: Resource, key: FileKey) -> SmallFile | OpenFile:
+        """The small file, or the file opened; concurrent calls read or open it once.
 
-        Raises `SourceUnavailable` if it is not the file it was, or lacks its digest.
+        Raises `SourceUnavailable` if the file was replaced, or does not have its digest.
         """
         found = self.peek(key)
         if found is None:
@@ -100,7 +120,7 @@ class OpenFiles:
         return found
 
     def evict(self) -> None:
-        """Let go of the descriptors that were not used for a while, or are too many."""
+        """Close the descriptors that were not used for a while, or are too many."""
         oldest = self._clock() - _HOLD_S
         while self._open:
             key = next(iter(self._open))
@@ -108,18 +128,18 @@ class OpenFiles:
                 return
             del self._open[key]
 
-    async def _load(self, resource: Resource, key: FileKey) -> bytes | OpenFile:
+    async def _load(self, resource: Resource, key: FileKey) -> SmallFile | OpenFile:
         if self.is_small(key):
-            content = await asyncio.to_thread(_read, resource, key)
-            self._contents.put(key, content, len(content) + _ENTRY_WEIGHT)
-            return content
-        file = await asyncio.to_thread(_opened, resource, key)
+            small = SmallFile(await asyncio.to_thread(_read, resource, key))
+            self._contents.put(key, small, _weight(key.size))
+            return small
+        file = await asyncio.to_thread(_open, resource, key)
         self._open[key] = file, self._clock()
         self._evict_later()
         return file
 
     def _evict_later(self) -> None:
-        """Evict until none is left, whether files are asked for or not."""
+        """Evict now and then until none is left, whether or not files are requested."""
         self.evict()
         if self._open and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_HOLD_S, self._on_timer)
@@ -129,10 +149,15 @@ class OpenFiles:
         self._evict_later()
 
 
-def _opened(resource: Resource, key: FileKey) -> OpenFile:
+def _weight(size: int) -> int:
+    """How many bytes of memory a small file takes, with the copy joined to its answer's head."""
+    return _ENTRY_BYTES + size + (size if size <= JOINED_BYTES else 0)
+
+
+def _open(resource: Resource, key: FileKey) -> OpenFile:
     with resource.open_checked() as opened:
         file = OpenFile(os.dup(opened.fileno()), key)
-    # What is in the page cache is sent without waiting for a disk.
+    # `sendfile` does not wait for the disk then.
     os.posix_fadvise(file.fd, 0, min(key.size, _AHEAD_BYTES), os.POSIX_FADV_WILLNEED)
     return file
 

@@ -1,4 +1,4 @@
-"""Which status for which error, and how a client is told: the one table."""
+"""Which status for which error, and the body of the answer: the one table."""
 
 from html import escape
 
@@ -16,14 +16,14 @@ from simple_repository_server.errors import (
 )
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
 
-#: The most specific class of an error counts.
+#: By the most specific class of an error.
 STATUSES: dict[type[BaseException], int] = {
     NotFound: 404,
     NotAcceptable: 406,
     SourceUnavailable: 503,
     SourceTimeout: 504,
     SourceInvalid: 502,
-    # A body that proves wrong before any of it was sent; a text that a source should have wrapped.
+    # A body that proves corrupt before any of it was sent; a text its source should have wrapped.
     TransferAborted: 502,
     Malformed: 502,
     RepositoryError: 500,
@@ -41,12 +41,12 @@ TITLES = {
     503: "Service unavailable",
     504: "Gateway timeout",
 }
-#: Whatever a source asks for: pip and poetry sleep this long, and ask again, five times over before
-#: they report a failure; a probe in the background finds out when the source is back.
+#: Whatever a source requests: pip and poetry sleep this long before each of their five retries, and
+#: report the failure only then; a background probe finds out when the source is available again.
 _RETRY_AFTER_S = 1
 #: How much of a sentence becomes the reason phrase of a status line.
 _MAX_REASON = 300
-_UNEXPECTED = "Something went wrong in this server; its log says more."
+_UNEXPECTED = "Internal error of this server; see its log."
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,14 +57,14 @@ class Problem(msgspec.Struct, frozen=True):
     status: int
     detail: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    #: An error that is a mistake of ours.
+    #: A bug in this server.
     unexpected: bool = False
 
     @property
     def reason(self) -> str:
         """The sentence as a reason phrase (RFC 9112 §4), which is what installers show.
 
-        Empty for what is wrong with the request: there the phrase of the status says enough.
+        Empty for an error of the client: there the phrase of the status is enough.
         """
         if self.status < _SERVER_ERRORS:
             return ""
@@ -73,7 +73,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def problem_of(error: BaseException) -> Problem:
-    """What a client is told about an error: nothing of errors we did not expect."""
+    """The problem that a client is shown; without details of an unexpected error."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     if not isinstance(error, RepositoryError):
         return Problem(status, _UNEXPECTED, unexpected=True)

@@ -1,7 +1,6 @@
-"""A whole answer as a value: its head, and a body or the part of a file that is one.
+"""A whole answer as a value: its head, and its body or the part of a file.
 
-What needs no waiting is decided by plain functions that return a `Reply`; who sends it (an ASGI
-server, or the fast lane of ours) is another matter.
+Plain functions decide and return a `Reply`; an ASGI server sends it, or our own fast lane.
 """
 
 import re
@@ -15,10 +14,6 @@ from simple_repository_server.web.problems import Headers
 _INVALID = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-#: Up to here bodies are remembered together with their heads, a second time.
-JOINED_BYTES = 32 * 1024
-
-
 class FilePart(msgspec.Struct, frozen=True):
     """`count` bytes of an open file, from `offset` on."""
 
@@ -28,22 +23,23 @@ class FilePart(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct):
-    """Status and headers. It may serve for many answers: it is encoded once."""
+    """Status and headers, encoded once for however many answers."""
 
     status: int
     headers: Headers
-    #: The reason phrase, printable ASCII; empty: that of the status.
+    #: The reason phrase in printable ASCII; "" for that of the status.
     reason: str = ""
     _lines: bytes = b""
-    #: As it was sent last, and with which headers before its own (see `server/heads.py`).
+    #: As it was sent last (see `server/heads.py`).
     sent: bytes = b""
+    #: The default headers it was sent with.
     sent_with: object = None
 
     @property
     def lines(self) -> bytes:
-        """The headers as they go over the wire, each line with its end.
+        """The encoded headers, a line each.
 
-        Raises `ValueError` if one of them cannot be sent.
+        Raises `ValueError` for a header with a control character in it.
         """
         if not self._lines:
             for name, value in self.headers:
@@ -54,16 +50,17 @@ class Head(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """An answer that is there as a whole. To a HEAD request it is sent without its body."""
+    """A whole answer. To a HEAD request it is sent without its body."""
 
     head: Head
     body: bytes = b""
     #: What is sent in the place of `body`.
     part: FilePart | None = None
-    #: It is given again and again: what is made of it may be remembered here.
+    #: The same object answers many requests, so it is encoded once.
     lasting: bool = False
-    #: All of it as it was sent last, if it is small, and with which headers before its own.
+    #: Head and body as they were sent last, if they are small.
     sent: bytes = b""
+    #: The default headers they were sent with.
     sent_with: object = None
 
     @property

@@ -1,9 +1,8 @@
-"""What people copy to have their installer use an index at an address: pure text.
+"""The commands and settings that have an installer use an index at an address: pure text.
 
-pip and pdm refuse an index that is reached by plain http, unless its host is this machine: they are
-told to trust just that host. So is uv, which refuses only https with certificates it does not know.
-Behind https nothing of the kind is shown. An address of IPv6 is quoted for the shell, to which its
-brackets are a pattern.
+pip and pdm reject an index over plain http unless its host is this machine, so they are given an
+option to trust just that host. So is uv, which rejects only https with unknown certificates. With
+https there is no such option. IPv6 addresses are quoted, as their brackets are a shell pattern.
 """
 
 import ipaddress
@@ -24,7 +23,7 @@ def install_lines(index: str) -> list[str]:
 
 
 def settings(index: str) -> list[tuple[str, str]]:
-    """For each installer how to have it use the index from now on: a title, and what to copy."""
+    """The permanent settings of each installer: a title, and the text to copy."""
     host = untrusted_host(index)
     pip = f"[global]\nindex-url = {index}"
     index = shlex.quote(index)
@@ -44,12 +43,12 @@ def settings(index: str) -> list[tuple[str, str]]:
 
 
 def _is_bracketed(host: str) -> bool:
-    """Whether it is an address of IPv6, which uv takes for a host with a wrong port."""
+    """Whether it is an IPv6 address, which uv misreads as a host with an invalid port."""
     return host.startswith("[")
 
 
 def untrusted_host(index: str) -> str:
-    """The host of an index that is reached by plain http over a network; "" for any other."""
+    """The host of an index over plain http on another machine; "" for any other."""
     parts = urlsplit(index)
     host = parts.hostname or ""
     if parts.scheme != "http" or is_loopback(host):

@@ -1,10 +1,10 @@
-"""HTTP/1.1 as Uvicorn speaks it, with limits of our own, and answers in turn whatever happens.
+"""HTTP/1.1 on Uvicorn's protocol class, with our own limits, and answers always in order.
 
-What comes is parsed up to the end of one head at a time, and no further before that request is
-answered: the rest waits as it came. Nothing here takes the body of a request: it is dropped.
+Input is parsed up to the end of one head at a time, and no further before that request is answered:
+the rest waits unparsed. Request bodies are not used, and dropped.
 
-A connection is in one of the phases that `connections.py` lists. Of Uvicorn's internals this uses
-what `tests/web/test_uvicorn.py` names, which holds a newer Uvicorn against it.
+A connection is in one of the phases that `connections.py` lists. `tests/web/test_uvicorn.py` lists
+what is used of Uvicorn's internals, and fails for a version that has changed it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from simple_repository_server.web.server.heads import (
     is_host,
     origin_form,
     parse_target,
-    wrong_with,
+    reject_reason,
 )
 from simple_repository_server.web.server.lifetime import Lifetime
 from simple_repository_server.web.server.sendfile import (
@@ -44,7 +44,7 @@ from simple_repository_server.web.server.sendfile import (
     carrier_of,
 )
 
-#: How much of a body that nobody wants is read for the sake of the next request.
+#: The longest request body that is discarded to keep the connection for the next request.
 _DISCARD_BYTES = 64 * 1024 * 1024
 
 
@@ -55,15 +55,16 @@ class HttpConnection(Lifetime):
         super().__init__(**rest)
         self.headers = []
         self._proxies = proxies
-        #: The other side is believed when it says for whom it asks.
+        #: The peer is a trusted proxy.
         self.is_proxy = False
-        #: What is parsed right now, and how much has come since the last request ended.
+        #: What is being parsed.
         self.piece = b""
+        #: The bytes received since the last request ended.
         self.received = 0
-        #: What came and was not parsed yet: from `_at` on.
+        #: What was received and is not parsed yet, from `_at` on.
         self._unread = b""
         self._at = 0
-        #: The end of the last piece, if it was within a head.
+        #: The last three bytes of an incomplete head.
         self._tail = b""
         self._body_left = 0
         self._is_reading = False
@@ -98,7 +99,7 @@ class HttpConnection(Lifetime):
             self._sends_files = can_send_files(self.transport)
         return self._sends_files
 
-    # --- what comes in ---------------------------------------------------------------------------
+    # --- input -----------------------------------------------------------------------------------
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -113,14 +114,14 @@ class HttpConnection(Lifetime):
 
     @override
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more, but still gets the answers to what it has sent."""
+        """The client has closed its side; it still gets the answers to its requests."""
         self.eof = True
         if not self.is_busy:
             self.close()
-        return self.scheme == "http"  # TLS has no half of a connection
+        return self.scheme == "http"  # TLS has no half-closed connections
 
     def _read(self) -> None:
-        """Parse what is there, up to the request that has to wait for the one at hand."""
+        """Parse the input up to the request that has to wait for the current one."""
         answered = self.server_state.total_requests
         self._is_reading = True
         while self._unread and not self.ending and (self.in_message or not self.is_busy):
@@ -156,7 +157,7 @@ class HttpConnection(Lifetime):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self.ending = True  # what follows is not HTTP, or not for us
+            self.ending = True  # what follows is another protocol
         except httptools.HttpParserError as error:
             if not self.ending:
                 self._malformed(error)
@@ -171,7 +172,7 @@ class HttpConnection(Lifetime):
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Not those behind a body, nor endlessly many.
+        # Trailers are dropped, and the number of fields is limited.
         if self.in_head and len(self.headers) <= MAX_HEADER_LINES:
             self.headers.append((name.lower(), value.rstrip(b" \t")))
 
@@ -184,16 +185,16 @@ class HttpConnection(Lifetime):
             self.on_request()
 
     def on_request(self) -> None:
-        """The head of a request is there: answer it as an ASGI application does."""
+        """The head of a request is complete: have the ASGI application answer it."""
         version = self.parser.get_http_version()
-        problem = wrong_with(self.headers, version, self.received) or self._take_authority()
+        problem = reject_reason(self.headers, version, self.received) or self._take_authority()
         if problem is not None:
             self._refuse_in_turn(problem)
             return
         try:
             target = parse_target(self.url)
         except httptools.HttpParserInvalidURLError as error:
-            self._refuse_in_turn(_no_request(error))
+            self._refuse_in_turn(_bad_request(error))
             return
         length = body_length(self.headers)
         keep_alive = (
@@ -205,14 +206,14 @@ class HttpConnection(Lifetime):
         )
         self._body_left = length or 0
         self.ending = not keep_alive
-        # It may have sent more if that is not what it asked for.
+        # If the client asked to keep the connection, it may have sent more requests.
         self.dropped = self.ending and self.parser.should_keep_alive()
         self.cycle = self._cycle(version, target, keep_alive=keep_alive)
         self.watch.moved(self, Phase.BUSY)
         self._start_asgi_task(self.cycle, self.app)
 
     def _take_authority(self) -> Problem | None:
-        """Have the host in a target in absolute form count, instead of that in the header."""
+        """Replace the Host header by the authority of an absolute target (RFC 9112 §3.2.2)."""
         self.url, authority = origin_form(self.url)
         if authority is None:
             return None
@@ -234,7 +235,7 @@ class HttpConnection(Lifetime):
 
     def _cycle(self, version: str, target: tuple[str, bytes], *, keep_alive: bool) -> Cycle:
         path, query = target
-        headers, client = self._who_asks()
+        headers, client = self._trusted_origin()
         extensions: dict[str, dict[str, str]] = {WATCHED: {}}
         if self.sends_files:
             extensions["http.response.zerocopysend"] = {}
@@ -269,8 +270,8 @@ class HttpConnection(Lifetime):
             on_response=self.on_response_complete,
         )
 
-    def _who_asks(self) -> tuple[list[tuple[bytes, bytes]], tuple[str, int] | None]:
-        """The headers as far as they are believed, and the client for whom a proxy asks."""
+    def _trusted_origin(self) -> tuple[list[tuple[bytes, bytes]], tuple[str, int] | None]:
+        """The headers that are trusted, and the client, which a trusted proxy may name."""
         if not self.is_proxy:
             return without_forwarded(self.headers), self.client
         named = self._proxies.client_in(self.headers, self.client_host)
@@ -292,7 +293,7 @@ class HttpConnection(Lifetime):
         head: bytes = b"",
         unchanged: Callable[[], bool] | None = None,
     ) -> FileSender:
-        """Send a part of an open file behind `head`; `done` is told of the end of it."""
+        """Send `head` and a part of an open file; `done` is called at the end."""
 
         def finished(error: OSError | None, sent: int) -> None:
             if self._sender is not None:
@@ -311,15 +312,15 @@ class HttpConnection(Lifetime):
         return sender
 
     def go_on(self) -> None:
-        """Go on with what waits behind the answer that was just sent."""
+        """Continue with the requests that wait for the answer that was just sent."""
         if not (self._is_reading or self.transport.is_closing()):
             self._read()
 
-    # --- what is no request, and the end ---------------------------------------------------------
+    # --- bad requests, and the end ---------------------------------------------------------------
 
     def _malformed(self, error: httptools.HttpParserError) -> None:
         cause: BaseException = error
-        if isinstance(error, httptools.HttpParserCallbackError):  # something was raised by us
+        if isinstance(error, httptools.HttpParserCallbackError):  # one of our callbacks raised
             cause = error.__context__ or error
             if not isinstance(cause, httptools.HttpParserError):
                 detail = "".join(traceback.format_exception(cause))
@@ -327,15 +328,15 @@ class HttpConnection(Lifetime):
                     InternalFailure(what=f"unexpected {type(cause).__name__}", detail=detail)
                 )
                 cause = error
-        self._refuse_in_turn(_no_request(cause))
+        self._refuse_in_turn(_bad_request(cause))
 
     def _refuse_in_turn(self, problem: Problem) -> None:
-        """Refuse what came last, behind the answers to what came before it."""
+        """Reject the last request, after the answers to the ones before it."""
         self.ending = True
         self._refusal = problem
 
     def _end_in_turn(self) -> None:
-        """End it, unless an answer is still being sent."""
+        """End the connection, unless an answer is still being sent."""
         if self.is_busy:
             return
         if self._refusal is not None:
@@ -344,5 +345,5 @@ class HttpConnection(Lifetime):
             self.end()
 
 
-def _no_request(reason: BaseException) -> Problem:
-    return Problem(400, f"This is no request of HTTP/1.1 ({reason}).")
+def _bad_request(reason: BaseException) -> Problem:
+    return Problem(400, f"This is not a valid HTTP/1.1 request ({reason}).")

@@ -1,7 +1,7 @@
-"""All connections of a process: how many there may be, how long each may take, who is evicted.
+"""All connections of a process: their number, their deadlines, and which one is evicted.
 
-Deadlines are kept in order, so that a look at them (once a second) costs what is over, not what is
-there. Decisions are plain functions of their arguments.
+Deadlines are stored in order, so that a sweep (once a second) takes time for those that have
+passed, not for all connections. Decisions are pure functions.
 """
 
 import asyncio
@@ -17,20 +17,21 @@ import msgspec
 from simple_repository_server.observe.events import ConnectionLimitReached, Emit, ignore
 from simple_repository_server.web.server.sendfile import Writable
 
-#: Connections beyond the limit that may be there until they have read why: so many, or this part
-#: of all that there may be.
-_MIN_REFUSED, _REFUSED_PART = 16, 16
-#: Stop accepting when a connection's descriptor is this near to the limit of them.
+#: How many connections beyond the limit may stay until they have read the 503, at least.
+_MIN_REJECTED = 16
+#: The same as a part of the limit.
+_REJECTED_PART = 16
+#: Accepting is paused when a connection's descriptor is this close to the limit.
 _SPARE_DESCRIPTORS = 16
-#: Who has not sent its request after so long may have to go for one that is new.
+#: A connection without a request for longer may be evicted for a new one.
 _PROMPT_S = 1.0
-_TELL_AGAIN_S = 60.0
+_REPORT_AGAIN_S = 60.0
 #: Linux: `tcpi_bytes_acked` in `struct tcp_info`.
 _ACKED_AT = 120
 
 
 class Phase(Enum):
-    """What a connection is doing; all but BUSY have a deadline."""
+    """The phase of a connection; all but BUSY have a deadline."""
 
     #: The head of a request is awaited.
     HEAD = auto()
@@ -38,37 +39,36 @@ class Phase(Enum):
     IDLE = auto()
     #: A request is being answered.
     BUSY = auto()
-    #: The rest of a body that nobody wants is read.
+    #: The rest of an unused request body is read.
     DISCARD = auto()
-    #: Refused: it is closed when the client has read why.
+    #: Rejected: it is closed once the client could read the reason.
     LINGER = auto()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process grants its clients; times in seconds."""
+    """The limits of one process for its clients; times in seconds."""
 
     max_connections: int = 10_000
     #: For the first byte, and for the head of each request.
     head_s: float = 10.0
-    #: Between two requests, as long as there are few connections, and when there are as many as
-    #: there may be.
+    #: Between two requests, with few connections and with the most possible.
     idle_s: float = 75.0
     crowded_idle_s: float = 5.0
-    #: For the rest of a body that is not wanted.
+    #: For the rest of an unused request body.
     discard_s: float = 30.0
     linger_s: float = 2.0
-    #: How long a client may take nothing of what it is sent.
+    #: How long a client may receive nothing of what it is sent.
     stall_s: float = 60.0
-    #: How slow it may be, in bytes a second over `slow_s`.
+    #: The least rate, in bytes per second over `slow_s`.
     slow_rate: float = 1000.0
     slow_s: float = 180.0
-    #: How often all this is looked at.
+    #: How often deadlines are checked.
     sweep_s: float = 1.0
     #: How many descriptors the process may have.
     descriptors: int = 0
 
     def deadline_s(self, phase: Phase, connections: int) -> float:
-        """How long a connection may stay in a phase, of so many connections."""
+        """How long a connection may stay in a phase, with that many connections."""
         if phase is Phase.IDLE:
             return idle_s(self, connections)
         return {
@@ -79,57 +79,61 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def idle_s(limits: Limits, connections: int) -> float:
-    """How long one may be idle: less and less, once more than half of all possible are there."""
+    """How long a connection may be idle: less and less beyond half of the possible number."""
     free = 1 - connections / limits.max_connections
     return max(limits.crowded_idle_s, limits.idle_s * min(1.0, 2 * free))
 
 
 class Progress(msgspec.Struct):
-    """How much a client has taken, and when that was last more than before."""
+    """How much a client has received, and when that last increased."""
 
     taken: int
     at: float
-    #: The beginning of the time over which its rate counts.
+    #: The beginning of the window over which its rate is measured.
     window_taken: int
     window_at: float
 
 
 def stalled(progress: Progress, taken: int, now: float, limits: Limits) -> str:
-    """Why a client that has taken so much by now is cut off; "" if it is not. Notes it down."""
+    """Why a client that has received `taken` bytes is cut off; "" if it is not.
+
+    Updates `progress`.
+    """
     if taken > progress.taken:
         progress.taken, progress.at = taken, now
     if now - progress.at > limits.stall_s:
-        return f"the client took nothing for {limits.stall_s:g} s"
+        return f"the client received nothing for {limits.stall_s:g} s"
     if now - progress.window_at > limits.slow_s:
         if taken - progress.window_taken < limits.slow_rate * (now - progress.window_at):
-            return f"the client took less than {limits.slow_rate:g} bytes/s for {limits.slow_s:g} s"
+            rate, window = limits.slow_rate, limits.slow_s
+            return f"the client received less than {rate:g} bytes/s for {window:g} s"
         progress.window_taken, progress.window_at = taken, now
     return ""
 
 
 class Connection(Protocol):
-    """What is to be known and done with one connection."""
+    """What `Connections` needs of a connection."""
 
     phase: Phase
     transport: asyncio.Transport
 
     def expire(self) -> None:
-        """Its time is over."""
+        """Its deadline has passed."""
 
     def evict(self) -> None:
-        """End it for one that is new."""
+        """End it to make way for a new one."""
 
     def stalled(self, reason: str) -> None:
-        """It takes nothing: end it at once."""
+        """It receives nothing: end it at once."""
 
     def refuse_busy(self, *, now: bool) -> None:
-        """There are too many: refuse it now, or when its request has come."""
+        """There are too many: reject it now, or once its request was received."""
 
 
 class Connections:
-    """The connections of one process, watched over by one timer.
+    """The connections of one process, swept by one timer.
 
-    `on_exhausted` is called when descriptors run out, to stop accepting for a while.
+    `on_exhausted` is called when descriptors run short, to pause accepting.
     """
 
     def __init__(
@@ -152,8 +156,8 @@ class Connections:
         self._writing: dict[Connection, Progress] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
-        self._told_at = float("-inf")
-        #: What waits for room in the sockets of all connections; there once there is one.
+        self._reported_at = float("-inf")
+        #: Waits until sockets are writable; None before the first connection.
         self.writable: Writable | None = None
 
     def made(self, connection: Connection) -> None:
@@ -170,17 +174,17 @@ class Connections:
             if descriptor >= self.limits.descriptors - _SPARE_DESCRIPTORS:
                 self.on_exhausted()
         if self.count > self.limits.max_connections:
-            self._make_room(connection)
+            self._evict_for(connection)
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """A connection was closed."""
         self.count -= 1
         self._writing.pop(connection, None)
         if connection.phase is not Phase.BUSY:
             self._timed[connection.phase].pop(connection, None)
 
     def moved(self, connection: Connection, phase: Phase, *, anew: bool = True) -> None:
-        """A connection is in that phase now; if that is not `anew`, its deadline stays."""
+        """A connection is in that phase now; unless `anew`, its deadline stays."""
         if phase is connection.phase:
             if anew and phase is not Phase.BUSY:
                 timed = self._timed[phase]
@@ -194,34 +198,34 @@ class Connections:
             self._timed[phase][connection] = self._now()
 
     def touched(self, connection: Connection) -> None:
-        """A connection that is idle was used in between; to be called once in each `tick`."""
+        """An idle connection was used meanwhile; to be called once per `tick`."""
         self._idle[connection] = self._now()
         self._idle.move_to_end(connection)
 
     def writing(self, connection: Connection) -> None:
-        """A client does not take as fast as it is sent: see that it takes anything at all."""
+        """A client receives slower than it is sent: watch its progress."""
         if connection not in self._writing:
             taken, now = bytes_taken(connection.transport), self._now()
             self._writing[connection] = Progress(taken, now, taken, now)
 
     def written(self, connection: Connection) -> None:
-        """The client has taken what it was sent."""
+        """The client has received what it was sent."""
         self._writing.pop(connection, None)
 
-    def _make_room(self, connection: Connection) -> None:
+    def _evict_for(self, connection: Connection) -> None:
         now = self._now()
         victim = next(iter(self._idle), None)
         if victim is None:
             victim = next(_until(self._timed[Phase.HEAD], now - _PROMPT_S), None)
         if victim is not None:
-            # The next one that comes is not to find it again: it is gone only later.
+            # It is closed only later, and must not be found again meanwhile.
             self._timed[victim.phase].pop(victim)
             victim.evict()
             return
-        if now - self._told_at > _TELL_AGAIN_S:
-            self._told_at = now
+        if now - self._reported_at > _REPORT_AGAIN_S:
+            self._reported_at = now
             self.emit(ConnectionLimitReached(limit=self.limits.max_connections))
-        refused = max(_MIN_REFUSED, self.limits.max_connections // _REFUSED_PART)
+        refused = max(_MIN_REJECTED, self.limits.max_connections // _REJECTED_PART)
         connection.refuse_busy(now=self.count > self.limits.max_connections + refused)
 
     def _sweep(self) -> None:
@@ -247,7 +251,7 @@ def _until(timed: OrderedDict[Connection, float], before: float) -> Iterator[Con
 
 
 def bytes_taken(transport: asyncio.Transport) -> int:
-    """How many bytes the other side has acknowledged, or else a figure that grows like that."""
+    """How many bytes the client has acknowledged, or else a figure that grows with that."""
     carrier = transport.get_extra_info("socket")
     if carrier is not None and hasattr(socket, "TCP_INFO"):
         try:
@@ -258,5 +262,5 @@ def bytes_taken(transport: asyncio.Transport) -> int:
                     view.detach()
             return int(struct.unpack_from("=Q", info, _ACKED_AT)[0])
         except (OSError, struct.error):
-            pass  # no TCP, or another kernel
+            pass  # not TCP, or not Linux
     return -transport.get_write_buffer_size()

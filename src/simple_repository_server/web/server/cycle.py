@@ -1,4 +1,4 @@
-"""One request in the ordinary way: ASGI messages to bytes, with files sent from descriptors."""
+"""One request the ordinary way: ASGI messages to bytes, with files sent from descriptors."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,13 +32,13 @@ class Connection(Protocol):
         *,
         unchanged: Callable[[], bool] | None,
     ) -> FileSender:
-        """Send a part of an open file; `done` is told of the end of it."""
+        """Send a part of an open file; `done` is called at the end."""
 
     def cut(self, reason: str) -> None:
         """End the connection at once."""
 
     def close(self) -> None:
-        """Close the connection when the client has taken what it was sent."""
+        """Close the connection once the client has received what it was sent."""
 
 
 class Cycle(RequestResponseCycle):
@@ -47,7 +47,7 @@ class Cycle(RequestResponseCycle):
     def __init__(self, connection: Connection, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._connection = connection
-        # The application is told of an empty body: what comes is dropped.
+        # The application receives an empty body: the real one is dropped.
         self.more_body = False
         self.message_event.set()
         #: An answer of unknown length to a client of HTTP/1.0 ends with the connection.
@@ -55,10 +55,10 @@ class Cycle(RequestResponseCycle):
 
     @override
     async def run_asgi(self, app: Any) -> None:
-        """Have the application answer; what it fails to complete is cut off."""
+        """Have the application answer; an incomplete answer is cut off."""
         try:
             await app(self.scope, self.receive, self.send)
-        except (TransferAborted, OSError) as error:  # of which the request's line tells
+        except (TransferAborted, OSError) as error:  # logged with the request
             await self._cut(str(error))
         except Exception as error:
             self.logger.exception("the application failed")
@@ -75,7 +75,7 @@ class Cycle(RequestResponseCycle):
         if self._until_close:
             self._connection.cut(reason)
         elif self.response_started:
-            # What was sent before still arrives; that it is not all can be seen by its length.
+            # What was sent before still arrives; its length shows that it is incomplete.
             self._connection.cut_because = reason
             self._connection.close()
         else:
@@ -83,7 +83,7 @@ class Cycle(RequestResponseCycle):
 
     @override
     async def send(self, message: Any) -> None:
-        """Send a message of the application. Raises `ClientGone` if nobody can take it."""
+        """Send a message of the application. Raises `ClientGone` after a disconnect."""
         if message["type"] == "http.response.zerocopysend":
             await self._send_file(message)
         elif message["type"] == "http.response.start":
@@ -94,10 +94,10 @@ class Cycle(RequestResponseCycle):
         else:
             await self._send_body(message)
         if self.disconnected and not self.response_complete:
-            raise ClientGone(self._connection.cut_because or "the client went away")
+            raise ClientGone(self._connection.cut_because or "the client disconnected")
 
     async def _start_with_reason(self, message: Any) -> None:
-        """Send a head as Uvicorn does, with a reason phrase; it says how long the body is."""
+        """Send a head with a reason phrase, else as Uvicorn does; it has a Content-Length."""
         await self.flow.drain()
         if self.disconnected:
             return
@@ -111,7 +111,7 @@ class Cycle(RequestResponseCycle):
 
     async def _send_body(self, message: Any) -> None:
         if not self.keep_alive:
-            # As its head says. Uvicorn would close at once, whatever is still to be read.
+            # Uvicorn would close at once, with input unread: `end` does it properly.
             self._connection.ending = self.keep_alive = True
         if self._until_close:
             self.expected_content_length = len(message.get("body", b""))
@@ -120,10 +120,10 @@ class Cycle(RequestResponseCycle):
     async def _send_file(self, message: Any) -> None:
         count: int = message["count"]
         if not self.response_started or count > self.expected_content_length:
-            raise RuntimeError("A file can only be sent as (a part of) the body that was announced")
+            raise RuntimeError("A file can only be (a part of) the body whose length was announced")
         await self._drained()
         if self.disconnected or self.transport.is_closing():
-            raise ClientGone(self._connection.cut_because or "the client went away")
+            raise ClientGone(self._connection.cut_because or "the client disconnected")
         finished: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
         def done(error: OSError | None, _: int) -> None:
@@ -146,7 +146,7 @@ class Cycle(RequestResponseCycle):
             await self._send_body({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _drained(self) -> None:
-        """Wait until nothing is left in the transport's own buffer."""
+        """Wait until the transport's own buffer is empty."""
         self.transport.set_write_buffer_limits(0)
         while self.transport.get_write_buffer_size() and not self.disconnected:
             await self.flow.drain()
@@ -155,5 +155,5 @@ class Cycle(RequestResponseCycle):
 
 
 def _is_framed(message: Any) -> bool:
-    """Whether the head says how long the body is."""
+    """Whether the head has a Content-Length."""
     return any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))

@@ -1,7 +1,7 @@
 """The fast lane: requests whose answer needs no waiting are answered where they are parsed.
 
-No task, no ASGI message: the application is asked by a plain method (`IndexApp.peek`). Whatever
-is unusual about a request, or needs waiting, goes the ordinary way, with the same answer.
+There is no task and no ASGI message: a plain method of the application (`IndexApp.peek`) returns
+the answer. An unusual request, or one that has to wait, goes the ordinary way to the same answer.
 """
 
 import traceback
@@ -10,60 +10,64 @@ from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, InternalFailure
-from simple_repository_server.web.exchange import MAX_TOLD, Receive, Request, Scope, Send
+from simple_repository_server.web.exchange import MAX_LOGGED, Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
 
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
-#: Headers that are not for us to understand here.
+#: Requests with these headers go the ordinary way.
 _UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
-#: Headers of which nothing is remembered beyond the request.
+#: Requests with these headers are not remembered.
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
-#: How many requests are remembered, how long they may be, and what one takes: a good four times
-#: its length, as it is there in parts, too, and what these are kept in.
-_MAX_SEEN, _MAX_RAW = 1024, 2048
-_SEEN_BYTES, _SEEN_COPIES = 2000, 4
+#: How many requests are remembered.
+_MAX_SEEN = 1024
+#: Longer requests are not remembered.
+_MAX_RAW = 2048
+#: What a remembered request takes in memory beside copies of its bytes.
+_SEEN_BYTES = 2000
+#: How often its bytes are in memory: whole, and in the parsed parts.
+_SEEN_COPIES = 4
 
 
 class Peeks(Protocol):
-    """An ASGI application that can answer without waiting."""
+    """An ASGI application that has answers without waiting."""
 
     emit: Emit
-    #: How much memory requests may take that are remembered.
+    #: The budget for remembered requests, in bytes.
     request_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer in the ordinary way."""
+        """Answer the ordinary way (ASGI)."""
 
     def peek(self, request: Request) -> Reply | None:
         """The answer if it needs no waiting."""
 
 
 class FastLane:
-    """Finds the answers that `app` has at hand, and tells its `emit` when they were sent."""
+    """Answers of `app` that need no waiting, and the events of their requests."""
 
     def __init__(self, app: Peeks) -> None:
         self._app = app
         self._emit = app.emit
-        #: Requests by the very bytes that they were: the same bytes are the same request. First
-        #: those of anybody, then those of proxies, of whose headers more is believed.
+        #: Requests by their bytes: the same bytes are the same request. First those of any client,
+        #: then those of trusted proxies, whose `X-Forwarded-…` headers count.
         self.seen: tuple[dict[bytes, Request], dict[bytes, Request]] = {}, {}
         self._bytes = 0
 
     def request(self, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> Request | None:
-        """The request, if it is one that may be answered here. Raises as `parse_target`."""
+        """The request, if it may be answered here; None else. Raises as `parse_target`."""
         name = _METHODS.get(method)
         if name is None or not _UNUSUAL.isdisjoint(headers):
             return None
-        # Not in absolute form; and no longer than what is told of it.
-        if target[:1] != b"/" or len(target) > MAX_TOLD:
+        # Not in absolute form, nor longer than what is logged of it.
+        if target[:1] != b"/" or len(target) > MAX_LOGGED:
             return None
         path, query = parse_target(target)
         request = Request(name, path, query, headers)
         return None if request.context.revalidate else request
 
     def remember(self, raw: bytes, request: Request, *, of_proxy: bool = False) -> None:
-        """Remember the request by `raw`, which is all of it and nothing else."""
+        """Remember the request by its bytes, within the budget."""
         if len(raw) > _MAX_RAW or not _SECRET.isdisjoint(request.headers):
             return
         weight = _SEEN_BYTES + _SEEN_COPIES * len(raw)
@@ -80,11 +84,13 @@ class FastLane:
     def peek(self, request: Request) -> Reply | None:
         """The answer, or None if the request has to go the ordinary way."""
         try:
-            reply = self._app.peek(request)
-            if reply is None or reply.head.sent or reply.head.lines:
+            again = request.again
+            reply = self._app.peek(request) if again is None else again(request)
+            # A head that cannot be sent is found out here.
+            if reply is None or reply.sent or reply.head.sent or reply.head.lines:
                 return reply
         except RepositoryError:
-            pass  # the ordinary way has a form for it
+            pass  # the ordinary way answers with the problem
         except Exception as error:  # noqa: BLE001 - the outermost edge
             what = f"unexpected {type(error).__name__} in the fast lane for {request.path!r}"
             self._emit(
@@ -95,7 +101,7 @@ class FastLane:
     def finished(
         self, request: Request, status: int, started: float, client: str, sent: int, error: str = ""
     ) -> None:
-        """Tell that the answer, begun at `started` (`perf_counter`), was sent: its body's bytes."""
+        """Emit the event of a request whose answer was begun at `started` (`perf_counter`)."""
         self._emit(
             request.event(
                 method=request.method,
@@ -105,6 +111,7 @@ class FastLane:
                 duration_ms=(perf_counter() - started) * 1000,
                 client=client,
                 user_agent=request.user_agent,
+                cache=request.cache,
                 error=error,
             )
         )

@@ -1,4 +1,4 @@
-"""Heads: of requests, what is wrong with them and where they lead; of answers, their bytes."""
+"""Heads: checks and targets of requests, and the encoded heads of answers."""
 
 import re
 from functools import lru_cache
@@ -10,15 +10,16 @@ import httptools
 from simple_repository_server.web.problems import Problem
 from simple_repository_server.web.reply import Head
 
-#: How long the head of a request may be, and how many lines it may have.
+#: The longest head of a request.
 MAX_HEAD_BYTES = 64 * 1024
+#: The most header lines of a request.
 MAX_HEADER_LINES = 256
 HEAD_TOO_LONG = Problem(431, f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.")
 TOO_MANY_LINES = Problem(431, f"The head of the request has more than {MAX_HEADER_LINES} lines.")
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-NO_HOST = Problem(400, "The request names no possible host (RFC 9110 §7.2).")
+NO_HOST = Problem(400, "The request has no valid host (RFC 9110 §7.2).")
 #: A name or an address, perhaps with a port (RFC 3986 §3.2); or nothing.
 _HOST = re.compile(rb"(\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 _END_OF_AUTHORITY = re.compile(rb"[/?#]")
@@ -32,9 +33,9 @@ def is_host(value: bytes) -> bool:
 
 
 def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
-    """A target without its authority, and that: what counts in the place of the Host header.
+    """A target without its authority, and the authority, which overrides the Host header.
 
-    It has one if it is in absolute form (RFC 9112 §3.2.2); its user and password are left out.
+    Only a target in absolute form has one (RFC 9112 §3.2.2); user and password are left out.
     """
     scheme, separator, rest = target.partition(b"://")
     if not separator or not scheme.isalpha():
@@ -48,32 +49,36 @@ def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
 def parse_target(target: bytes) -> tuple[str, bytes]:
     """The decoded path and the query, as an ASGI server gives them to its application.
 
-    Raises `httptools.HttpParserInvalidURLError` for what is no target.
+    Raises `httptools.HttpParserInvalidURLError` for an invalid target.
     """
     parsed = httptools.parse_url(target)
     path = (parsed.path or b"/").decode("ascii", "replace")
     return (unquote(path) if "%" in path else path), parsed.query or b""
 
 
-def wrong_with(headers: list[tuple[bytes, bytes]], version: str, received: int) -> Problem | None:
-    """What is wrong with the head of a request that could be parsed, and had so many bytes."""
+def reject_reason(
+    headers: list[tuple[bytes, bytes]], version: str, received: int
+) -> Problem | None:
+    """Why a head that was parsed, of `received` bytes, is rejected; None if it is not."""
     if received > MAX_HEAD_BYTES:
         return HEAD_TOO_LONG
     if version not in {"1.0", "1.1"}:
-        return Problem(505, f"This is a server of HTTP/1.1, not of HTTP/{version}.")
+        return Problem(505, f"This server speaks HTTP/1.1, not HTTP/{version}.")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
-        return Problem(400, "A request has one Host header (RFC 9112 §3.2).")
+        return Problem(400, "A request must have exactly one Host header (RFC 9112 §3.2).")
     if hosts and not is_host(hosts[0]):
         return NO_HOST
     for name, value in headers:
         if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            return Problem(400, "A body can only be in chunks, or have a length (RFC 9112 §6.3).")
+            return Problem(
+                400, "The only transfer coding of a request body is chunked (RFC 9112 §6.3)."
+            )
     return None
 
 
 def body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """How many bytes follow a head; None if that is unclear, as in chunks, or for `Expect`."""
+    """How many bytes follow a head; None if that is unknown (chunked, or with `Expect`)."""
     fields = dict(headers)
     if b"transfer-encoding" in fields or b"expect" in fields:
         return None
@@ -81,9 +86,9 @@ def body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
 
 
 def end_of_head(data: bytes, start: int, tail: bytes) -> int:
-    """Where the head ends that goes on (or begins) at `start`; all of `data` if it does not.
+    """The end of the head that continues (or begins) at `start`; the end of `data` if it has none.
 
-    `tail` is what came of the head before, or its last three bytes.
+    `tail` is what was received of the head before, or its last three bytes.
     """
     seam = (tail + data[start : start + 3]).find(_BLANK) if tail else -1
     if seam >= 0:
@@ -99,7 +104,7 @@ def _status_line(head: Head) -> bytes:
 
 
 class Heads:
-    """The heads of answers, of which what is the same for many is encoded once."""
+    """Encodes the heads of answers, with what many have in common only once."""
 
     def __init__(self) -> None:
         self._default: list[tuple[bytes, bytes]] = []
@@ -108,10 +113,10 @@ class Heads:
     def of(
         self, head: Head, default_headers: list[tuple[bytes, bytes]], *, keep_alive: bool
     ) -> bytes:
-        """The head of an answer as it goes over the wire; raises `ValueError` as `Head.lines`.
+        """The encoded head of an answer. Raises `ValueError` as `Head.lines`.
 
-        `default_headers` (`Date` among them) come first. They are known by their identity: Uvicorn
-        makes a new list each second.
+        `default_headers` (with `Date`) come first. They are compared by identity: Uvicorn makes a
+        new list each second.
         """
         if head.sent_with is default_headers and keep_alive:
             return head.sent

@@ -1,7 +1,7 @@
-"""How a connection begins, waits and ends: what `Connections` watches over.
+"""How a connection begins, waits and ends; `Connections` enforces its deadlines.
 
-An end is never a reset while the client may still read: if something of what it sent is left
-unread, only our side is closed, and what comes is dropped until it closes its own (RFC 9112 §9.6).
+It is never reset while the client may still read: if some of its input is unread, only our side is
+closed, and input is dropped until the client closes its own side (RFC 9112 §9.6).
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from simple_repository_server.web.server.heads import Heads, origin_form
 from simple_repository_server.web.server.sendfile import reset_at_close
 
 _BUSY = Problem(503, "There are too many connections to this server.", ((b"retry-after", b"2"),))
-_SLOW = Problem(408, "The request did not come in time.")
-#: Of Uvicorn, and not used here: one for all saves 600 bytes for each connection.
+_SLOW = Problem(408, "The request was not received in time.")
+#: Uvicorn's, and not used here: sharing one saves 600 bytes per connection.
 _NO_PIPELINE: deque[Any] = deque(maxlen=0)
 
 
 class Lifetime(HttpToolsProtocol):
-    """One connection, whatever is said on it; `heads` makes the heads of refusals."""
+    """One connection, whatever its requests; `heads` encodes the heads of rejections."""
 
     #: The request that is being answered.
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # of the base class: never None
@@ -40,21 +40,21 @@ class Lifetime(HttpToolsProtocol):
         self.pipeline = _NO_PIPELINE
         #: Within the head of a request; between its first byte and its last.
         self.in_head = self.in_message = False
-        #: Nothing that comes is read any more: what was read is answered, and that is the end.
+        #: No more input is read: what was read is answered, then the connection ends.
         self.ending = False
-        #: Something that came was not read, or may be on its way.
+        #: Some input was not read, or may be in flight.
         self.dropped = False
-        #: The client sends no more; we send no more.
+        #: The client has closed its side; we have closed ours.
         self.eof = self.ended = False
         #: Why the connection was cut off.
         self.cut_because = ""
         self.over_limit = False
 
-    # --- its beginning, and what the transport tells ---------------------------------------------
+    # --- its beginning, and the transport's callbacks --------------------------------------------
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        # As in the base class, but that asks the kernel five times for what is known already.
+        # As in the base class, without its five system calls for what is known already.
         self.connections.add(self)
         self.transport = transport
         self.flow = FlowControl(transport)
@@ -87,11 +87,11 @@ class Lifetime(HttpToolsProtocol):
 
     @property
     def client_host(self) -> str:
-        """Where the client is, as far as that can be said."""
+        """The address of the client; "" if unknown."""
         return self.client[0] if self.client else ""
 
     def settle(self, *, anew: bool = True) -> None:
-        """Tell the watch what the connection is doing now; if not `anew`, its deadline stays."""
+        """Report the current phase to `watch`; unless `anew`, its deadline stays."""
         if not self.transport.is_closing():
             self.watch.moved(self, self._phase_now(), anew=anew)
 
@@ -109,7 +109,7 @@ class Lifetime(HttpToolsProtocol):
     # --- its end ---------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """End it when the client has taken what it was sent, and can have read it."""
+        """End it once the client has received the answers and could read them."""
         self.ending = True
         if self.ended or self.transport.is_closing():
             return
@@ -123,14 +123,14 @@ class Lifetime(HttpToolsProtocol):
         self.settle()
 
     def close(self) -> None:
-        """Close when the client has taken what it was sent."""
+        """Close once the client has received what it was sent."""
         if not self.transport.is_closing():
-            # Writing counts as paused, and is watched, until all of it is taken.
+            # Writing counts as paused, and has a deadline, until all of it is received.
             self.transport.set_write_buffer_limits(0)
             self.transport.close()
 
     def refuse(self, problem: Problem) -> None:
-        """Say what is wrong, and end the connection once the client can have read it."""
+        """Send the problem, and end the connection once the client could read it."""
         self.over_limit = False
         if self.ended or self.transport.is_closing():
             return
@@ -150,13 +150,13 @@ class Lifetime(HttpToolsProtocol):
                 error=problem.detail,
             )
         )
-        # What the request goes on with, or has beside it, may be on its way.
+        # The rest of the request, or the next one, may be in flight.
         self.in_head = self.in_message = False
         self.dropped = True
         self.end()
 
     def refuse_busy(self, *, now: bool) -> None:
-        """Refuse the connection when its request has come; if `now`, at once, however it ends."""
+        """Reject the connection once its request has been received; if `now`, at once."""
         self.over_limit = True
         if now:
             self.refuse(_BUSY)
@@ -165,13 +165,13 @@ class Lifetime(HttpToolsProtocol):
             self.settle()
 
     def evict(self) -> None:
-        """End it at once, for one that is new."""
+        """End it at once, to make way for a new one."""
         if self.in_head:
             self.refuse(_BUSY)
         self.close()
 
     def expire(self) -> None:
-        """The time for what it was doing is over."""
+        """The deadline of its phase has passed."""
         if self.over_limit:
             self.refuse(_BUSY)
         elif self.phase is Phase.HEAD and self.in_head:
@@ -182,13 +182,13 @@ class Lifetime(HttpToolsProtocol):
             self.close()
 
     def stalled(self, reason: str) -> None:
-        """The client does not take what it is sent: end it at once."""
-        if not self.is_busy:  # the line of its request was written before
+        """The client does not receive what it is sent: end it at once."""
+        if not self.is_busy:  # its request was logged before
             self.watch.emit(ConnectionCut(client=self.client_host, reason=reason))
         self.cut(reason)
 
     def cut(self, reason: str) -> None:
-        """End it at once; what was sent so far is not all, which the client can see."""
+        """End it at once, so that the client sees that the answer is incomplete."""
         self.cut_because = self.cut_because or reason
         if not self.transport.is_closing():
             reset_at_close(self.transport)
@@ -196,7 +196,7 @@ class Lifetime(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
-        """The server stops: what is being answered still is."""
+        """The server stops: the current request is still answered."""
         self.ending = True
         if self.cycle is not None:
             self.cycle.keep_alive = False
@@ -205,5 +205,5 @@ class Lifetime(HttpToolsProtocol):
 
 
 def _shown(target: bytes) -> str:
-    """What may be told of a target: no query, no password."""
+    """A target as it may be logged: without query and password."""
     return origin_form(target)[0].partition(b"?")[0][:200].decode("latin-1")

@@ -1,7 +1,7 @@
 """The protocol the command runs under Uvicorn: HTTP with limits, and a fast lane through it.
 
-A request whose answer needs no waiting is answered right here: remembered by its bytes, or parsed,
-then asked for (`FastLane`), then written. Whatever is unusual goes the ordinary way of ASGI.
+A request whose answer needs no waiting is answered right here: it is looked up by its bytes, or
+parsed; `FastLane` returns the answer, and it is written. Any other goes the ordinary way (ASGI).
 """
 
 import asyncio
@@ -11,23 +11,27 @@ from typing import Any
 from typing_extensions import override
 
 from simple_repository_server.web.exchange import Request
-from simple_repository_server.web.reply import JOINED_BYTES, FilePart
+from simple_repository_server.web.open_files import JOINED_BYTES
+from simple_repository_server.web.reply import FilePart
 from simple_repository_server.web.server.connection import HttpConnection
 from simple_repository_server.web.server.connections import Phase
 from simple_repository_server.web.server.fast_lane import FastLane
 from simple_repository_server.web.server.forwarded import ABOUT_CLIENT, without_forwarded
 from simple_repository_server.web.server.heads import MAX_HEAD_BYTES, is_host
 
+#: Enum members are looked up slowly.
+_IDLE = Phase.IDLE
+
 
 class IndexProtocol(HttpConnection):
-    """One connection, on which `lane` answers what needs no waiting."""
+    """One connection, whose requests `lane` answers where that needs no waiting."""
 
     def __init__(self, *, lane: FastLane, **rest: Any) -> None:
         super().__init__(**rest)
         self._lane = lane
         self._client_host = ""
         self._seen = lane.seen[0]
-        #: When the registry of connections was last told that this one is in use.
+        #: The sweep in which `watch` was last informed that this connection is in use.
         self._tick = -1
 
     @override
@@ -38,10 +42,10 @@ class IndexProtocol(HttpConnection):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.phase is Phase.IDLE and not self.transport.get_write_buffer_size():
+        if self.phase is _IDLE and not self.transport.get_write_buffer_size():
             request = self._seen.get(data)
             if request is not None and self._answer(request, keep_alive=True):
-                if self._tick != self.watch.tick and self.phase is Phase.IDLE:
+                if self._tick != self.watch.tick and self.phase is _IDLE:
                     self._tick = self.watch.tick
                     self.watch.touched(self)
                 return
@@ -54,7 +58,7 @@ class IndexProtocol(HttpConnection):
             super().on_request()
 
     def _is_clear(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether nothing is in the way of an answer at once, and in turn."""
+        """Whether the request may be answered at once and in turn."""
         return (
             not self.is_busy
             and len(headers) == len(self.headers)
@@ -67,7 +71,7 @@ class IndexProtocol(HttpConnection):
         )
 
     def _parsed(self, headers: dict[bytes, bytes]) -> bool:
-        """Answer the request that was just parsed, if that can be done at once."""
+        """Answer the request that was just parsed, if its answer needs no waiting."""
         if not (self.is_proxy or ABOUT_CLIENT.isdisjoint(headers)):
             headers = dict(without_forwarded(self.headers))
         request = self._lane.request(self.parser.get_method(), self.url, headers)
@@ -83,20 +87,20 @@ class IndexProtocol(HttpConnection):
         return True
 
     def _answer(self, request: Request, *, keep_alive: bool) -> bool:
-        """Answer at once, if that is possible."""
+        """Answer if that needs no waiting; whether it did."""
         started = perf_counter()
         reply = self._lane.peek(request)
         if reply is None:
             return False
         head, body = reply.head, reply.body
         default = self.server_state.default_headers
-        if keep_alive and reply.sent_with is default and request.method == "GET":
+        if reply.sent_with is default and keep_alive and not request.head:
             self.transport.write(reply.sent)
             client = self._client_of(request) if request.forwarded_for else self._client_host
             self._lane.finished(request, head.status, started, client, len(body))
             return True
         lines = self.heads.of(head, default, keep_alive=keep_alive)
-        if request.method == "HEAD":
+        if request.head:
             body = b""
         elif reply.part is not None:
             return self._send_part(request, head.status, reply.part, started, lines)
@@ -111,8 +115,8 @@ class IndexProtocol(HttpConnection):
         return True
 
     def _client_of(self, request: Request) -> str:
-        """Who asks: the client, or for whom it does."""
-        if request.forwarded_for:  # it was taken out if it is not believed
+        """The client, or the one a trusted proxy forwards for."""
+        if request.forwarded_for:  # removed unless the peer is a trusted proxy
             return self._proxies.client_of(request.forwarded_for, self._client_host)
         return self._client_host
 

@@ -1,7 +1,7 @@
 """Sending a part of an open file over a connection without copying it (`sendfile(2)`).
 
-Most go at once, into the buffer of the socket; the rest when there is room again (`Writable`).
-Nothing may wait in the transport's own buffer meanwhile.
+Most of it fits into the buffer of the socket at once; the rest follows when the socket is writable
+(`Writable`). The transport's own buffer must be empty meanwhile.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ import socket
 import struct
 from collections.abc import Callable
 
-#: After so many bytes the other connections have their turn.
+#: After this many bytes other connections have their turn.
 _STEP_BYTES = 2 * 1024 * 1024
-#: Sent only when all before it proves to have been of the file that was looked at.
+#: The last bytes, which are sent only if the file is unchanged by then.
 _LAST_BYTES = 64 * 1024
-#: `struct linger`: on, and for no time at all.
+#: `struct linger`: on, for 0 s.
 _RESET = struct.pack("ii", 1, 0)
-_GONE = "the client went away"
+_GONE = "the client disconnected"
 
 Done = Callable[[OSError | None, int], None]
 
 
 def can_send_files(transport: asyncio.Transport) -> bool:
-    """Whether files can be sent past the transport: not under TLS, nor where there is no TCP."""
+    """Whether files can be sent past the transport: over TCP without TLS."""
     carrier = transport.get_extra_info("socket")
     return (
         carrier is not None
@@ -35,9 +35,9 @@ def can_send_files(transport: asyncio.Transport) -> bool:
 
 
 def carrier_of(transport: asyncio.Transport) -> socket.socket:
-    """The transport's own socket, as one that can be sent to: to be detached, never closed.
+    """The transport's socket, as one that can be sent to: to be detached, never closed.
 
-    Raises `OSError` when it is closed: its descriptor may be another's by now.
+    Raises `OSError` if it is closed: its descriptor may have been reused.
     """
     if transport.is_closing():
         raise OSError("the connection is closed")
@@ -46,7 +46,7 @@ def carrier_of(transport: asyncio.Transport) -> socket.socket:
 
 
 def reset_at_close(transport: asyncio.Transport) -> None:
-    """Have the client be told that it did not get all, and the kernel drop what it did not take."""
+    """Make the close a reset: the client sees an error, and the kernel drops unsent data."""
     with contextlib.suppress(OSError):
         carrier = carrier_of(transport)
         carrier.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -54,9 +54,9 @@ def reset_at_close(transport: asyncio.Transport) -> None:
 
 
 class Writable:
-    """Waits until sockets can be written to that belong to transports.
+    """Waits until sockets of transports are writable.
 
-    Event loops do not let others wait for those. So they wait for one selector, for all of them.
+    Event loops do not allow that for single ones, so one selector is registered for all of them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,11 +64,11 @@ class Writable:
         loop.add_reader(self._selector.fileno(), self._call)
 
     def wait(self, descriptor: int, action: Callable[[], None]) -> None:
-        """Call `action` whenever it can be written to, until that is forgotten."""
+        """Call `action` whenever the descriptor is writable, until `forget`."""
         self._selector.register(descriptor, selectors.EVENT_WRITE, action)
 
     def forget(self, descriptor: int) -> None:
-        """Call it no more; to be told before the descriptor is closed."""
+        """Stop calling its action; to be called before the descriptor is closed."""
         self._selector.unregister(descriptor)
 
     def _call(self) -> None:
@@ -77,11 +77,11 @@ class Writable:
 
 
 class FileSender:
-    """`count` bytes of an open file, from `offset` on, on their way behind a head.
+    """Sends a head and `count` bytes of an open file, from `offset` on.
 
-    `done` is called once, with the error if it failed and the bytes that were sent. Whoever
-    starts it keeps the file open, and cancels it before the socket `carrier` is closed. A file of
-    which `unchanged` does not hold any more before the last of it is sent is not sent to its end.
+    `done` is called once, with the error or None and the number of bytes sent. The caller keeps the
+    file open, and cancels before the socket `carrier` is closed. If `unchanged` returns False
+    before the last bytes are sent, they are not sent.
     """
 
     __slots__ = ("_carrier", "_done", "_file", "_head", "_offset", "_start", "_stop", "_unchanged",
@@ -104,14 +104,14 @@ class FileSender:
         self._done: Done | None = done
         self._unchanged = unchanged
         self._head = b""
-        #: There once there is something to wait for: by what, and for which descriptor.
+        #: What it waits with once the socket is full, and for which descriptor.
         self._writable: Writable | None = None
         self._waiting = -1
 
     def start(self, writable: Writable, head: bytes = b"") -> bool:
-        """Send the head and as much of the file as there is room for; whether that was all.
+        """Send the head and as much of the file as the socket takes; returns whether that was all.
 
-        If it was all, or failed at once, `done` has been called when this returns.
+        If it was, or if it failed, `done` has been called when this returns.
         """
         self._head = head
         try:
@@ -129,11 +129,11 @@ class FileSender:
         return self._offset - self._start
 
     def cancel(self) -> None:
-        """Stop: the connection is gone. `done` is called if it was not yet."""
+        """Stop, as the connection is closed. `done` is called if it was not yet."""
         self._finish(OSError(_GONE))
 
     def _continue(self) -> None:
-        if self._done is None:  # another one that could go on has ended this one
+        if self._done is None:  # the action of another sender has cancelled this one
             return
         try:
             self._step()
@@ -141,7 +141,7 @@ class FileSender:
             self._finish(error)
 
     def _step(self) -> bool:
-        """Send what there is room for; whether that was all."""
+        """Send what the socket takes; returns whether that was all."""
         carrier = self._carrier
         limit = min(self._stop, self._offset + _STEP_BYTES)
         try:
@@ -158,7 +158,7 @@ class FileSender:
         return True
 
     def _send_up_to(self, limit: int) -> int:
-        """Send some of the file before `limit`, the last of all only if it is what it was."""
+        """Send some of the file before `limit`; the last bytes only if it is unchanged."""
         if limit == self._stop and self._unchanged is not None:
             if limit - self._offset > _LAST_BYTES:
                 limit -= _LAST_BYTES

@@ -1,0 +1,115 @@
+"""Which endpoint answers at which path: one table for the plain application and for FastAPI."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from simple_repository_server.web.endpoint import Endpoint, Immediate, PathNames
+from simple_repository_server.web.files import FileEndpoint, FilesMode
+from simple_repository_server.web.health import healthz, readyz
+from simple_repository_server.web.home import HomeEndpoint
+from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES, OpenFiles
+from simple_repository_server.web.render import Renderer
+from simple_repository_server.web.simple import (
+    ProjectListEndpoint,
+    ProjectPageEndpoint,
+    list_without_slash,
+    page_without_slash,
+)
+
+#: The part of the memory for answers that is for small files.
+_FOR_FILES = 4
+_PROJECT, _FILE = "{project}", "{file}"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Paths of one shape: `{project}` and `{file}` each stand for one segment that is not empty."""
+
+    template: str
+    endpoint: Endpoint
+
+
+class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the index answers.
+
+    `files` says how clients get remote files. `memory_bytes` bounds the rendered pages and the
+    small files (up to `small_file_bytes` each) in memory. With `debug_headers` answers have a
+    `Cache-Status` header.
+    """
+
+    files: FilesMode
+    memory_bytes: int
+    small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES
+    debug_headers: bool = False
+
+
+def index_routes(prefix: str, options: AnswerOptions) -> tuple[Route, ...]:
+    """The routes of one index whose list of projects is at `prefix`.
+
+    Files lie beside the simple root (`/simple/` and `/resources/`); an index with another kind of
+    prefix has them inside it, so that path parameters in the prefix hold for files too. Raises
+    `ValueError` for a prefix that does not begin and end with a slash.
+    """
+    if not prefix.startswith("/") or not prefix.endswith("/"):
+        raise ValueError(f"The prefix {prefix!r} must begin and end with '/'.")
+    beside = prefix.endswith("/simple/")
+    files_prefix = f"{prefix.removesuffix('simple/') if beside else prefix}resources/"
+    debug = options.debug_headers
+    for_files = options.memory_bytes // _FOR_FILES if options.small_file_bytes else 0
+    renderer = Renderer(
+        "../../resources/" if beside else "../resources/",
+        memory_bytes=options.memory_bytes - for_files,
+        debug_headers=debug,
+    )
+    open_files = OpenFiles(small_bytes=options.small_file_bytes, memory_bytes=for_files)
+    routes = [
+        Route(prefix, ProjectListEndpoint(renderer)),
+        Route(f"{prefix}{_PROJECT}/", ProjectPageEndpoint(renderer)),
+        Route(f"{prefix}{_PROJECT}", Immediate(page_without_slash)),
+        Route(
+            f"{files_prefix}{_PROJECT}/{_FILE}",
+            FileEndpoint(options.files, open_files, debug_headers=debug),
+        ),
+    ]
+    if prefix != "/":
+        routes.append(Route(prefix[:-1], Immediate(list_without_slash)))
+    return tuple(routes)
+
+
+def root_routes() -> tuple[Route, ...]:
+    """The page for people, and what load balancers request."""
+    return (
+        Route("/", HomeEndpoint()),
+        Route("/healthz", Immediate(healthz)),
+        Route("/readyz", Immediate(readyz)),
+    )
+
+
+class RouteTable:
+    """Finds the endpoint of a path among `routes`, without a framework.
+
+    Frameworks take longer for that than an answer from memory takes in all.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._fixed: dict[str, Endpoint] = {}
+        self._shapes: list[tuple[str, int, str, Endpoint]] = []
+        for route in routes:
+            prefix, brace, rest = route.template.partition("{")
+            if not brace:
+                self._fixed[route.template] = route.endpoint
+            else:
+                end = "/" if route.template.endswith("/") else ""
+                self._shapes.append((prefix, rest.count("}"), end, route.endpoint))
+
+    def find(self, path: str) -> tuple[Endpoint, PathNames] | None:
+        """The endpoint of the path with the names in it; None if it has none."""
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed, PathNames()
+        for prefix, count, end, endpoint in self._shapes:
+            if path.startswith(prefix) and path.endswith(end):
+                segments = path[len(prefix) : len(path) - len(end)].split("/")
+                if len(segments) == count and all(segments):
+                    return endpoint, PathNames(*segments)
+        return None
