@@ -8,7 +8,6 @@ import errno
 import os
 import stat
 import time
-from pathlib import Path
 from typing import BinaryIO
 
 #: At once: a FIFO in the place of the file would be waited for, a terminal would become ours.
@@ -72,7 +71,7 @@ def _check(descriptor: int, path: str, root: str | None) -> os.stat_result:
 
 def _is_beneath(descriptor: int, found: os.stat_result, path: str, root: str) -> bool:
     try:
-        real = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - for each file
     except OSError:  # no /proc: by name, which leaves an instant in which it may be switched
         real = os.path.realpath(path)
         if not os.path.samestat(found, os.lstat(real)):

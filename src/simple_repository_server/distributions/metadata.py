@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +29,9 @@ from simple_repository_server.resource import ByteRange
 _MAX_SDIST_BYTES = 100 * 1024 * 1024
 #: Where name and version stand.
 _BEGINNING_BYTES = 16 * 1024
+#: Headers of one line each, in ASCII: a `Name: value` and nothing that has to be interpreted.
+_PLAIN_HEAD = re.compile(rb"(?:[!-9;-~]+:[ -~]*\n?)*")
+_REQUIRES_PYTHON = re.compile(rb"^requires-python:(.*)$", re.IGNORECASE | re.MULTILINE)
 _UNREADABLE = (
     Malformed, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError
 )  # fmt: skip
@@ -103,6 +107,10 @@ def _exactly(content: bytes, wanted: ByteRange) -> bytes:
 
 def requires_python(metadata: bytes) -> str | None:
     """The Requires-Python of core metadata, or None."""
+    head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    if _PLAIN_HEAD.fullmatch(head):  # `email` takes as long as all the rest of reading a wheel
+        plain = _REQUIRES_PYTHON.search(head)
+        return (plain[1].decode().strip() or None) if plain else None
     value = _header(metadata).get("Requires-Python")
     return str(value).strip() or None if value is not None else None
 

@@ -24,7 +24,7 @@ from simple_repository_server.observe.events import MetadataDiffers
 from simple_repository_server.opening import LeadsOut, open_regular, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_facts import FileIdentity
-from simple_repository_server.sources.local_reports import Reports
+from simple_repository_server.sources.local_problems import Problems
 
 #: As large as metadata within a wheel may be.
 MAX_SIDECAR_BYTES = MAX_MEMBER_BYTES
@@ -44,7 +44,7 @@ def read_sidecars(
     identities: Mapping[str, FileIdentity],
     before: Mapping[str, Sidecar],
     root: str,
-    reports: Reports,
+    problems: Problems,
 ) -> dict[str, Sidecar]:
     """The metadata files there are, by the path of their distribution.
 
@@ -56,33 +56,33 @@ def read_sidecars(
             continue
         identity, of = identities.get(one.sidecar), identities.get(one.path)
         if identity is None:
-            _tell_unusable(one.sidecar, root, reports)
+            _tell_unusable(one.sidecar, root, problems)
             continue
         if of is None:
             continue
         known = before.get(one.path)
         if known is None or (known.identity, known.of) != (identity, of):
-            known = _read(one, identity, of, root, reports)
+            known = _read(one, identity, of, root, problems)
         sidecars[one.path] = known
     return sidecars
 
 
-def _tell_unusable(path: str, root: str, reports: Reports) -> None:
+def _tell_unusable(path: str, root: str, problems: Problems) -> None:
     """Say what is wrong with what is there by its name, but is no regular file."""
     try:
         read_content(path, root)
     except FileNotFoundError:
         if Path(path).is_symlink():
-            reports.skipped(path, "the symlink leads nowhere")
+            problems.skipped(path, "the symlink leads nowhere")
     except OSError as error:
-        _tell_error(path, error, reports)
+        _tell_error(path, error, problems)
     except Malformed:
         return  # it has come to be a file meanwhile
 
 
-def _tell_error(path: str, error: OSError, reports: Reports) -> None:
+def _tell_error(path: str, error: OSError, problems: Problems) -> None:
     reason = (error.strerror or "error").lower()
-    reports.skipped(
+    problems.skipped(
         path, reason if isinstance(error, LeadsOut) else f"it cannot be read ({reason})"
     )
 
@@ -101,32 +101,32 @@ def read_content(path: str, root: str) -> bytes:
 
 
 def _read(
-    found: Found, identity: FileIdentity, of: FileIdentity, root: str, reports: Reports
+    found: Found, identity: FileIdentity, of: FileIdentity, root: str, problems: Problems
 ) -> Sidecar:
     unused = Sidecar(identity, of)
     try:
         wait_for_tick(identity.mtime_ns)
         content = read_content(found.sidecar, root)
     except OSError as error:
-        _tell_error(found.sidecar, error, reports)
+        _tell_error(found.sidecar, error, problems)
         return unused
     except Malformed as error:
-        reports.skipped(found.sidecar, str(error))
+        problems.skipped(found.sidecar, str(error))
         return unused
     distribution = parse_distribution(found.filename, folder=_folder_of(found.path))
     metadata = parse_core_metadata(content)
     wrong = contradiction(metadata, distribution) if distribution else "its file has no name"
     if wrong:
-        reports.skipped(found.sidecar, wrong)
+        problems.skipped(found.sidecar, wrong)
         return unused
     own = _own_metadata(found, root)
     different = differences(metadata, parse_core_metadata(own)) if own is not None else ()
     if different:
         fields = fields_in_words(different)
-        event = MetadataDiffers(source=reports.label, file=found.sidecar, fields=fields)
-        reports.say(found.sidecar, fields, event)
+        event = MetadataDiffers(source=problems.label, file=found.sidecar, fields=fields)
+        problems.report(found.sidecar, fields, event)
     else:
-        reports.forget(found.sidecar)
+        problems.resolved(found.sidecar)
     sha256 = hashlib.sha256(content).hexdigest()
     return Sidecar(identity, of, sha256, metadata.first("Requires-Python"))
 

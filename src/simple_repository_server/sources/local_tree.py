@@ -1,7 +1,7 @@
-"""Which distribution files lie below a directory, found again cheaply when asked again.
+"""Which distribution files lie below a directory: one `stat` for each folder that did not change.
 
-A folder is only listed again when it is another one or its modification time changed, as that is
-what adding, removing and renaming do. Everything here blocks and belongs into a worker thread.
+A folder is listed again when it is another one or its modification time changed, as adding,
+removing and renaming do. Everything here blocks and belongs into a worker thread.
 """
 
 import os
@@ -30,36 +30,46 @@ from simple_repository_server.sources.local_entries import (
 _RACY_NS = 2_000_000_000
 #: A project's folder that was just there is being replaced, as far as can be known so soon.
 _REPLACING_NS = 1_000_000_000
-#: Who puts a file of this name into a directory says that it is empty on purpose.
+#: A file of this name confirms that a directory is empty on purpose.
 EMPTY_MARKER = ".empty"
-#: Belongs to the file system and to root: nobody's packages are in it.
+#: Belong to the file system and to the superuser: no packages are in them.
 _SYSTEM_FOLDERS = frozenset({"lost+found"})
 
 
 class Listing(msgspec.Struct, frozen=True):
     """All that lies below a directory at one moment."""
 
-    #: Also names that are only claimed: a folder or a file says that the project is ours, but
-    #: there is nothing of it that can be served.
+    #: Also names that are only claimed: a folder or a file shows that the project is ours, but
+    #: none of its files can be served.
     files: Mapping[ProjectName, tuple[Found, ...]]
-    #: Folders that could not be read, and files that are not served, with the reasons.
+    #: The projects that have files, sorted.
+    names: Sequence[ProjectName] = ()
+    #: Folders that could not be read.
     unreadable: tuple[str, ...] = ()
+    #: The projects that have files in there, as far as is known.
+    partial: frozenset[ProjectName] = frozenset()
+    #: Files that are not served, with the reasons.
     skipped: tuple[tuple[str, str], ...] = ()
-    #: The real path of the directory, the device it is on, and whether it may be empty.
+    #: The real path of the directory, and the device it is on.
     root: str = ""
     device: int = 0
-    #: When somebody last said, by `.empty`, that it is empty on purpose; 0: nobody did.
+    #: When `.empty` was last touched, which confirms that it is empty on purpose; 0: never.
     marked_empty_ns: int = 0
 
-    def names(self) -> Sequence[ProjectName]:
-        """The projects that have files, sorted."""
-        return sorted_unique(name for name, found in self.files.items() if found)
+    def may_lack_files_of(self, project: ProjectName) -> bool:
+        """Whether files of the project may be in a folder that could not be read.
+
+        Of a project without any readable file nothing is known. One that has some is only doubted
+        where a folder is known to hold others: a single unreadable folder must not make every
+        project of the directory unavailable.
+        """
+        return bool(self.unreadable) and (project in self.partial or not self.files.get(project))
 
 
 class _Folder(msgspec.Struct):
-    #: Which folder it is, when it was changed last, and when it was listed.
     device: int
     inode: int
+    #: When it was changed last, and when it was listed.
     mtime_ns: int
     listed_at_ns: int
     found: list[tuple[ProjectName, Found]] = []
@@ -81,10 +91,10 @@ class _Folder(msgspec.Struct):
         )
 
     def has_same_marker(self, folder: str) -> bool:
-        """Whether `.empty` was not touched since; where there is none its folder tells."""
+        """Whether `.empty` was not touched since; a new one changes the folder."""
         return not self.marker_ns or self.marker_ns == _marker_ns(folder)
 
-    def says_the_same(self, other: "_Folder") -> bool:
+    def has_same_content(self, other: "_Folder") -> bool:
         return (
             self.device,
             self.found,
@@ -103,7 +113,7 @@ class _Folder(msgspec.Struct):
 
 
 class LocalTree:
-    """The tree below `root`; `look` says what lies there now."""
+    """The tree below `root`, and what its last scan found."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -111,8 +121,10 @@ class LocalTree:
         self._listing = Listing({})
         #: Names that a folder claimed until just now, and since when it does not.
         self._leaving: dict[ProjectName, int] = {}
+        #: The projects known to have files in folders that cannot be read now, by folder.
+        self._hidden: dict[str, frozenset[ProjectName]] = {}
 
-    def look(self) -> Listing:
+    def scan(self) -> Listing:
         """What lies there now: the same object as before if nothing changed.
 
         Raises `OSError` when the directory itself cannot be read.
@@ -125,7 +137,7 @@ class LocalTree:
             folder = pending.pop()
             known = before.get(folder)
             try:
-                current = _look_into(folder, root, known)
+                current = _scan_folder(folder, root, known)
             except FileNotFoundError:
                 if folder == root:
                     raise
@@ -144,12 +156,16 @@ class LocalTree:
             self._folders[folder] = current
             pending.extend(current.subfolders)
         changed = changed or len(before) != len(self._folders)
-        changed = self._note_leaving(before.get(root), self._folders[root]) or changed
+        changed = self._update_leaving(before.get(root), self._folders[root]) or changed
         if changed or tuple(sorted(unreadable)) != self._listing.unreadable:
-            self._listing = self._combined(root, tuple(sorted(unreadable)))
+            self._hidden = {
+                folder: self._hidden.get(folder) or _projects_below(folder, root, before)
+                for folder in unreadable
+            }
+            self._listing = self._combined(root)
         return self._listing
 
-    def _note_leaving(self, before: _Folder | None, current: _Folder) -> bool:
+    def _update_leaving(self, before: _Folder | None, current: _Folder) -> bool:
         """Whether other names are leaving now: those whose folder vanished a moment ago.
 
         A folder is often replaced by moving one away and another one in. A name that is gone for
@@ -173,30 +189,57 @@ class LocalTree:
         self._leaving = leaving
         return changed
 
-    def _combined(self, root: str, unreadable: tuple[str, ...]) -> Listing:
-        files: dict[ProjectName, dict[str, Found]] = {}
+    def _combined(self, root: str) -> Listing:
+        files: dict[ProjectName, list[Found]] = {}
         skipped: list[tuple[str, str]] = []
         for _, folder in sorted(self._folders.items()):
             for project, found in folder.found:
-                first = files.setdefault(project, {}).setdefault(found.filename, found)
-                if first is not found:
-                    skipped.append((found.path, f"{first.path} has the same name"))
+                files.setdefault(project, []).append(found)
             for one in folder.skipped:
                 if one.reason:
                     skipped.append((one.path, one.reason))
                 if one.claim is not None:
-                    files.setdefault(one.claim, {})
+                    files.setdefault(one.claim, [])
         current = self._folders[root]
         for name in (*current.claims.values(), *self._leaving):
-            files.setdefault(name, {})
+            files.setdefault(name, [])
         return Listing(
-            {name: tuple(sorted(named.values(), key=_by_name)) for name, named in files.items()},
-            unreadable,
+            {name: _first_of_each_name(found, skipped) for name, found in files.items()},
+            sorted_unique(name for name, found in files.items() if found),
+            tuple(sorted(self._hidden)),
+            frozenset().union(*self._hidden.values()),
             tuple(skipped),
             root=root,
             device=current.device,
             marked_empty_ns=current.marker_ns,
         )
+
+
+def _first_of_each_name(found: list[Found], skipped: list[tuple[str, str]]) -> tuple[Found, ...]:
+    """The files sorted by name; of several with the same name the first, the others are skipped."""
+    found.sort(key=_by_name)  # stable: the first folder's comes first
+    unique: list[Found] = []
+    for one in found:
+        if unique and unique[-1].filename == one.filename:
+            skipped.append((one.path, f"{unique[-1].path} has the same name"))
+        else:
+            unique.append(one)
+    return tuple(unique)
+
+
+def _projects_below(
+    folder: str, root: str, before: Mapping[str, _Folder]
+) -> frozenset[ProjectName]:
+    """The projects that had files in the folder when it was read, and those it is named after."""
+    parts = folder.removeprefix(root).strip("/").split("/")
+    named = (named_project(part) for part in parts)
+    had = (
+        project
+        for path, known in before.items()
+        if path == folder or path.startswith(f"{folder}/")
+        for project, _ in known.found
+    )
+    return frozenset([*(name for name in named if name is not None), *had])
 
 
 def _by_name(found: Found) -> str:
@@ -209,7 +252,7 @@ def _lost_its_disk(known: _Folder, current: _Folder) -> bool:
     return is_empty and known.device != current.device
 
 
-def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
+def _scan_folder(folder: str, root: str, known: _Folder | None) -> _Folder:
     state = os.lstat(folder)
     if known is not None and known.is_current(state) and known.has_same_marker(folder):
         return known
@@ -219,7 +262,7 @@ def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
     _sort(entries, folder, root, known, current)
-    if known is not None and known.says_the_same(current):
+    if known is not None and known.has_same_content(current):
         known.inode, known.mtime_ns = current.inode, current.mtime_ns
         known.listed_at_ns = current.listed_at_ns
         return known
