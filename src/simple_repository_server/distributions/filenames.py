@@ -19,6 +19,8 @@ OTHER_SUFFIXES = (".exe", ".msi", ".rpm", ".deb", ".dmg", "-variants.json")
 DISTRIBUTION_SUFFIXES = (".whl", *SDIST_SUFFIXES, ".egg", *OTHER_SUFFIXES)
 
 _WHEEL_PARTS = range(5, 8)
+#: A version that is a release and nothing else, as most are.
+_PLAIN_VERSION = re.compile(r"\d{1,18}(?:\.\d{1,18})*", re.ASCII)
 _LEADING_VERSION = re.compile(r"\d[\w!+.]*?(?=\.(?:win|linux|macosx|src|noarch)|-|$)", re.ASCII)
 
 
@@ -111,11 +113,22 @@ def versions_of(filenames: Iterable[str], project: ProjectName) -> tuple[str, ..
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     """The versions, unique and oldest first; texts that are no version stand before them."""
+    unique = sorted(set(versions))
+    if all(map(_PLAIN_VERSION.fullmatch, unique)):
+        return tuple(sorted(unique, key=_release))
     numbers: dict[str, Version] = {}
     odd: list[str] = []
-    for text in sorted(set(versions)):
+    for text in unique:
         try:
             numbers[text] = Version(text)
         except ValueError:
             odd.append(text)
     return (*odd, *sorted(numbers, key=numbers.__getitem__))
+
+
+def _release(plain_version: str) -> list[int]:
+    """How such a version is ordered (PEP 440): trailing zeros do not count.."""
+    release = [int(part) for part in plain_version.split(".")]
+    while release and not release[-1]:
+        release.pop()
+    return release

@@ -24,6 +24,8 @@ _BATCH_FILES = 64
 _BATCH_BYTES = 8 * 1024 * 1024
 #: Files looked up at a time before the background reads any.
 _LOOKUP_FILES = 500
+#: How long to wait after a lookup that found all files known, in multiples of its duration.
+_PAUSE = 4
 #: Computing that took longer is reported when it is done.
 _LONG_S = 2.0
 #: Progress is reported at most once in so long, and at the end.
@@ -82,7 +84,11 @@ class DigestQueue:
         """Compute the facts about all files that are not in the store, and report progress."""
         self._background = {}
         for some in batched(found, _LOOKUP_FILES):
-            self._background |= await asyncio.to_thread(self._missing, some, root)
+            started = time.monotonic()
+            missing = await asyncio.to_thread(self._missing, some, root)
+            self._background |= missing
+            if not missing:  # nothing to do, most likely in all of it: requests come first
+                await asyncio.sleep(_PAUSE * (time.monotonic() - started))
         progress = _Progress(self._problems.label, self._background, self._emit)
 
         async def work() -> None:
