@@ -277,8 +277,15 @@ async def test_changes_are_seen_within_a_second(folder: Path) -> None:
             return (await repository.get_project_list()).names == ("bar",)
 
         await _soon(removed)
-        with pytest.raises(ProjectNotFound):
-            await repository.get_project_page(FOO)
+
+        async def page_is_gone() -> bool:
+            try:
+                await repository.get_project_page(FOO)
+            except ProjectNotFound:
+                return True
+            return False
+
+        await _soon(page_is_gone)
 
 
 async def test_a_vanished_directory_is_told_of_once(folder: Path) -> None:
@@ -344,6 +351,55 @@ async def test_an_unreadable_folder_fails_closed() -> None:
             assert "private" in listed.incomplete[0], "nor is the list said to be whole"
             assert repository.peek_project_list() is listed
         closed.chmod(0o755)
+
+
+@pytest.mark.usefixtures("_unprivileged")
+@pytest.mark.parametrize("inner", ["foo", "pool/foo", "pool"])
+async def test_a_project_is_unavailable_while_a_folder_of_its_files_is_unreadable(
+    inner: str,
+) -> None:
+    """Its page would lack files that are there; other projects are served."""
+    other = build_wheel("other")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _put(folder, WHEEL)
+        _put(folder, other)
+        hidden = _put(folder / inner, build_wheel("foo", "2.0"))
+        async with _served(folder) as repository:
+            assert len((await repository.get_project_page(FOO)).files) == 2
+            hidden.parent.chmod(0)
+
+            async def unavailable() -> bool:
+                try:
+                    await repository.get_project_page(FOO)
+                except SourceUnavailable as error:
+                    return inner in str(error)
+                return False
+
+            await _soon(unavailable)
+            with pytest.raises(SourceUnavailable):
+                await repository.get_resource(FOO, FileName(hidden.name))
+            assert (await repository.get_project_page(ProjectName("other"))).files
+            hidden.parent.chmod(0o755)
+
+            async def back() -> bool:
+                return len((await repository.get_project_page(FOO)).files) == 2
+
+            await _soon(back)
+
+
+@pytest.mark.usefixtures("_unprivileged")
+async def test_an_unreadable_folder_named_after_a_project_makes_it_unavailable() -> None:
+    """After a restart only its name tells whose files are in it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _put(folder, WHEEL)
+        (folder / "Foo").mkdir(mode=0)
+        async with _served(folder) as repository:
+            with pytest.raises(SourceUnavailable, match="Foo"):
+                await repository.get_project_page(FOO)
+            assert repository.peek_project_page(FOO) is None
+        (folder / "Foo").chmod(0o755)
 
 
 @pytest.mark.usefixtures("_unprivileged")

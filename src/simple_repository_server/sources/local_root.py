@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from simple_repository_server.sources.local_facts import DigestStore, SeenRoot
-from simple_repository_server.sources.local_tree import EMPTY_MARKER, Listing
+from simple_repository_server.sources.local_folder import EMPTY_MARKER
+from simple_repository_server.sources.local_tree import Listing
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -17,6 +17,9 @@ from simple_repository_server.sources.local_tree import Listing, LocalTree
 
 #: How old the last scan may be: changes are seen within a second.
 _RESCAN_S = 0.5
+#: From this age on, a request that is answered from the last scan starts the next one: with
+#: steady traffic nobody waits for a scan.
+_REFRESH_S = 0.3
 #: How long a scan may take, as a file system on the network may never answer.
 DEADLINE_S = 30.0
 _CANNOT_READ = "it cannot be read, or its disk is not mounted; mend that or move it out"
@@ -67,6 +70,8 @@ class LocalDirectory:
         """
         if not self.is_recent(self._scanned_at):
             await self._wait_for_scan()
+        else:
+            self.scan_later()
         if self._problem is not None:
             raise SourceUnavailable(self.label, self._problem.reason)
         return self._listing
@@ -91,9 +96,9 @@ class LocalDirectory:
         return SourceState(label=self.label, kind="directory", available=available, detail=detail)
 
     def scan_later(self) -> None:
-        """Start a scan in the background if the last one is too old."""
-        is_scanning = self._in_background is not None and not self._in_background.done()
-        if not (is_scanning or self.is_recent(self._scanned_at)):
+        """Start a scan in the background for later requests, if the last one is getting old."""
+        is_young = 0 <= self._clock() - self._scanned_at < _REFRESH_S
+        if not (is_young or self._scans.is_running("")):
             with contextlib.suppress(RuntimeError):  # no event loop, as in a script
                 asyncio.get_running_loop()
                 self._in_background = asyncio.ensure_future(self._scans.run("", self._scan_now))
