@@ -1,7 +1,7 @@
-"""What a file name says: which project, which version, which kind of distribution.
+"""Parsing names of distribution files: project, version, and kind of distribution.
 
-Follows the binary distribution format, PEP 625 and what older tools wrote; knows seven-part wheel
-names (PEP 825). Names nobody can read are legal on an index, so nothing here raises for one.
+Follows the binary distribution format, PEP 625 and the names of older tools; accepts seven-part
+wheel names (PEP 825). Unparsable names are legal on an index, so nothing here raises for one.
 """
 
 import re
@@ -25,7 +25,7 @@ _LEADING_VERSION = re.compile(r"\d[\w!+.]*?(?=\.(?:win|linux|macosx|src|noarch)|
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """What the name of a wheel, sdist or egg says."""
+    """The project and version in the name of a wheel, sdist or egg."""
 
     project: ProjectName
     #: As the file name spells it.
@@ -33,7 +33,7 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 def parse_distribution(filename: str, *, folder: str = "") -> Distribution | None:
-    """What the file name says, or None if it is not that of a wheel, an sdist or an egg.
+    """Parse the file name; None if it is not that of a wheel, an sdist or an egg.
 
     `folder` is the name of the folder the file lies in: where the border between project and
     version is unclear (`foo-2-1.tar.gz`), a folder named like the project decides.

@@ -58,12 +58,13 @@ class LocalRepository(Repository):
 
     Files may lie in `<project>/` folders, flat, or in any tree: the project comes from the file
     name. A metadata file beside one (`<file>.metadata`) is served as its metadata. Changes are seen
-    within a second. `digests` remembers across restarts what was read out of the files, and that
+    within a second. `digests` stores across restarts what reading the files brought out, and that
     there were any; it is opened and closed with the repository.
 
-    It never gives a private name away: a folder directly below the root takes its name, as does a
-    file that is skipped (a page without files), and a directory that had projects and is suddenly
-    empty raises `SourceUnavailable` (see `local_root.py`).
+    It never gives a private name away: a folder directly below the root claims its name, as does a
+    file that is skipped (a page without files). `SourceUnavailable` is raised for a directory that
+    had projects and is suddenly empty (see `local_root.py`), and for a project that may have files
+    in a folder that cannot be read.
     """
 
     def __init__(
@@ -228,7 +229,7 @@ class LocalRepository(Repository):
 
 
 def _metadata(file: File, root: str, *, is_beside: bool) -> bytes:
-    """The metadata of the file, from beside it or out of it; blocks."""
+    """The metadata of the file, from the metadata file beside it or from inside it; blocks."""
     if is_beside:
         return read_content(file.url + METADATA_SUFFIX, root)
     with open_regular(file.url, root=root) as opened:
