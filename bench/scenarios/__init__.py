@@ -1,13 +1,25 @@
 """The scenarios: each yields rows of measured figures, ours beside the others' in one run."""
 
 from bench.scenario import Scenario
-from bench.scenarios import before, cache, clients, cold, files, idle, pages, servers, streaming
+from bench.scenarios import (
+    before,
+    cache,
+    clients,
+    cold,
+    directories,
+    files,
+    idle,
+    pages,
+    servers,
+    streaming,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     "ceiling": servers.ceiling,
     "warm": pages.warm,
     "redirect": pages.redirect,
     "files": files.local_files,
+    "directories": directories.directories,
     "connections": pages.connections,
     "workers": pages.workers,
     "granian": servers.granian,

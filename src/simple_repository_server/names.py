@@ -163,4 +163,4 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def shown_path(path: str) -> str:
     """A path of a file system as text that can be encoded, also where it has other bytes in it."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()

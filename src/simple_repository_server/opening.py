@@ -1,19 +1,18 @@
-"""Opening a local file: at once, whatever it is, and never outside of the tree it belongs to.
+"""Opening a local file without blocking, and never outside the tree it belongs to.
 
-A path says nothing lasting: any part of it may be a symlink by the time it is opened. So the file
-is opened first, and the kernel asked where the descriptor leads.
+Any part of a path may have become a symlink by the time it is opened. So the file is opened first,
+and then the kernel is asked for the path of the descriptor.
 """
 
 import errno
 import os
 import stat
 import time
-from pathlib import Path
 from typing import BinaryIO
 
-#: At once: a FIFO in the place of the file would be waited for, a terminal would become ours.
+#: Without O_NONBLOCK a FIFO would block; without O_NOCTTY a terminal would become ours.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-#: What the kernel writes down as modification times goes in steps of up to 10 ms.
+#: The kernel's modification times have a resolution of up to 10 ms.
 _TICK_NS = 20_000_000
 
 
@@ -40,7 +39,7 @@ def open_regular(path: str, *, root: str | None = None) -> BinaryIO:
 
 
 def stat_beneath(path: str, root: str) -> os.stat_result:
-    """What `os.stat` says of the regular file at `path`, which lies below `root`; raises as above.
+    """The status of the regular file at `path`, which lies below `root`; raises as `open_regular`.
 
     It is not opened for reading, so its permissions do not matter.
     """
@@ -52,9 +51,9 @@ def stat_beneath(path: str, root: str) -> os.stat_result:
 
 
 def wait_for_tick(mtime_ns: int) -> None:
-    """Wait until a file changed once more would show another modification time than this.
+    """Wait until any further change of the file would give it another modification time than this.
 
-    What is read after that and found to have this time still is what will be known by it.
+    If it still has this time after it was read, its content is identified by it.
     """
     age_ns = time.time_ns() - mtime_ns
     if 0 <= age_ns < _TICK_NS:
@@ -72,8 +71,8 @@ def _check(descriptor: int, path: str, root: str | None) -> os.stat_result:
 
 def _is_beneath(descriptor: int, found: os.stat_result, path: str, root: str) -> bool:
     try:
-        real = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-    except OSError:  # no /proc: by name, which leaves an instant in which it may be switched
+        real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - for each file
+    except OSError:  # no /proc: by path, which leaves a moment in which it may be replaced
         real = os.path.realpath(path)
         if not os.path.samestat(found, os.lstat(real)):
             return False

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from simple_repository_server.testing.distributions import (
     core_metadata,
     zip_of,
 )
+from tests.local_tree import soon
 
 pytestmark = pytest.mark.anyio
 
@@ -345,6 +347,55 @@ async def test_an_unreadable_folder_fails_closed() -> None:
 
 
 @pytest.mark.usefixtures("_unprivileged")
+@pytest.mark.parametrize("inner", ["foo", "pool/foo", "pool"])
+async def test_a_project_is_unavailable_while_a_folder_of_its_files_is_unreadable(
+    inner: str,
+) -> None:
+    """Its page would lack files that are there; other projects are served."""
+    other = build_wheel("other")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _put(folder, WHEEL)
+        _put(folder, other)
+        hidden = _put(folder / inner, build_wheel("foo", "2.0"))
+        async with _served(folder) as repository:
+            assert len((await repository.get_project_page(FOO)).files) == 2
+            hidden.parent.chmod(0)
+
+            async def unavailable() -> bool:
+                try:
+                    await repository.get_project_page(FOO)
+                except SourceUnavailable as error:
+                    return inner in str(error)
+                return False
+
+            await _soon(unavailable)
+            with pytest.raises(SourceUnavailable):
+                await repository.get_resource(FOO, FileName(hidden.name))
+            assert (await repository.get_project_page(ProjectName("other"))).files
+            hidden.parent.chmod(0o755)
+
+            async def back() -> bool:
+                return len((await repository.get_project_page(FOO)).files) == 2
+
+            await _soon(back)
+
+
+@pytest.mark.usefixtures("_unprivileged")
+async def test_an_unreadable_folder_named_after_a_project_makes_it_unavailable() -> None:
+    """After a restart only its name tells whose files are in it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _put(folder, WHEEL)
+        (folder / "Foo").mkdir(mode=0)
+        async with _served(folder) as repository:
+            with pytest.raises(SourceUnavailable, match="Foo"):
+                await repository.get_project_page(FOO)
+            assert repository.peek_project_page(FOO) is None
+        (folder / "Foo").chmod(0o755)
+
+
+@pytest.mark.usefixtures("_unprivileged")
 async def test_an_unreadable_file_is_told_of() -> None:
     """A file that cannot be read is left out and named; its project stays taken."""
     events: list[Event] = []
@@ -355,21 +406,51 @@ async def test_an_unreadable_file_is_told_of() -> None:
     assert [Path(e.file).name for e in events if isinstance(e, FileSkipped)] == [WHEEL.filename]
 
 
-async def test_digests_are_computed_once(folder: Path, tmp_path: Path) -> None:
-    """After a restart nothing is read again but what changed."""
-    for number in range(5):
-        _put(folder, build_wheel("foo", f"1.{number}"))
-    inspected: list[int] = []
-    for run in range(3):
-        events: list[Event] = []
+async def test_digests_are_stored_across_restarts(folder: Path, tmp_path: Path) -> None:
+    """After a restart only a file whose size, time or inode changed is read again."""
+    sdist = build_sdist("foo")
+    path = _put(folder, sdist)
+    state = path.stat()
+
+    async def digest() -> str:
         store = DigestStore(tmp_path / "digests.sqlite")
-        if run == 2:
-            _put(folder, build_wheel("foo", "1.0", requires=["x"]))
-        async with _served(folder, digests=store, emit=events.append) as repository:
-            await repository._warm_up  # type: ignore[misc]
-            await repository.get_project_page(FOO)
-        inspected.append(sum(isinstance(event, DigestProgress) for event in events))
-    assert inspected == [5, 0, 1]
+        return (await _page(folder, digests=store)).files[0].hashes["sha256"]
+
+    assert await digest() == sdist.sha256
+    with path.open("r+b") as file:
+        file.write(b"?" * state.st_size)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert await digest() == sdist.sha256, "it was read again"
+    os.utime(path)
+    assert await digest() == sha256(path.read_bytes()).hexdigest()
+
+
+async def test_all_digests_are_computed_in_the_background(folder: Path) -> None:
+    """Progress is reported up to the last of the files, though nobody requests a page."""
+    events: list[Event] = []
+    for number in range(150):
+        _put(folder, WHEEL, f"p{number}/p{number}-1.0-py3-none-any.whl")
+    async with _served(folder, emit=events.append):
+
+        async def done() -> bool:
+            progress = [event for event in events if isinstance(event, DigestProgress)]
+            return bool(progress) and progress[-1].done_files == progress[-1].files == 150
+
+        await soon(done)
+    progress = [event for event in events if isinstance(event, DigestProgress)]
+    assert progress[-1].done_bytes == progress[-1].bytes == 150 * len(WHEEL.content)
+
+
+async def test_a_page_does_not_wait_for_the_whole_directory(folder: Path) -> None:
+    """Its files are read before those of the background that have not been begun."""
+    for number in range(400):
+        _put(folder, WHEEL, f"a{number}/a{number}-1.0-py3-none-any.whl")
+    _put(folder, WHEEL, "z/z-1.0-py3-none-any.whl")
+    events: list[Event] = []
+    async with _served(folder, emit=events.append) as repository:
+        assert len((await repository.get_project_page(ProjectName("z"))).files) == 1
+        progress = [event for event in events if isinstance(event, DigestProgress)]
+        assert not progress or progress[-1].done_files < progress[-1].files
 
 
 async def test_a_replaced_file_is_not_mixed(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from simple_repository_server.errors import SourceTimeout
 from simple_repository_server.observe.events import Event, SourceFailed, SourceRecovered
 from simple_repository_server.sources.local_facts import DigestStore
-from simple_repository_server.sources.local_reports import Reports
+from simple_repository_server.sources.local_problems import Problems
 from simple_repository_server.sources.local_watch import LocalDirectory
 from simple_repository_server.testing.distributions import build_wheel
 from tests.local_tree import FOO, put, soon
@@ -26,7 +26,7 @@ async def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path: Pa
     directory = LocalDirectory(
         tmp_path,
         store,
-        reports=Reports("packages", events.append),
+        problems=Problems("packages", events.append),
         emit=events.append,
         deadline_s=0.2,
     )
@@ -37,7 +37,7 @@ async def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path: Pa
     try:
         for _ in range(3):
             with pytest.raises(SourceTimeout, match="does not answer"):
-                await directory.look()
+                await directory.scan()
             assert directory.state().available is False
             assert directory.peek() is None
     finally:
@@ -45,7 +45,7 @@ async def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path: Pa
         await hanging
 
     async def seen() -> bool:
-        return FOO in (await directory.look()).files
+        return FOO in (await directory.scan()).files
 
     await soon(seen)
     assert [type(event) for event in events] == [SourceFailed, SourceRecovered]

@@ -22,8 +22,8 @@ def test_facts_survive_a_restart(tmp_path: Path) -> None:
     for expected in (None, FACTS):
         store = DigestStore(tmp_path / "cache" / "digests.sqlite")
         store.open()
-        assert store.get(IDENTITY) == expected
-        store.put(IDENTITY, FACTS)
+        assert store.get([IDENTITY]).get(IDENTITY) == expected
+        store.put({IDENTITY: FACTS})
         store.close()
 
 
@@ -44,14 +44,14 @@ def new_store(tmp_path: Path) -> Iterator[Callable[..., DigestStore]]:
 def test_another_file_at_the_path_is_unknown(new_store: Callable[..., DigestStore]) -> None:
     """Another size, time or inode is another file."""
     store = new_store()
-    store.put(IDENTITY, FACTS)
-    assert store.get(IDENTITY) == FACTS
+    store.put({IDENTITY: FACTS})
+    assert store.get([IDENTITY]).get(IDENTITY) == FACTS
     for changed in (
         FileIdentity(IDENTITY.path, 11, 20, 30),
         FileIdentity(IDENTITY.path, 10, 21, 30),
         FileIdentity(IDENTITY.path, 10, 20, 31),
     ):
-        assert store.get(changed) is None
+        assert store.get([changed]).get(changed) is None
 
 
 def test_a_broken_file_is_replaced(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
@@ -60,10 +60,10 @@ def test_a_broken_file_is_replaced(tmp_path: Path, new_store: Callable[..., Dige
     path.write_bytes(b"noise" * 1000)
     store = new_store(path)
     store.open()
-    store.put(IDENTITY, FACTS)
+    store.put({IDENTITY: FACTS})
     store.close()
     again = new_store(path)
-    assert again.get(IDENTITY) == FACTS
+    assert again.get([IDENTITY]).get(IDENTITY) == FACTS
 
 
 def test_a_file_of_another_version_is_replaced(
@@ -76,8 +76,8 @@ def test_a_file_of_another_version_is_replaced(
         connection.execute("pragma user_version = 99")
     connection.close()
     store = new_store(path)
-    store.put(IDENTITY, FACTS)
-    assert store.get(IDENTITY) == FACTS
+    store.put({IDENTITY: FACTS})
+    assert store.get([IDENTITY]).get(IDENTITY) == FACTS
 
 
 def test_without_a_usable_place_it_works_in_memory(
@@ -88,10 +88,10 @@ def test_without_a_usable_place_it_works_in_memory(
     (tmp_path / "file").write_text("")
     store = new_store(tmp_path / "file" / "digests.sqlite", emit=events.append)
     store.open()
-    store.put(IDENTITY, FACTS)
-    assert store.get(IDENTITY) == FACTS
+    store.put({IDENTITY: FACTS})
+    assert store.get([IDENTITY]).get(IDENTITY) == FACTS
     assert len(events) == 1
-    assert "not kept across restarts" in events[0].text()
+    assert "lost at the next restart" in events[0].text()
 
 
 def test_threads_share_a_store(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
@@ -100,8 +100,8 @@ def test_threads_share_a_store(tmp_path: Path, new_store: Callable[..., DigestSt
 
     def work(number: int) -> bool:
         identity = FileIdentity(f"/d/{number % 20}", 1, 2, 3)
-        store.put(identity, FACTS)
-        return store.get(identity) == FACTS
+        store.put({identity: FACTS})
+        return store.get([identity]).get(identity) == FACTS
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(200)))
@@ -110,19 +110,19 @@ def test_threads_share_a_store(tmp_path: Path, new_store: Callable[..., DigestSt
 def test_two_processes_share_a_file(tmp_path: Path, new_store: Callable[..., DigestStore]) -> None:
     """What one store writes another one on the same file sees."""
     one, other = new_store(tmp_path / "d.sqlite"), new_store(tmp_path / "d.sqlite")
-    one.put(IDENTITY, FACTS)
-    assert other.get(IDENTITY) == FACTS
+    one.put({IDENTITY: FACTS})
+    assert other.get([IDENTITY]).get(IDENTITY) == FACTS
 
 
 def test_a_closed_store_stays_closed(tmp_path: Path) -> None:
     """A thread that comes late finds nothing and leaves nothing, until it is opened again."""
     store = DigestStore(tmp_path / "digests.sqlite")
-    store.put(IDENTITY, FACTS)
+    store.put({IDENTITY: FACTS})
     store.close()
-    store.put(FileIdentity("/late", 1, 2, 3), FACTS)
-    assert store.get(IDENTITY) is None
+    store.put({FileIdentity("/late", 1, 2, 3): FACTS})
+    assert store.get([IDENTITY]).get(IDENTITY) is None
     store.open()
-    assert store.get(IDENTITY) == FACTS
+    assert store.get([IDENTITY]).get(IDENTITY) == FACTS
     store.close()
 
 
@@ -138,7 +138,7 @@ def test_the_file_is_for_its_owner_only(
 ) -> None:
     """Paths of private projects are in it: nobody else may read it, or the files beside it."""
     store = new_store(tmp_path / "cache" / "digests.sqlite")
-    store.put(IDENTITY, FACTS)
+    store.put({IDENTITY: FACTS})
     found = {path.name: _mode(path) for path in (tmp_path / "cache").iterdir()}
     assert {"digests.sqlite", "digests.sqlite-wal"} <= found.keys()
     assert set(found.values()) == {0o600}
@@ -152,7 +152,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(
     sqlite3.connect(path).close()
     path.touch(mode=0o644)
     path.chmod(0o644)
-    new_store(path).put(IDENTITY, FACTS)
+    new_store(path).put({IDENTITY: FACTS})
     assert _mode(path) == 0o600
 
 
@@ -177,12 +177,12 @@ def test_a_busy_file_is_left_alone(tmp_path: Path, new_store: Callable[..., Dige
         store = new_store(path, events.append)
         store.open()
         assert store.is_busy()
-        store.put(IDENTITY, FACTS)
-        assert store.get(IDENTITY) == FACTS
+        store.put({IDENTITY: FACTS})
+        assert store.get([IDENTITY]).get(IDENTITY) == FACTS
         assert not store.put_root("/packages", SEEN)
         assert path.stat().st_ino == before
         assert [event.text() for event in events] == [
-            f"digests are not kept while {path} is locked by another process"
+            f"digests are not stored while {path} is locked by another process"
         ]
         other.execute("create table mine (x)")
         other.execute("commit")
@@ -203,7 +203,7 @@ def test_a_corrupt_file_in_use_is_left_alone(
     """Who has it open may be writing: it is replaced when nobody has."""
     path = tmp_path / "digests.sqlite"
     user = new_store(path)
-    user.put(IDENTITY, FACTS)
+    user.put({IDENTITY: FACTS})
     with sqlite3.connect(path) as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
@@ -213,13 +213,13 @@ def test_a_corrupt_file_in_use_is_left_alone(
     late = new_store(path, events.append)
     late.open()
     assert path.stat().st_ino == before
-    assert ["not kept across restarts" in event.text() for event in events] == [True]
+    assert ["lost at the next restart" in event.text() for event in events] == [True]
     late.close()
     user.close()
     next_one = new_store(path)
-    next_one.put(IDENTITY, FACTS)
+    next_one.put({IDENTITY: FACTS})
     next_one.close()
-    assert new_store(path).get(IDENTITY) == FACTS
+    assert new_store(path).get([IDENTITY]).get(IDENTITY) == FACTS
 
 
 def test_several_replace_a_corrupt_file_once(
@@ -232,8 +232,8 @@ def test_several_replace_a_corrupt_file_once(
     stores = [new_store(path, events.append) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda store: store.open(), stores))
-    stores[0].put(IDENTITY, FACTS)
-    assert [store.get(IDENTITY) for store in stores] == [FACTS] * 8
+    stores[0].put({IDENTITY: FACTS})
+    assert [store.get([IDENTITY]).get(IDENTITY) for store in stores] == [FACTS] * 8
     assert events == []
 
 
@@ -245,27 +245,27 @@ def test_a_file_that_becomes_corrupt_is_replaced(
     events: list[Event] = []
     store = new_store(path, events.append)
     for number in range(200):
-        store.put(FileIdentity(f"/d/{number}", 1, 2, 3), FACTS)
+        store.put({FileIdentity(f"/d/{number}", 1, 2, 3): FACTS})
     store.close()
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
     store.open()
     for _ in range(3):  # the first ones find out
-        store.get(IDENTITY)
-        store.put(IDENTITY, FACTS)
-    assert store.get(IDENTITY) == FACTS
+        store.get([IDENTITY]).get(IDENTITY)
+        store.put({IDENTITY: FACTS})
+    assert store.get([IDENTITY]).get(IDENTITY) == FACTS
     assert events == []
     store.close()
-    assert new_store(path).get(IDENTITY) == FACTS
+    assert new_store(path).get([IDENTITY]).get(IDENTITY) == FACTS
 
 
 def test_numbers_of_any_file_system_can_be_kept(new_store: Callable[..., DigestStore]) -> None:
     """Inodes and times need all 64 bits somewhere."""
     store = new_store()
     for identity in (FileIdentity("/d", 1, 2**63 + 5, 2**64 - 1), FileIdentity("/d", 1, -5, 3)):
-        store.put(identity, FACTS)
-        assert store.get(identity) == FACTS
+        store.put({identity: FACTS})
+        assert store.get([identity]).get(identity) == FACTS
 
 
 def test_a_directory_that_had_something_is_remembered(tmp_path: Path) -> None:

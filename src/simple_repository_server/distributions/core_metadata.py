@@ -1,4 +1,4 @@
-"""What core metadata says, as far as installers compare it: of a wheel, and of a file beside it.
+"""The fields of core metadata that installers compare: of a wheel, and of a file beside it.
 
 pip refuses a wheel whose `.metadata` differs from what is in the wheel in one of these fields.
 """
@@ -18,7 +18,7 @@ _FIELDS = ("Name", "Version", "Requires-Dist", "Requires-Python", "Provides-Extr
 
 
 class CoreMetadata(msgspec.Struct, frozen=True):
-    """The fields that installers compare: each with its values as they stand there."""
+    """The fields that installers compare, each with its values in order."""
 
     fields: dict[str, tuple[str, ...]]
 
@@ -28,7 +28,7 @@ class CoreMetadata(msgspec.Struct, frozen=True):
 
 
 def parse_core_metadata(content: bytes) -> CoreMetadata:
-    """What the headers say; whatever the bytes are, nothing is raised."""
+    """Parse the headers; never raises, whatever the bytes are."""
     head = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     message = email.message_from_bytes(head)
     values = {name: message.get_all(name) or () for name in _FIELDS}

@@ -1,7 +1,7 @@
-"""What a file name says: which project, which version, which kind of distribution.
+"""Parsing names of distribution files: project, version, and kind of distribution.
 
-Follows the binary distribution format, PEP 625 and what older tools wrote; knows seven-part wheel
-names (PEP 825). Names nobody can read are legal on an index, so nothing here raises for one.
+Follows the binary distribution format, PEP 625 and the names of older tools; accepts seven-part
+wheel names (PEP 825). Unparsable names are legal on an index, so nothing here raises for one.
 """
 
 import re
@@ -19,11 +19,13 @@ OTHER_SUFFIXES = (".exe", ".msi", ".rpm", ".deb", ".dmg", "-variants.json")
 DISTRIBUTION_SUFFIXES = (".whl", *SDIST_SUFFIXES, ".egg", *OTHER_SUFFIXES)
 
 _WHEEL_PARTS = range(5, 8)
+#: A version that is a release and nothing else, as most are.
+_PLAIN_VERSION = re.compile(r"\d{1,18}(?:\.\d{1,18})*", re.ASCII)
 _LEADING_VERSION = re.compile(r"\d[\w!+.]*?(?=\.(?:win|linux|macosx|src|noarch)|-|$)", re.ASCII)
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """What the name of a wheel, sdist or egg says."""
+    """The project and version in the name of a wheel, sdist or egg."""
 
     project: ProjectName
     #: As the file name spells it.
@@ -31,7 +33,7 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 def parse_distribution(filename: str, *, folder: str = "") -> Distribution | None:
-    """What the file name says, or None if it is not that of a wheel, an sdist or an egg.
+    """Parse the file name; None if it is not that of a wheel, an sdist or an egg.
 
     `folder` is the name of the folder the file lies in: where the border between project and
     version is unclear (`foo-2-1.tar.gz`), a folder named like the project decides.
@@ -111,11 +113,22 @@ def versions_of(filenames: Iterable[str], project: ProjectName) -> tuple[str, ..
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     """The versions, unique and oldest first; texts that are no version stand before them."""
+    unique = sorted(set(versions))
+    if all(map(_PLAIN_VERSION.fullmatch, unique)):
+        return tuple(sorted(unique, key=_release))
     numbers: dict[str, Version] = {}
     odd: list[str] = []
-    for text in sorted(set(versions)):
+    for text in unique:
         try:
             numbers[text] = Version(text)
         except ValueError:
             odd.append(text)
     return (*odd, *sorted(numbers, key=numbers.__getitem__))
+
+
+def _release(plain_version: str) -> list[int]:
+    """How such a version is ordered (PEP 440): trailing zeros do not count.."""
+    release = [int(part) for part in plain_version.split(".")]
+    while release and not release[-1]:
+        release.pop()
+    return release

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,10 +25,13 @@ from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.names import ProjectName
 from simple_repository_server.resource import ByteRange
 
-#: How far into an sdist its PKG-INFO is looked for.
+#: PKG-INFO is searched for in so many bytes of an unpacked sdist.
 _MAX_SDIST_BYTES = 100 * 1024 * 1024
-#: Where name and version stand.
+#: Name and version are in the first bytes of the metadata.
 _BEGINNING_BYTES = 16 * 1024
+#: Headers of one line each, in ASCII: a `Name: value` and nothing that has to be interpreted.
+_PLAIN_HEAD = re.compile(rb"(?:[!-9;-~]+:[ -~]*\n?)*")
+_REQUIRES_PYTHON = re.compile(rb"^requires-python:(.*)$", re.IGNORECASE | re.MULTILINE)
 _UNREADABLE = (
     Malformed, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError
 )  # fmt: skip
@@ -42,7 +46,7 @@ _COMPRESSIONS: dict[bytes, Callable[[BinaryIO], Any]] = {
 def wheel_metadata(filename: str, size: int) -> Reading:
     """A reading (see `zip_member`) that returns the METADATA of a wheel, byte for byte.
 
-    Raises `Malformed` when the file is no wheel, or another project's.
+    Raises `Malformed` if the file is not a wheel of that project.
     """
     parts = filename.split("-")
 
@@ -77,11 +81,11 @@ def run_on_file(reading: Reading, file: BinaryIO) -> bytes:
 
 
 async def run_on_ranges(reading: Reading, fetch: Callable[[ByteRange], Awaitable[bytes]]) -> bytes:
-    """Run a reading on whatever `fetch` fetches ranges of. Raises what either of them raises."""
+    """Run a reading on the ranges that `fetch` returns. Raises what either of them raises."""
     wanted = next(reading)
     while True:
         content = _exactly(await fetch(wanted), wanted)
-        # In a thread, as a directory of megabytes may be gone through.
+        # In a thread, as the directory to parse may be megabytes long.
         step = await asyncio.to_thread(_advance, reading, content)
         if isinstance(step, bytes):
             return step
@@ -103,14 +107,18 @@ def _exactly(content: bytes, wanted: ByteRange) -> bytes:
 
 def requires_python(metadata: bytes) -> str | None:
     """The Requires-Python of core metadata, or None."""
+    head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    if _PLAIN_HEAD.fullmatch(head):  # `email` takes as long as all the rest of reading a wheel
+        plain = _REQUIRES_PYTHON.search(head)
+        return (plain[1].decode().strip() or None) if plain else None
     value = _header(metadata).get("Requires-Python")
     return str(value).strip() or None if value is not None else None
 
 
 def describes(metadata: bytes, filename: str) -> bool:
-    """Whether that is core metadata of the project and version that a wheel's name tells.
+    """Whether it is core metadata of the project and version in the name of a wheel.
 
-    A version that is none (PEP 440), in the name or in the metadata, is not compared.
+    A version that is invalid (PEP 440), in the name or in the metadata, is not compared.
     """
     fields = _header(metadata[:_BEGINNING_BYTES])
     name, version = str(fields.get("Name", "")), fields.get("Version")
@@ -153,9 +161,9 @@ def read_metadata(file: BinaryIO, filename: str) -> bytes | None:
 
 
 def is_whole_archive(file: BinaryIO) -> bool:
-    """Whether a zip archive is there to its end, as far as its directory tells.
+    """Whether a zip archive is not truncated, judging by its directory, which comes last.
 
-    One that is still being copied is not: the directory comes last. Raises `OSError`.
+    Raises `OSError` as reading does.
     """
     directories: list[Sequence[str]] = []
 
@@ -182,7 +190,7 @@ def _pkg_info_in_tar(file: BinaryIO) -> bytes | None:
 
 
 def _unpacked(file: BinaryIO) -> IO[bytes]:
-    """The archive without its compression, whatever its name says."""
+    """The archive decompressed, by its first bytes and not by its name."""
     start = file.read(max(map(len, _COMPRESSIONS)))
     file.seek(0)
     for sign, open_ in _COMPRESSIONS.items():
@@ -193,19 +201,19 @@ def _unpacked(file: BinaryIO) -> IO[bytes]:
 
 
 class _Bounded(io.RawIOBase):
-    """The beginning of a stream: raises `Malformed` where too much of it is read.
+    """The beginning of a stream: raises `Malformed` once too much of it is read.
 
-    Not only members can be large: the headers of a tar archive, which are read into memory, too.
+    The headers of a tar archive, which are read into memory, can be as large as its members.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._room = _MAX_SDIST_BYTES
+        self._left = _MAX_SDIST_BYTES
 
     @override
     def read(self, size: int = -1) -> bytes:
         content = self._stream.read(size)
-        self._room -= len(content)
-        if self._room < 0:
-            raise Malformed("what is looked for is not near the beginning")
+        self._left -= len(content)
+        if self._left < 0:
+            raise Malformed("it has no PKG-INFO near its beginning")
         return content

@@ -1,8 +1,7 @@
-"""One member out of a zip archive by reading as little of it as possible.
+"""Reading one member of a zip archive, and as little else of it as possible.
 
-The decisions are a generator without any input or output of its own: it yields the byte ranges it
-wants, is sent their bytes, and returns the member. A local file and a remote one are read by the
-same code (see `metadata.py`), so what a server reads by ranges is what lies in the file.
+The reader is a generator without input or output: it yields the byte ranges it needs, is sent their
+bytes, and returns the member. Local and remote files are read by the same code (`metadata.py`).
 
 Format: APPNOTE.TXT 6.3.10, sections in brackets.
 """
@@ -34,12 +33,12 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_EXTRA = 1
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x2041
-#: Room for the extra field of the local header, which may be longer than the directory says.
+#: The extra field of the local header may be longer than that in the directory.
 _SLACK = 128
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What the directory says of a member."""
+    """The directory entry of a member."""
 
     name: str
     flags: int

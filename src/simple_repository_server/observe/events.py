@@ -147,7 +147,7 @@ class FileSkipped(Event, frozen=True, kw_only=True, tag="file_skipped"):
         return f"{self.file} in {self.source} is not served: {self.reason}"
 
 
-class DigestProgress(Event, frozen=True, kw_only=True, tag="inspecting"):
+class DigestProgress(Event, frozen=True, kw_only=True, tag="digest_progress"):
     """Digests of local files are being computed; the last one has `done_files == files`."""
 
     level: ClassVar[str] = "debug"
@@ -166,7 +166,7 @@ class DigestProgress(Event, frozen=True, kw_only=True, tag="inspecting"):
         )
 
 
-class DigestsComputed(Event, frozen=True, kw_only=True, tag="inspected"):
+class DigestsComputed(Event, frozen=True, kw_only=True, tag="digests_computed"):
     """The digests of many local files have been computed; the next start need not do it again."""
 
     source: str

@@ -1,8 +1,8 @@
 """Opening a small SQLite file that several processes share: private, and replaced only if corrupt.
 
-A database that is in use must not be deleted: who has it open would go on with a file nobody sees,
-and its journals would be taken for the new one's. So who has it open holds a shared lock on a file
-beside it, and who replaces a corrupt one needs that lock alone.
+A database that is in use must not be deleted: its users would go on writing a deleted file, and its
+journals would be taken for those of the new one. So every user holds a shared lock on a file beside
+it, and replacing a corrupt one needs the exclusive lock.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _BUSY_S = 2.0
-#: How long others may take to replace, or let go of, a corrupt file.
+#: How long other processes may take to replace, or close, a corrupt file.
 _REPLACED_S = 5.0
 _POLL_S = 0.02
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -25,12 +25,12 @@ Prepare = Callable[[sqlite3.Connection], None]
 
 
 def is_corrupt(error: Exception) -> bool:
-    """Whether what failed says that the file is no sound database."""
+    """Whether the error means that the file is corrupt, or no database at all."""
     return _code(error) in _CORRUPT
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether what failed may work later, as another process uses the file just now."""
+    """Whether the error is temporary: another process is using the file."""
     return isinstance(error, BlockingIOError) or _code(error) in _BUSY
 
 
@@ -40,14 +40,14 @@ def _code(error: Exception) -> int:
 
 
 class DatabaseFile:
-    """The open file: `connection`, and the lock that says it is in use."""
+    """An open database: `connection`, and the lock that marks it as in use."""
 
     def __init__(self, connection: sqlite3.Connection, lock: int | None = None) -> None:
         self.connection = connection
         self._lock = lock
 
     def close(self) -> None:
-        """Close it, and let others replace it."""
+        """Close it and release the lock, so that others may replace it."""
         self.connection.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -55,14 +55,14 @@ class DatabaseFile:
 
 
 def open_in_memory(prepare: Prepare) -> DatabaseFile:
-    """A database that nobody else sees."""
+    """A database in memory, of this process alone."""
     return DatabaseFile(_connect(":memory:", prepare))
 
 
 def open_file(path: Path, prepare: Prepare) -> DatabaseFile:
-    """The database at `path`, made if it is not there, replaced if it is corrupt and unused.
+    """The database at `path`: created if missing, replaced if it is corrupt and not in use.
 
-    `prepare` makes the tables. Raises `OSError` and `sqlite3.Error` if it cannot be used now.
+    `prepare` creates the tables. Raises `OSError` and `sqlite3.Error` if it cannot be used now.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -86,11 +86,11 @@ def _open(path: Path, prepare: Prepare, lock: int) -> sqlite3.Connection:
                 raise
         if _replace(path, prepare, lock):
             continue
-        time.sleep(_POLL_S)  # others have it open, or are replacing it
+        time.sleep(_POLL_S)  # other processes have it open, or are replacing it
 
 
 def _replace(path: Path, prepare: Prepare, lock: int) -> bool:
-    """Delete the file if it is corrupt still; False if others have it open."""
+    """Delete the file if it is still corrupt; False if other processes have it open."""
     fcntl.flock(lock, fcntl.LOCK_UN)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +106,7 @@ def _replace(path: Path, prepare: Prepare, lock: int) -> bool:
 
 
 def _share(lock: int, deadline: float) -> bool:
-    """Whether the lock is held now: False where the file system has none, and nothing is replaced.
+    """Take the shared lock; False where the file system has no locks, so that nothing is replaced.
 
     Raises `BlockingIOError` when others take too long to replace the file.
     """
@@ -124,12 +124,12 @@ def _share(lock: int, deadline: float) -> bool:
 
 
 def _connect_private(path: Path, prepare: Prepare) -> sqlite3.Connection:
-    """Connect to the file, which nobody but its owner may read: it has the names of projects."""
+    """Connect to the file, which only its owner may read: it has the names of private projects."""
     # Only a new file is opened here: closing another descriptor of it would drop SQLite's locks.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
     for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):  # not there, or another user's
+        with contextlib.suppress(OSError):  # missing, or owned by another user
             path.with_name(path.name + suffix).chmod(_PRIVATE)
     return _connect(str(path), prepare)
 

@@ -1,4 +1,4 @@
-"""What one entry of a local directory is by its name: a file to serve, one to skip, a claim."""
+"""What an entry of a local directory is by its name: a file to serve, to skip, or a claim."""
 
 import os
 import stat
@@ -18,45 +18,45 @@ from simple_repository_server.names import (
     shown_path,
 )
 
-#: What is being written, and what describes another file.
-_PASSED_OVER = (".part", ".partial", ".tmp", ".crdownload", METADATA_SUFFIX, ".asc", ".provenance")
-#: Whoever puts such a file here expects to find it in the index.
-_MEANT_TO_BE = (".whl", ".tar.gz", ".egg")
+#: Files that are being written, and files that describe another one.
+_IGNORED = (".part", ".partial", ".tmp", ".crdownload", METADATA_SUFFIX, ".asc", ".provenance")
+#: Files of such names are expected in the index: where they are not, that is reported.
+_EXPECTED = (".whl", ".tar.gz", ".egg")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A distribution file: its name, and where it lies."""
+    """A distribution file: its name and its path."""
 
     filename: FileName
     path: str
-    #: It may lead elsewhere the next moment.
+    #: A symlink, whose target may change at any time.
     is_link: bool = False
     #: There is a file with its metadata beside it.
     has_sidecar: bool = False
 
     @property
     def sidecar(self) -> str:
-        """Where that file lies."""
+        """The path of the metadata file beside it."""
         return self.path + METADATA_SUFFIX
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """Something that is not served: why ("": nobody expects it to be), and whose name it takes."""
+    """A file that is not served: why ("": not reported), and which name it claims."""
 
     path: str
     reason: str
     claim: ProjectName | None = None
-    #: A link: what it leads to may come to be there, which the folder it lies in does not show.
+    #: A symlink without a target: the target may appear, which the folder does not show.
     is_lost_link: bool = False
 
 
 def read_entry(
     entry: os.DirEntry[str], root: str, *, has_sidecar: bool
 ) -> tuple[ProjectName, Found] | Skipped | None:
-    """What a file, or a link, in the tree below `root` is; None if it is nothing of ours."""
+    """What a file or symlink in the tree below `root` is; None if it is no distribution."""
     name = entry.name
     folder = os.path.basename(os.path.dirname(entry.path))  # noqa: PTH119, PTH120 - for each file
-    if name.endswith(_PASSED_OVER):
+    if name.endswith(_IGNORED):
         described = parse_distribution(name.rpartition(".")[0], folder=folder)
         return Skipped(entry.path, "", described.project) if described else None
     is_link = entry.is_symlink()
@@ -64,30 +64,30 @@ def read_entry(
         return Skipped(shown_path(entry.path), "a link to a folder is not followed")
     distribution = parse_distribution(name, folder=folder)
     if distribution is None:
-        return _oddly_named(entry) if name.endswith(_MEANT_TO_BE) else None
+        return _oddly_named(entry) if name.endswith(_EXPECTED) else None
     try:
         filename = FileName(name)
     except InvalidName as error:
         return Skipped(shown_path(entry.path), str(error), distribution.project)
-    if is_link and (reason := _leads_astray(entry.path, root)):
+    if is_link and (reason := _link_problem(entry.path, root)):
         return Skipped(entry.path, reason, distribution.project, is_lost_link=True)
     return distribution.project, Found(filename, entry.path, is_link, has_sidecar)
 
 
 def is_folder_link(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to a folder, or to one that is away: to nothing, by no file's name."""
+    """Whether it is a symlink to a folder, or a broken one that is not named like a file."""
     if not entry.is_symlink():
         return False
     mode = _target_mode(entry)
     if stat.S_ISREG(mode):
         return False
     return stat.S_ISDIR(mode) or not (
-        entry.name.endswith((*_PASSED_OVER, *_MEANT_TO_BE)) or parse_distribution(entry.name)
+        entry.name.endswith((*_IGNORED, *_EXPECTED)) or parse_distribution(entry.name)
     )
 
 
 def _target_mode(entry: os.DirEntry[str]) -> int:
-    """What a link leads to; 0 if that is nothing, a loop, or closed to us."""
+    """The file mode of a symlink's target; 0 if it is broken, a loop, or may not be followed."""
     try:
         return entry.stat().st_mode
     except OSError:
@@ -95,7 +95,7 @@ def _target_mode(entry: os.DirEntry[str]) -> int:
 
 
 def named_project(name: str) -> ProjectName | None:
-    """The project of that name, however it is spelt; None if none can have it."""
+    """The project of that name, in any spelling; None if it is not a valid name."""
     try:
         return ProjectName(name)
     except InvalidName:
@@ -108,7 +108,7 @@ def _oddly_named(entry: os.DirEntry[str]) -> Skipped:
 
 
 def _claimed_by_odd_name(name: str) -> ProjectName | None:
-    """The project that a file seems to belong to of which the name is no good.
+    """The project that a file with an invalid name seems to belong to.
 
     What stands before the first version in it, or else all of it: `acme-1.0.whl`, `acme.whl`.
     """
@@ -118,8 +118,8 @@ def _claimed_by_odd_name(name: str) -> ProjectName | None:
     return named_project("-".join(parts[:count])) or named_project(parts[0])
 
 
-def _leads_astray(path: str, root: str) -> str:
-    """What is wrong with the target of a symlink; "" if it lies below the root."""
+def _link_problem(path: str, root: str) -> str:
+    """Why a symlink is not followed; "" if its target is below the root."""
     try:
         target = os.path.realpath(path, strict=True)
     except OSError:

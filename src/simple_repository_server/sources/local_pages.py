@@ -1,4 +1,4 @@
-"""A local project's page, made of what lies there and of the facts about it."""
+"""A local project's page, built of the files that are there and of the facts about them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,15 @@ from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_facts import Facts, FileIdentity
 from simple_repository_server.sources.local_sidecars import Sidecar
 
-#: A wheel that is not there to its end and is this young is still being written: it is withheld.
+#: A truncated wheel that is younger than this is still being written: it is withheld.
 _SETTLED_S = 10.0
-#: The same where its metadata file is there, which comes with a file or after it.
+#: The same where its metadata file is there, which is written with a distribution or after it.
 _SETTLED_WITH_SIDECAR_S = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class DigestsComputed(msgspec.Struct, frozen=True):
-    """What is known of a project's files at one moment, each by its path."""
+class KnownFiles(msgspec.Struct, frozen=True):
+    """A project's files at one moment, and what is known of them, by path."""
 
     found: tuple[Found, ...]
     identities: Mapping[str, FileIdentity]
@@ -36,16 +36,16 @@ class DigestsComputed(msgspec.Struct, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether all is known, as long as the files stay what they are."""
+        """Whether everything is known, as long as the files do not change."""
         return not self.withheld and all(one.path in self.facts for one in self.found)
 
     def has_sidecar(self, path: str) -> bool:
-        """Whether a metadata file beside it is used."""
+        """Whether a metadata file beside the distribution is used."""
         return uses(self.sidecars, path)
 
 
 class LocalPage(msgspec.Struct):
-    """A page, what it is made of, and when that was looked at."""
+    """A page, what it was built of, and when that was last checked."""
 
     page: ProjectPage
     found: tuple[Found, ...]
@@ -53,12 +53,12 @@ class LocalPage(msgspec.Struct):
     sidecars: Mapping[str, Sidecar]
     is_settled: bool
     root: str
-    looked_at: float
-    #: Those of the files that were asked for.
+    checked_at: float
+    #: Those of the files that were requested.
     resources: dict[FileName, PathResource] = msgspec.field(default_factory=dict)
 
     def holds(self, found: tuple[Found, ...], identities: Mapping[str, FileIdentity]) -> bool:
-        """Whether it would be the same if it were made now, of these files."""
+        """Whether building it of these files would bring out the same page."""
         return self.is_settled and self.found == found and self.identities == identities
 
     def resource(self, filename: FileName) -> PathResource:
@@ -80,7 +80,7 @@ class LocalPage(msgspec.Struct):
         return known
 
     def metadata_of(self, filename: FileName) -> "LocalMetadata":
-        """The metadata that is called that. Raises `ResourceNotFound`."""
+        """The metadata of that file name. Raises `ResourceNotFound`."""
         file = self.page.find(filename.distribution)
         if file is None or isinstance(file.core_metadata, bool):
             raise ResourceNotFound(self.page.name, filename)
@@ -90,7 +90,7 @@ class LocalPage(msgspec.Struct):
 
 
 class LocalMetadata(msgspec.Struct, frozen=True, gc=False):
-    """The metadata of a file: its sha256, and whether it lies in a file beside that."""
+    """The metadata of a file: its sha256, and whether it lies in a file beside it."""
 
     file: File
     key: tuple[str, bool]
@@ -102,13 +102,13 @@ def uses(sidecars: Mapping[str, Sidecar], path: str) -> bool:
     return sidecar is not None and sidecar.sha256 is not None
 
 
-def make_page(project: ProjectName, inspected: DigestsComputed) -> ProjectPage:
+def build_page(project: ProjectName, known: KnownFiles) -> ProjectPage:
     """The page of the files that can be shown."""
     files = []
-    for one in inspected.found:
-        identity, facts = inspected.identities.get(one.path), inspected.facts.get(one.path)
-        if identity is not None and facts is not None and one.path not in inspected.withheld:
-            files.append(_file(one, identity, facts, inspected.sidecars.get(one.path)))
+    for one in known.found:
+        identity, facts = known.identities.get(one.path), known.facts.get(one.path)
+        if identity is not None and facts is not None and one.path not in known.withheld:
+            files.append(_file(one, identity, facts, known.sidecars.get(one.path)))
     return ProjectPage(
         name=project,
         files=tuple(files),
@@ -123,12 +123,12 @@ def withheld(
     root: str,
     now: float,
 ) -> frozenset[str]:
-    """Those of the files that are still being written, as it seems; blocks."""
+    """Those of the files that are apparently still being written; blocks."""
     found = []
     for path, known in facts.items():
         if known.problem is not None:
             settled_s = _SETTLED_WITH_SIDECAR_S if uses(sidecars, path) else _SETTLED_S
-            # A time in the future does not say that it was written just now.
+            # A modification time in the future does not mean that it was written just now.
             young = abs(now - identities[path].mtime_ns / 1e9) < settled_s
             if young and not _is_whole(path, root):
                 found.append(path)
@@ -162,5 +162,5 @@ def _file(found: Found, identity: FileIdentity, facts: Facts, sidecar: Sidecar |
 def _time(mtime_ns: int) -> datetime | None:
     try:
         return _EPOCH + timedelta(microseconds=mtime_ns // 1000)
-    except OverflowError:  # no year a calendar has
+    except OverflowError:  # beyond the years of `datetime`
         return None

@@ -1,7 +1,7 @@
-"""Whether an empty directory may be believed: a disk that is not mounted looks just like one.
+"""Whether an empty directory is one, or the mount point of a disk that is not mounted.
 
-A directory that had projects is not empty until somebody says so, also after a restart. The
-decision is a pure function; what it needs to know of earlier is kept with the facts about files.
+A directory that had projects is unavailable when it is empty, also after a restart, until a marker
+file confirms it. The decision is a pure function; what was seen earlier is in the digest store.
 """
 
 import os
@@ -11,23 +11,24 @@ from pathlib import Path
 import msgspec
 
 from simple_repository_server.sources.local_facts import DigestStore, SeenRoot
-from simple_repository_server.sources.local_tree import EMPTY_MARKER, Listing
+from simple_repository_server.sources.local_folder import EMPTY_MARKER
+from simple_repository_server.sources.local_tree import Listing
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """Whether a directory can be served."""
 
-    #: Why not; "" if it can.
+    #: Why it cannot; "" if it can.
     problem: str
-    #: What to remember: that it had something; None: there never was anything, or that is over.
+    #: What to store: that it had files; None if it never had, or was confirmed to be empty.
     seen: SeenRoot | None
 
 
 def judge(listing: Listing, seen: SeenRoot | None, now_ns: int) -> Verdict:
-    """Whether what lies in the directory can be all there is, given what was seen before.
+    """Whether the listing can be complete, given what was seen before.
 
-    A marker counts if it is younger than that: one that was left lying on the mount point says
-    nothing of a disk that was mounted later.
+    A marker counts if it is younger than that: an old one on the mount point does not confirm
+    that a disk mounted later is empty.
     """
     has_files = any(listing.files.values())
     is_on_another = seen is not None and seen.device != listing.device
@@ -45,10 +46,10 @@ def judge(listing: Listing, seen: SeenRoot | None, now_ns: int) -> Verdict:
 
 
 class RootGuard:
-    """Judges what lies in one directory, and remembers that it had projects. Blocks."""
+    """Judges the listings of one directory, and stores that it had projects. Blocks."""
 
     def __init__(self, path: Path, store: DigestStore) -> None:
-        self._path = os.path.abspath(path)  # noqa: PTH100 - as it was given, links and all
+        self._path = os.path.abspath(path)  # noqa: PTH100 - `resolve` would follow links
         self._store = store
         self._seen: SeenRoot | None = None
         self._saved: SeenRoot | None = None
@@ -56,7 +57,7 @@ class RootGuard:
 
     def problem(self, listing: Listing) -> str:
         """Why the directory cannot be served as it is; "" if it can."""
-        # Another process may have seen something here since this one asked, too.
+        # Another process may have stored that it saw files here since the last lookup.
         is_known = (self._is_loaded and self._seen is not None) or self._load()
         verdict = judge(listing, self._seen, time.time_ns())
         if not is_known and verdict.seen is None:
@@ -68,7 +69,7 @@ class RootGuard:
         return verdict.problem
 
     def _load(self) -> bool:
-        """Take up what was remembered; False if that cannot be looked up now."""
+        """Load what was stored; False if it cannot be looked up now."""
         saved = self._store.get_root(self._path)
         if self._store.is_busy():
             return False

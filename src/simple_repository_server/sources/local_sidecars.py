@@ -1,7 +1,7 @@
-"""Metadata files beside distributions (`<file>.metadata`): which are used, and what they say.
+"""Metadata files beside distributions (`<file>.metadata`): which are used, and their digests.
 
-One that can be that of its file is served as the file's metadata, byte for byte, instead of what
-is in the file. Everything here blocks.
+One that matches its distribution is served as its metadata, byte for byte, instead of the metadata
+inside. Everything here blocks.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from simple_repository_server.observe.events import MetadataDiffers
 from simple_repository_server.opening import LeadsOut, open_regular, wait_for_tick
 from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_facts import FileIdentity
-from simple_repository_server.sources.local_reports import Reports
+from simple_repository_server.sources.local_problems import Problems
 
 #: As large as metadata within a wheel may be.
 MAX_SIDECAR_BYTES = MAX_MEMBER_BYTES
 
 
 class Sidecar(msgspec.Struct, frozen=True):
-    """A metadata file, as it was with its distribution; `sha256` None: it is not used."""
+    """A metadata file as it was read, with its distribution; `sha256` None: it is not used."""
 
     identity: FileIdentity
     of: FileIdentity
@@ -44,7 +44,7 @@ def read_sidecars(
     identities: Mapping[str, FileIdentity],
     before: Mapping[str, Sidecar],
     root: str,
-    reports: Reports,
+    problems: Problems,
 ) -> dict[str, Sidecar]:
     """The metadata files there are, by the path of their distribution.
 
@@ -56,33 +56,33 @@ def read_sidecars(
             continue
         identity, of = identities.get(one.sidecar), identities.get(one.path)
         if identity is None:
-            _tell_unusable(one.sidecar, root, reports)
+            _report_unusable(one.sidecar, root, problems)
             continue
         if of is None:
             continue
         known = before.get(one.path)
         if known is None or (known.identity, known.of) != (identity, of):
-            known = _read(one, identity, of, root, reports)
+            known = _read(one, identity, of, root, problems)
         sidecars[one.path] = known
     return sidecars
 
 
-def _tell_unusable(path: str, root: str, reports: Reports) -> None:
-    """Say what is wrong with what is there by its name, but is no regular file."""
+def _report_unusable(path: str, root: str, problems: Problems) -> None:
+    """Report why there is no regular file at the path, if anything is there."""
     try:
         read_content(path, root)
     except FileNotFoundError:
         if Path(path).is_symlink():
-            reports.skipped(path, "the symlink leads nowhere")
+            problems.skipped(path, "the symlink leads nowhere")
     except OSError as error:
-        _tell_error(path, error, reports)
+        _report_error(path, error, problems)
     except Malformed:
-        return  # it has come to be a file meanwhile
+        return  # it has become a file since
 
 
-def _tell_error(path: str, error: OSError, reports: Reports) -> None:
+def _report_error(path: str, error: OSError, problems: Problems) -> None:
     reason = os_reason(error)
-    reports.skipped(
+    problems.skipped(
         path, reason if isinstance(error, LeadsOut) else f"it cannot be read ({reason})"
     )
 
@@ -90,7 +90,7 @@ def _tell_error(path: str, error: OSError, reports: Reports) -> None:
 def read_content(path: str, root: str) -> bytes:
     """The bytes of a metadata file. Raises `OSError`, and `Malformed` if there are too many."""
     with open_regular(path, root=root) as file:
-        # Of a raw file, one read may be short.
+        # A read of an unbuffered file may be short.
         parts, size = [], 0
         while part := file.read(MAX_SIDECAR_BYTES + 1 - size):
             parts.append(part)
@@ -101,38 +101,42 @@ def read_content(path: str, root: str) -> bytes:
 
 
 def _read(
-    found: Found, identity: FileIdentity, of: FileIdentity, root: str, reports: Reports
+    found: Found, identity: FileIdentity, of: FileIdentity, root: str, problems: Problems
 ) -> Sidecar:
     unused = Sidecar(identity, of)
     try:
         wait_for_tick(identity.mtime_ns)
         content = read_content(found.sidecar, root)
     except OSError as error:
-        _tell_error(found.sidecar, error, reports)
+        _report_error(found.sidecar, error, problems)
         return unused
     except Malformed as error:
-        reports.skipped(found.sidecar, str(error))
+        problems.skipped(found.sidecar, str(error))
         return unused
     distribution = parse_distribution(found.filename, folder=_folder_of(found.path))
     metadata = parse_core_metadata(content)
-    wrong = contradiction(metadata, distribution) if distribution else "its file has no name"
-    if wrong:
-        reports.skipped(found.sidecar, wrong)
+    problem = (
+        contradiction(metadata, distribution)
+        if distribution
+        else "the name of its file tells no project and version"
+    )
+    if problem:
+        problems.skipped(found.sidecar, problem)
         return unused
     own = _own_metadata(found, root)
     different = differences(metadata, parse_core_metadata(own)) if own is not None else ()
     if different:
         fields = fields_in_words(different)
-        event = MetadataDiffers(source=reports.label, file=found.sidecar, fields=fields)
-        reports.say(found.sidecar, fields, event)
+        event = MetadataDiffers(source=problems.label, file=found.sidecar, fields=fields)
+        problems.report(found.sidecar, fields, event)
     else:
-        reports.forget(found.sidecar)
+        problems.resolved(found.sidecar)
     sha256 = hashlib.sha256(content).hexdigest()
     return Sidecar(identity, of, sha256, metadata.first("Requires-Python"))
 
 
 def _own_metadata(found: Found, root: str) -> bytes | None:
-    """What is in the wheel itself; None where nothing can be read, or nobody compares."""
+    """The metadata inside a wheel; None where it cannot be read, and for other distributions."""
     if not found.filename.endswith(".whl"):
         return None
     try:

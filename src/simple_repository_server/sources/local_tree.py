@@ -1,118 +1,67 @@
-"""Which distribution files lie below a directory, found again cheaply when asked again.
+"""Which distribution files lie below a directory: one `stat` for each folder that did not change.
 
-A folder is only listed again when it is another one or its modification time changed, as that is
-what adding, removing and renaming do. Everything here blocks and belongs into a worker thread.
+A folder is listed again when it is another one or its modification time changed, as adding,
+removing and renaming do. Everything here blocks and belongs into a worker thread.
 """
 
 import os
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from simple_repository_server.names import (
-    METADATA_SUFFIX,
-    ProjectName,
-    shown_path,
-    sorted_unique,
-)
-from simple_repository_server.sources.local_entries import (
-    Found,
-    Skipped,
-    is_folder_link,
-    named_project,
-    read_entry,
-)
+from simple_repository_server.names import ProjectName, sorted_unique
+from simple_repository_server.sources.local_entries import Found, named_project
+from simple_repository_server.sources.local_folder import Folder, scan_folder
 
-#: A folder changed so shortly before it was listed may have changed again without showing it.
-_RACY_NS = 2_000_000_000
 #: A project's folder that was just there is being replaced, as far as can be known so soon.
 _REPLACING_NS = 1_000_000_000
-#: Who puts a file of this name into a directory says that it is empty on purpose.
-EMPTY_MARKER = ".empty"
-#: Belongs to the file system and to root: nobody's packages are in it.
-_SYSTEM_FOLDERS = frozenset({"lost+found"})
 
 
 class Listing(msgspec.Struct, frozen=True):
     """All that lies below a directory at one moment."""
 
-    #: Also names that are only claimed: a folder or a file says that the project is ours, but
-    #: there is nothing of it that can be served.
+    #: Also names that are only claimed: a folder or a file shows that the project is ours, but
+    #: none of its files can be served.
     files: Mapping[ProjectName, tuple[Found, ...]]
-    #: Folders that could not be read, and files that are not served, with the reasons.
+    #: The projects that have files, sorted.
+    names: Sequence[ProjectName] = ()
+    #: Folders that could not be read.
     unreadable: tuple[str, ...] = ()
+    #: The projects that have files in there, as far as is known.
+    partial: frozenset[ProjectName] = frozenset()
+    #: Files that are not served, with the reasons.
     skipped: tuple[tuple[str, str], ...] = ()
-    #: The real path of the directory, the device it is on, and whether it may be empty.
+    #: The real path of the directory, and the device it is on.
     root: str = ""
     device: int = 0
-    #: When somebody last said, by `.empty`, that it is empty on purpose; 0: nobody did.
+    #: When `.empty` was last touched, which confirms that it is empty on purpose; 0: never.
     marked_empty_ns: int = 0
 
-    def names(self) -> Sequence[ProjectName]:
-        """The projects that have files, sorted."""
-        return sorted_unique(name for name, found in self.files.items() if found)
+    def may_lack_files_of(self, project: ProjectName) -> bool:
+        """Whether files of the project may be in a folder that could not be read.
 
-
-class _Folder(msgspec.Struct):
-    #: Which folder it is, when it was changed last, and when it was listed.
-    device: int
-    inode: int
-    mtime_ns: int
-    listed_at_ns: int
-    found: list[tuple[ProjectName, Found]] = []
-    subfolders: list[str] = []
-    skipped: list[Skipped] = []
-    #: Directly below the root: the names that its folders claim, by the name of the folder.
-    claims: dict[str, ProjectName] = {}
-    marker_ns: int = 0
-    has_lost_link: bool = False
-
-    def is_current(self, state: os.stat_result) -> bool:
-        """Whether it need not be listed again."""
-        return (
-            self.mtime_ns == state.st_mtime_ns
-            and self.inode == state.st_ino
-            and self.device == state.st_dev
-            and self.listed_at_ns - self.mtime_ns > _RACY_NS
-            and not self.has_lost_link
-        )
-
-    def has_same_marker(self, folder: str) -> bool:
-        """Whether `.empty` was not touched since; where there is none its folder tells."""
-        return not self.marker_ns or self.marker_ns == _marker_ns(folder)
-
-    def says_the_same(self, other: "_Folder") -> bool:
-        return (
-            self.device,
-            self.found,
-            self.subfolders,
-            self.skipped,
-            self.claims,
-            self.marker_ns,
-        ) == (
-            other.device,
-            other.found,
-            other.subfolders,
-            other.skipped,
-            other.claims,
-            other.marker_ns,
-        )
+        Of a project without any readable file nothing is known. One that has some is only doubted
+        where a folder is known to hold others: a single unreadable folder must not make every
+        project of the directory unavailable.
+        """
+        return bool(self.unreadable) and (project in self.partial or not self.files.get(project))
 
 
 class LocalTree:
-    """The tree below `root`; `look` says what lies there now."""
+    """The tree below `root`, and what its last scan found."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folders: dict[str, _Folder] = {}
+        self._folders: dict[str, Folder] = {}
         self._listing = Listing({})
         #: Names that a folder claimed until just now, and since when it does not.
         self._leaving: dict[ProjectName, int] = {}
+        #: The projects known to have files in folders that cannot be read now, by folder.
+        self._hidden: dict[str, frozenset[ProjectName]] = {}
 
-    def look(self) -> Listing:
+    def scan(self) -> Listing:
         """What lies there now: the same object as before if nothing changed.
 
         Raises `OSError` when the directory itself cannot be read.
@@ -125,7 +74,7 @@ class LocalTree:
             folder = pending.pop()
             known = before.get(folder)
             try:
-                current = _look_into(folder, root, known)
+                current = scan_folder(folder, root, known)
             except FileNotFoundError:
                 if folder == root:
                     raise
@@ -144,12 +93,16 @@ class LocalTree:
             self._folders[folder] = current
             pending.extend(current.subfolders)
         changed = changed or len(before) != len(self._folders)
-        changed = self._note_leaving(before.get(root), self._folders[root]) or changed
+        changed = self._update_leaving(before.get(root), self._folders[root]) or changed
         if changed or tuple(sorted(unreadable)) != self._listing.unreadable:
-            self._listing = self._combined(root, tuple(sorted(unreadable)))
+            self._hidden = {
+                folder: self._hidden.get(folder) or _projects_below(folder, root, before)
+                for folder in unreadable
+            }
+            self._listing = self._combined(root)
         return self._listing
 
-    def _note_leaving(self, before: _Folder | None, current: _Folder) -> bool:
+    def _update_leaving(self, before: Folder | None, current: Folder) -> bool:
         """Whether other names are leaving now: those whose folder vanished a moment ago.
 
         A folder is often replaced by moving one away and another one in. A name that is gone for
@@ -173,25 +126,25 @@ class LocalTree:
         self._leaving = leaving
         return changed
 
-    def _combined(self, root: str, unreadable: tuple[str, ...]) -> Listing:
-        files: dict[ProjectName, dict[str, Found]] = {}
+    def _combined(self, root: str) -> Listing:
+        files: dict[ProjectName, list[Found]] = {}
         skipped: list[tuple[str, str]] = []
         for _, folder in sorted(self._folders.items()):
             for project, found in folder.found:
-                first = files.setdefault(project, {}).setdefault(found.filename, found)
-                if first is not found:
-                    skipped.append((found.path, f"{first.path} has the same name"))
+                files.setdefault(project, []).append(found)
             for one in folder.skipped:
                 if one.reason:
                     skipped.append((one.path, one.reason))
                 if one.claim is not None:
-                    files.setdefault(one.claim, {})
+                    files.setdefault(one.claim, [])
         current = self._folders[root]
         for name in (*current.claims.values(), *self._leaving):
-            files.setdefault(name, {})
+            files.setdefault(name, [])
         return Listing(
-            {name: tuple(sorted(named.values(), key=_by_name)) for name, named in files.items()},
-            unreadable,
+            {name: _first_of_each_name(found, skipped) for name, found in files.items()},
+            sorted_unique(name for name, found in files.items() if found),
+            tuple(sorted(self._hidden)),
+            frozenset().union(*self._hidden.values()),
             tuple(skipped),
             root=root,
             device=current.device,
@@ -199,87 +152,36 @@ class LocalTree:
         )
 
 
+def _first_of_each_name(found: list[Found], skipped: list[tuple[str, str]]) -> tuple[Found, ...]:
+    """The files sorted by name; of several with the same name the first, the others are skipped."""
+    found.sort(key=_by_name)  # stable: the first folder's comes first
+    unique: list[Found] = []
+    for one in found:
+        if unique and unique[-1].filename == one.filename:
+            skipped.append((one.path, f"{unique[-1].path} has the same name"))
+        else:
+            unique.append(one)
+    return tuple(unique)
+
+
+def _projects_below(folder: str, root: str, before: Mapping[str, Folder]) -> frozenset[ProjectName]:
+    """The projects that had files in the folder when it was read, and those it is named after."""
+    parts = folder.removeprefix(root).strip("/").split("/")
+    named = (named_project(part) for part in parts)
+    had = (
+        project
+        for path, known in before.items()
+        if path == folder or path.startswith(f"{folder}/")
+        for project, _ in known.found
+    )
+    return frozenset([*(name for name in named if name is not None), *had])
+
+
 def _by_name(found: Found) -> str:
     return found.filename
 
 
-def _lost_its_disk(known: _Folder, current: _Folder) -> bool:
+def _lost_its_disk(known: Folder, current: Folder) -> bool:
     """Whether a folder that was on another device is empty now, as one that is not mounted."""
     is_empty = not (current.found or current.subfolders or current.skipped)
     return is_empty and known.device != current.device
-
-
-def _look_into(folder: str, root: str, known: _Folder | None) -> _Folder:
-    state = os.lstat(folder)
-    if known is not None and known.is_current(state) and known.has_same_marker(folder):
-        return known
-    if stat.S_ISLNK(state.st_mode):
-        raise FileNotFoundError(folder)  # it has just become one: its folder will be listed again
-    current = _Folder(state.st_dev, state.st_ino, state.st_mtime_ns, time.time_ns())
-    with os.scandir(folder) as scanned:
-        entries = sorted(scanned, key=lambda entry: entry.name)
-    _sort(entries, folder, root, known, current)
-    if known is not None and known.says_the_same(current):
-        known.inode, known.mtime_ns = current.inode, current.mtime_ns
-        known.listed_at_ns = current.listed_at_ns
-        return known
-    return current
-
-
-def _marker_ns(root: str) -> int:
-    """When `.empty` was last touched; 0 if it is gone."""
-    try:
-        return os.lstat(os.path.join(root, EMPTY_MARKER)).st_mtime_ns  # noqa: PTH118 - as all paths here
-    except OSError:
-        return 0
-
-
-def _sort(
-    entries: list[os.DirEntry[str]], folder: str, root: str, known: _Folder | None, into: _Folder
-) -> None:
-    """Sort what lies in a folder into what is known of it."""
-    parsed = {found.path: (project, found) for project, found in known.found} if known else {}
-    sidecars = {
-        entry.name.removesuffix(METADATA_SUFFIX)
-        for entry in entries
-        if entry.name.endswith(METADATA_SUFFIX)
-    }
-    for entry in entries:
-        has_sidecar = entry.name in sidecars
-        before = parsed.get(entry.path)
-        if (
-            before is not None
-            and before[1].has_sidecar == has_sidecar
-            and entry.is_file(follow_symlinks=False)
-        ):
-            into.found.append(before)
-        elif folder == root and entry.name == EMPTY_MARKER:
-            into.marker_ns = _marker_ns(folder)
-        elif entry.name.startswith("."):
-            continue
-        elif entry.is_dir(follow_symlinks=False) or (folder == root and is_folder_link(entry)):
-            _sort_folder(entry, root, folder, known, into)
-        else:
-            read = read_entry(entry, root, has_sidecar=has_sidecar)
-            if isinstance(read, Skipped):
-                into.skipped.append(read)
-                into.has_lost_link = into.has_lost_link or read.is_lost_link
-            elif read is not None:
-                into.found.append(read)
-
-
-def _sort_folder(
-    entry: os.DirEntry[str], root: str, folder: str, known: _Folder | None, into: _Folder
-) -> None:
-    if folder == root:
-        claim = known.claims.get(entry.name) if known else None
-        claim = claim or named_project(entry.name)
-        if claim is not None:
-            into.claims[entry.name] = claim
-    if entry.is_symlink():
-        into.skipped.append(Skipped(shown_path(entry.path), "a link to a folder is not followed"))
-    elif shown_path(entry.name) != entry.name:
-        reason = "the name of the folder is not in UTF-8"
-        into.skipped.append(Skipped(shown_path(entry.path), reason))
-    elif entry.name not in _SYSTEM_FOLDERS:
-        into.subfolders.append(entry.path)

@@ -1,4 +1,4 @@
-"""What lies in a directory, as it was seen at most half a second ago, and whether to believe it."""
+"""When a directory is scanned: on request, at most twice a second; and whether it is available."""
 
 import asyncio
 import contextlib
@@ -9,106 +9,115 @@ from pathlib import Path
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable, os_reason
 from simple_repository_server.model import ProjectList, SourceState
+from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
 from simple_repository_server.sources.local_facts import DigestStore
-from simple_repository_server.sources.local_reports import Reports
+from simple_repository_server.sources.local_problems import Problems
 from simple_repository_server.sources.local_root import RootGuard
 from simple_repository_server.sources.local_tree import Listing, LocalTree
 
-#: How old a look at the directory may be: changes are seen within a second.
-_LOOK_AGAIN_S = 0.5
-#: How long a look is waited for, as a file system on the network may never answer.
+#: How old the last scan may be: changes are seen within a second.
+_RESCAN_S = 0.5
+#: From this age on, a request that is answered from the last scan starts the next one: with
+#: steady traffic nobody waits for a scan.
+_REFRESH_S = 0.3
+#: How long a scan may take, as a file system on the network may never answer.
 DEADLINE_S = 30.0
 _CANNOT_READ = "it cannot be read, or its disk is not mounted; mend that or move it out"
-
 _HANGS = "its file system does not answer"
 
 
 class LocalDirectory:
-    """The directory at `path`: looked at when somebody asks, and at most twice a second."""
+    """The directory at `path`, scanned on request, and at most twice a second."""
 
     def __init__(
         self,
         path: Path,
         store: DigestStore,
         *,
-        reports: Reports,
+        problems: Problems,
         clock: Callable[[], float] = time.time,
         emit: Emit,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self.label = reports.label
+        self.label = problems.label
         self._deadline_s = deadline_s
-        self._reports = reports
+        self._problems = problems
         self._clock = clock
         self._emit = emit
         self._tree = LocalTree(path)
         self._guard = RootGuard(path, store)
         self._listing = Listing({})
-        self._looked_at = float("-inf")
+        self._scanned_at = float("-inf")
         self._problem: SourceUnavailable | None = None
-        self._looking: SingleFlight[str, None] = SingleFlight()
+        self._scans: SingleFlight[str, None] = SingleFlight()
         self._in_background: asyncio.Future[None] | None = None
         #: The projects that have files.
         self.projects = ProjectList(names=())
 
-    def is_recent(self, looked_at: float) -> bool:
-        """Whether what was seen then still counts."""
-        return 0 <= self._clock() - looked_at < _LOOK_AGAIN_S
+    def is_recent(self, scanned_at: float) -> bool:
+        """Whether a scan or check at that time is recent enough to answer from."""
+        return 0 <= self._clock() - scanned_at < _RESCAN_S
 
     def peek(self) -> Listing | None:
-        """What lay there just now; None if it is to be looked at again, or cannot be served."""
-        known = self._problem is None and self.is_recent(self._looked_at)
+        """What the last scan found; None if that is too old, or cannot be served."""
+        known = self._problem is None and self.is_recent(self._scanned_at)
         return self._listing if known else None
 
-    async def look(self) -> Listing:
-        """What lies there; the same object while nothing changed.
+    def lists(self, project: ProjectName) -> bool:
+        """Whether the last scan found the project, or a claim to its name."""
+        return project in self._listing.files
+
+    async def scan(self) -> Listing:
+        """What is there; the same object while nothing changed.
 
         Raises `SourceUnavailable`, and `SourceTimeout` if the file system does not answer.
         """
-        if not self.is_recent(self._looked_at):
-            await self._wait_for_look()
+        if not self.is_recent(self._scanned_at):
+            await self._wait_for_scan()
+        else:
+            self.scan_later()
         if self._problem is not None:
             raise SourceUnavailable(self.label, self._problem.reason)
         return self._listing
 
-    async def _wait_for_look(self) -> None:
-        """Wait in vain once only, however many ask."""
-        gave_up = self._problem is not None and self._problem.reason == _HANGS
-        if not (gave_up and self._looking.is_running("")):
+    async def _wait_for_scan(self) -> None:
+        """Wait for a scan; after one that timed out nobody waits until it ends."""
+        timed_out = self._problem is not None and self._problem.reason == _HANGS
+        if not (timed_out and self._scans.is_running("")):
             try:
                 async with asyncio.timeout(self._deadline_s):
-                    return await self._looking.run("", self._look_now)
+                    return await self._scans.run("", self._scan_now)
             except TimeoutError:
-                if not self._looking.is_running(""):  # it has just ended
+                if not self._scans.is_running(""):  # it has just ended
                     return None
         self._failed(_HANGS)
         raise SourceTimeout(self.label, _HANGS)
 
     def state(self) -> SourceState:
-        """How it was when it was last looked at."""
+        """The state found by the last scan."""
         detail = self._problem.reason if self._problem else unreadable(self._listing)
-        available = False if self._problem else (True if self._looked_at > 0 else None)
+        available = False if self._problem else (True if self._scanned_at > 0 else None)
         return SourceState(label=self.label, kind="directory", available=available, detail=detail)
 
-    def look_later(self) -> None:
-        """Have `state` be up to date soon, without waiting for it."""
-        is_looking = self._in_background is not None and not self._in_background.done()
-        if not (is_looking or self.is_recent(self._looked_at)):
+    def scan_later(self) -> None:
+        """Start a scan in the background for later requests, if the last one is getting old."""
+        is_young = 0 <= self._clock() - self._scanned_at < _REFRESH_S
+        if not (is_young or self._scans.is_running("")):
             with contextlib.suppress(RuntimeError):  # no event loop, as in a script
                 asyncio.get_running_loop()
-                self._in_background = asyncio.ensure_future(self._looking.run("", self._look_now))
+                self._in_background = asyncio.ensure_future(self._scans.run("", self._scan_now))
 
     async def close(self) -> None:
-        """Stop looking."""
-        await self._looking.cancel_all()
+        """Abandon the scans in flight."""
+        await self._scans.cancel_all()
         if self._in_background is not None:
             self._in_background.cancel()
             await asyncio.gather(self._in_background, return_exceptions=True)
 
-    async def _look_now(self) -> None:
+    async def _scan_now(self) -> None:
         try:
-            listing, reason = await asyncio.to_thread(self._seen)
+            listing, reason = await asyncio.to_thread(self._scan)
         except OSError as error:
             reason = f"the directory cannot be read ({os_reason(error)})"
             self._failed(reason)
@@ -117,11 +126,11 @@ class LocalDirectory:
                 self._failed(reason)
             else:
                 self._succeeded(listing)
-        self._looked_at = self._clock()
+        self._scanned_at = self._clock()
 
-    def _seen(self) -> tuple[Listing, str]:
-        """What lies there, and why that cannot be all there is, if so; blocks."""
-        listing = self._tree.look()
+    def _scan(self) -> tuple[Listing, str]:
+        """What is there, and why it must not be served ("" if it may); blocks."""
+        listing = self._tree.scan()
         return listing, self._guard.problem(listing)
 
     def _failed(self, reason: str) -> None:
@@ -134,29 +143,29 @@ class LocalDirectory:
             self._emit(SourceRecovered(source=self.label))
         self._problem = None
         if listing is not self._listing:
-            self._tell_skipped(listing)
-            names, missing = listing.names(), _missing(self.label, listing)
+            self._report_skipped(listing)
+            names, missing = listing.names, _missing(self.label, listing)
             if (names, missing) != (self.projects.names, self.projects.incomplete):
                 self.projects = ProjectList(names=names, incomplete=missing)
             self._listing = listing
 
-    def _tell_skipped(self, listing: Listing) -> None:
+    def _report_skipped(self, listing: Listing) -> None:
         skipped = [*listing.skipped, *((folder, _CANNOT_READ) for folder in listing.unreadable)]
         before = {*self._listing.unreadable, *(path for path, _ in self._listing.skipped)}
         for path in before - {path for path, _ in skipped}:
-            self._reports.forget(path)
+            self._problems.resolved(path)
         for path, reason in skipped:
-            self._reports.skipped(path, reason)
+            self._problems.skipped(path, reason)
 
 
 def _missing(label: str, listing: Listing) -> tuple[str, ...]:
-    """What a list of projects has to say that cannot be complete."""
+    """What the list of projects states about its being incomplete."""
     reason = unreadable(listing)
     return (str(SourceUnavailable(label, reason)),) if reason else ()
 
 
 def unreadable(listing: Listing) -> str:
-    """What hinders from knowing all that lies there; "" if nothing does."""
+    """Why the listing may be incomplete; "" if it is not."""
     if not listing.unreadable:
         return ""
     return f"the folder {listing.unreadable[0]} {_CANNOT_READ.removeprefix('it ')}"

@@ -1,4 +1,4 @@
-"""Projects held in memory: for tests, for embedding, and as the shortest example of a source."""
+"""Projects in memory: for tests, for embedding, and as the shortest example of a source."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -38,9 +38,9 @@ class MemoryRepository(Repository):
         self._resources: dict[tuple[str, str, str | None], Resource] = {}
 
     def add(self, filename: str, content: bytes, *, metadata: bytes | None = None) -> File:
-        """Add a distribution file to the page of its project, which the file name tells.
+        """Add a distribution file to the page of its project, which is parsed from the file name.
 
-        Raises `InvalidName` for a name that tells no project.
+        Raises `InvalidName` for a name without a project and a version.
         """
         found = parse_distribution(filename)
         if found is None:
@@ -112,13 +112,13 @@ class MemoryRepository(Repository):
         content = self._contents.get(filename)
         file = page.find(filename)
         if file is not None and content is not None:
-            return self._held(filename, content, OCTET_STREAM, file.hashes.get("sha256"))
+            return self._resource_of(filename, content, OCTET_STREAM, file.hashes.get("sha256"))
         file = page.find(filename.distribution)
         if file is None or not file.core_metadata or content is None:
             raise ResourceNotFound(page.name, filename)
-        return self._held(filename, content, METADATA_TYPE, None)
+        return self._resource_of(filename, content, METADATA_TYPE, None)
 
-    def _held(
+    def _resource_of(
         self, filename: FileName, content: bytes, media_type: str, claimed: str | None
     ) -> Resource:
         """The content as a resource, the same one each time. `claimed`: a file's digest."""
