@@ -172,10 +172,8 @@ class LocalRepository(Repository):
     def _peek_page(self, project: ProjectName) -> LocalPage | None:
         """The page if it was checked just now, or None. Raises `ProjectNotFound` if certain."""
         page = self._pages.get(project)
-        if page is not None and self._directory.is_recent(page.checked_at):
-            # The list and the page are one decision: a project that left the list has no page.
-            if self._directory.lists(project):
-                return page
+        if page is not None and self._directory.is_recent(page.checked_at, project):
+            return page
         listing = self._directory.peek()
         if listing is not None and not listing.unreadable and project not in listing.files:
             raise ProjectNotFound(project)

@@ -55,25 +55,27 @@ class LocalDirectory:
         #: The projects that have files.
         self.projects = ProjectList(names=())
 
-    def is_recent(self, scanned_at: float) -> bool:
-        """Whether a scan or check at that time is recent enough to answer from."""
-        return 0 <= self._clock() - scanned_at < _RESCAN_S
+    def is_recent(self, checked_at: float, project: ProjectName) -> bool:
+        """Whether what was checked of the project at that time may be served.
+
+        Not if a scan has found since that it is gone: its page and the list are one decision.
+        """
+        return 0 <= self._clock() - checked_at < _RESCAN_S and project in self._listing.files
 
     def peek(self) -> Listing | None:
         """What the last scan found; None if that is too old, or cannot be served."""
-        known = self._problem is None and self.is_recent(self._scanned_at)
+        known = self._problem is None and self._is_recent()
         return self._listing if known else None
 
-    def lists(self, project: ProjectName) -> bool:
-        """Whether the last scan found the project, or a claim to its name."""
-        return project in self._listing.files
+    def _is_recent(self) -> bool:
+        return 0 <= self._clock() - self._scanned_at < _RESCAN_S
 
     async def scan(self) -> Listing:
         """What is there; the same object while nothing changed.
 
         Raises `SourceUnavailable`, and `SourceTimeout` if the file system does not answer.
         """
-        if not self.is_recent(self._scanned_at):
+        if not self._is_recent():
             await self._wait_for_scan()
         else:
             self.scan_later()
