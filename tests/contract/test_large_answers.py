@@ -17,7 +17,6 @@ from simple_repository_server import (
     MemoryRepository,
     MergedRepository,
     ProjectName,
-    Repository,
 )
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 
@@ -29,20 +28,21 @@ DEADLINE_S = 20.0
 FOO = ProjectName("foo")
 
 
-class Listed(Repository):
+class Listed(MemoryRepository):
     """Has as many names as a large index."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.names = watched(sorted(ProjectName(f"p{number}") for number in range(150_000)))
-        self._list = ProjectList(names=self.names)
+        self._projects = ProjectList(names=self.names)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
-        return self._list
+        return self._projects
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        return self._list
+        return self._projects
 
 
 class Watched(tuple[E, ...]):  # noqa: SLOT001 - a tuple can have none that holds something

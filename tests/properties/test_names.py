@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name, is_normalized_name
 
 from simple_repository_server.errors import InvalidName
-from simple_repository_server.names import FileName, PackedNames, ProjectName, merged, sorted_unique
+from simple_repository_server.names import (
+    FileName,
+    PackedNames,
+    ProjectName,
+    merge_sorted,
+    sorted_unique,
+)
 from tests.strategies import project_names
 
 
@@ -88,7 +94,7 @@ def test_many_names_are_sorted_in_steps() -> None:
 @given(st.lists(st.sets(project_names, max_size=8).map(sorted), max_size=4))
 def test_sorted_lists_are_merged(lists: list[list[ProjectName]]) -> None:
     """The union of sorted lists is sorted and has each name once."""
-    assert list(merged(lists)) == sorted(set().union(*lists))
+    assert list(merge_sorted(lists)) == sorted(set().union(*lists))
 
 
 def test_packed_names_are_a_sequence_of_names() -> None:

@@ -8,7 +8,7 @@ from weakref import ref
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
-from simple_repository_server.names import merged
+from simple_repository_server.names import merge_sorted
 from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository
 
@@ -129,9 +129,9 @@ async def _union(parts: Sequence[ProjectList | str]) -> ProjectList:
     lists = [part for part in parts if isinstance(part, ProjectList)]
     names = [part.names for part in lists]
     if sum(map(len, names)) > _AT_ONCE:
-        union = await asyncio.to_thread(merged, names)
+        union = await asyncio.to_thread(merge_sorted, names)
     else:
-        union = merged(names)
+        union = merge_sorted(names)
     failures = tuple(part for part in parts if isinstance(part, str))
     return ProjectList(
         names=union,

@@ -12,7 +12,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
-from simple_repository_server.names import FileName, ProjectName, merged
+from simple_repository_server.names import FileName, ProjectName, merge_sorted
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
@@ -32,7 +32,7 @@ class _FilteredRepository(RepositoryContainer):
         raise NotImplementedError
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        names = merged([filter(self._allows, projects.names)])
+        names = merge_sorted([filter(self._allows, projects.names)])
         return msgspec.structs.replace(projects, names=names)
 
     def _check(self, project: ProjectName) -> None:
