@@ -11,6 +11,7 @@ from simple_repository_server.combine.priority import PrioritySelectedProjectsRe
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.metadata_store import MetadataStore
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
 from simple_repository_server.sources.local import LocalRepository
@@ -18,7 +19,6 @@ from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
@@ -34,7 +34,7 @@ def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) 
     """The ASGI application for the settings; `hosts` says which hosts requests may name."""
     return IndexApp(
         build_repository(settings, emit),
-        files=FilesMode(settings.files),
+        files=settings.files,
         memory_bytes=_share(settings, _ANSWERS),
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
@@ -54,7 +54,7 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
         )
     files = None
     # Offline, files are what is kept, however they would be got otherwise.
-    if disk and (settings.offline or settings.files != FilesMode.STREAM):
+    if disk and (settings.offline or settings.files is not FilesMode.STREAM):
         files = FileCache(disk, memory_bytes=_share(settings, _LOOKUPS), emit=emit)
     of_source = _share(settings, _PAGES) // len(settings.sources)
     lists: MemoryCache[Any, Any] = MemoryCache(_share(settings, _LISTS))

@@ -85,7 +85,7 @@ def test_offline_tells_what_it_knows(
         gone.refuse()
     arguments = ("--offline", "--files", mode, "--cache-dir", tmp_path / "kept")
     with serving(tmp_path, *arguments, upstream.simple, public.simple) as server:
-        assert "Offline: no index is asked" in server.banner
+        assert "Offline: only the cache is served" in server.banner
         assert f"1. {upstream.simple} (remote index, files from the cache)" in server.banner
         assert _files(server, "foo") == [], "the first source has it, and none of its files is kept"
         assert _files(server, "bar") == [BAR[0].filename]

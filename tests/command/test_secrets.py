@@ -157,7 +157,7 @@ def test_an_address_that_cannot_be_is_not_shown(value: str) -> None:
     """Nor is anything of an address that is a variable as a whole."""
     with pytest.raises(BadSetting) as refused:
         load_sources(["${V}"], environment={"V": value})
-    assert str(refused.value).startswith("${V} is no address of a simple index")
+    assert str(refused.value).startswith("${V} is not a valid URL of a simple index")
     assert "secret" not in str(refused.value)
 
 

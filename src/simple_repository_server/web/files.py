@@ -1,9 +1,9 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
-from enum import StrEnum
 from functools import lru_cache
 
 from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.model import FilesMode
 from simple_repository_server.names import FileName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
@@ -18,17 +18,6 @@ from simple_repository_server.web.reply import FilePart, Head, Reply
 _REMEMBERED, _MAX_LOCATION = 512, 512
 _FOREVER = (b"cache-control", b"public, max-age=365000000, immutable")
 _ASK_AGAIN = (b"cache-control", b"max-age=0, must-revalidate")
-
-
-class FilesMode(StrEnum):
-    """What clients get for a remote file."""
-
-    #: The way to its origin; where that needs credentials, the file.
-    REDIRECT = "redirect"
-    #: The file, through this server.
-    STREAM = "stream"
-    #: The same; what came through once is kept.
-    CACHE = "cache"
 
 
 class FileEndpoint:

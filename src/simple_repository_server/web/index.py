@@ -6,6 +6,7 @@ answer from memory costs in all, so pages and files do without one.
 
 from contextlib import AsyncExitStack
 
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint, immediate
@@ -20,7 +21,7 @@ from simple_repository_server.web.exchange import (
     misdirected,
     not_found,
 )
-from simple_repository_server.web.files import FileEndpoint, FilesMode
+from simple_repository_server.web.files import FileEndpoint
 from simple_repository_server.web.home import healthz, home, readyz
 from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES, OpenFiles

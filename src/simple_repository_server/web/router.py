@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import override
 
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint
@@ -20,7 +21,6 @@ from simple_repository_server.web.exchange import (
     Send,
     answer,
 )
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.index import IndexEndpoints
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
 
