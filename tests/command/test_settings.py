@@ -49,7 +49,7 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
     return folder
 
 
-# --- invalid input ---------------------------------------------------------------------------------
+# --- invalid input ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
