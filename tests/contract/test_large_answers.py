@@ -70,8 +70,8 @@ async def _beside(work: Awaitable[T], turn: threading.Event) -> T:
     return await waiting
 
 
-async def test_merged_pages_are_kept_within_a_budget() -> None:
-    """Also while the pages they were made of are there; one that is merged again is as before."""
+async def test_merged_pages_are_cached_within_a_budget() -> None:
+    """Merged pages are evicted beyond the budget, and merged again when requested."""
     first, second = MemoryRepository(), MemoryRepository()
     names = [ProjectName(f"project-{number}") for number in range(100)]
     for name in names:
@@ -93,8 +93,8 @@ async def test_merged_pages_are_kept_within_a_budget() -> None:
     assert len((await merged.get_project_page(names[0])).files) == 40
 
 
-async def test_a_large_page_is_merged_in_a_thread() -> None:
-    """Once for all who ask, who get the same page."""
+async def test_large_page_is_merged_once_in_a_thread() -> None:
+    """Concurrent requests get the same page, while the event loop is free."""
     files = watched(
         File(filename=FileName(f"foo-{n}.0.tar.gz"), url="memory:", hashes={}) for n in range(1_100)
     )
@@ -110,8 +110,8 @@ async def test_a_large_page_is_merged_in_a_thread() -> None:
 
 
 @pytest.mark.parametrize("kind", ["allow", "deny"])
-async def test_a_large_list_is_filtered_in_a_thread(kind: str) -> None:
-    """Once for all who ask, who get the same list."""
+async def test_large_list_is_filtered_once_in_a_thread(kind: str) -> None:
+    """Concurrent requests get the same list, while the event loop is free."""
     source = Listed()
     repository = (
         AllowListRepository(source, allowed=["p1"])
