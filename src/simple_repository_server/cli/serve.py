@@ -42,6 +42,12 @@ from simple_repository_server.web.server.forwarded import TrustedProxies
 _HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
+class _Integer(click.IntRange):
+    """An integer in a range, called just an integer in errors."""
+
+    name = "integer"
+
+
 def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
     """The values of an enumeration as the values of an option."""
     return click.Choice([member.value for member in kind])
@@ -58,7 +64,7 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=_Integer(0, 65535),
     default=8000,
     show_default=True,
     metavar="PORT",
@@ -121,7 +127,7 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
 )
 @click.option(
     "--stale-if-error",
-    type=click.IntRange(0),
+    type=_Integer(0),
     default=int(STALE_IF_ERROR_S),
     show_default=True,
     metavar="SECONDS",
@@ -129,7 +135,7 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
 )
 @click.option(
     "--stale-while-revalidate",
-    type=click.IntRange(0),
+    type=_Integer(0),
     default=int(DEFAULT_STALE_WHILE_REVALIDATE_S),
     show_default=True,
     metavar="SECONDS",
@@ -138,7 +144,7 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=_Integer(1, 256),
     default=1,
     show_default=True,
     metavar="N",
@@ -146,13 +152,13 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
 )
 @click.option(
     "--max-connections",
-    type=click.IntRange(1),
+    type=_Integer(1),
     metavar="N",
     help="Maximum number of connections per process.  [default: as the limit on open files allows]",
 )
 @click.option(
     "--shutdown-timeout",
-    type=click.IntRange(0),
+    type=_Integer(0),
     default=int(DEFAULT_SHUTDOWN_TIMEOUT_S),
     show_default=True,
     metavar="SECONDS",
@@ -211,39 +217,40 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             f"cache --help'. To serve a directory of that name, give './{CACHE}'."
         )
     try:
-        sources = load_sources(source, forbidden_means_absent=options["forbidden_means_absent"])
-        settings = Settings(
-            sources=sources,
-            host=options["host"],
-            port=options["port"],
-            allowed_hosts=_allowed_hosts(options),
-            forwarded_allow_ips=_proxies(options),
-            files=_files(options),
-            workers=options["workers"],
-            max_connections=options["max_connections"],
-            shutdown_timeout_s=options["shutdown_timeout"],
-            small_file_bytes=parse_size(options["small_files"], option="--small-files"),
-            cache=_cache(options),
-            cache_bytes=parse_size(
-                options["cache_size"], option="--cache-size", least=MIN_CACHE_BYTES
-            ),
-            offline=options["offline"],
-            egress=load_egress(
-                sources,
-                proxy=options["proxy"],
-                ca_file=options["ca_file"],
-                offline=options["offline"],
-            ),
-            stale_if_error_s=options["stale_if_error"],
-            stale_while_revalidate_s=options["stale_while_revalidate"],
-            memory_bytes=parse_size(options["memory"], option="--memory", least=MIN_MEMORY_BYTES),
-            log_format=LogFormat(options["log_format"]),
-            log_level=LogLevel(options["log_level"]),
-            digests=None if options["no_cache"] else digests_file(),
-        )
+        settings = _settings(source, options)
         serve(settings, partial(banner, settings, implicit=not source))
     except (BadSetting, PortTaken) as error:
         refuse(by_their_variables(str(error), click.get_current_context()))
+
+
+def _settings(source: tuple[str, ...], options: dict[str, Any]) -> Settings:
+    """The validated settings. Raises `BadSetting`."""
+    absent, offline = options["forbidden_means_absent"], options["offline"]
+    sources = load_sources(source, forbidden_means_absent=absent)
+    return Settings(
+        sources=sources,
+        host=options["host"],
+        port=options["port"],
+        allowed_hosts=_allowed_hosts(options),
+        forwarded_allow_ips=_proxies(options),
+        files=_files(options),
+        workers=options["workers"],
+        max_connections=options["max_connections"],
+        shutdown_timeout_s=options["shutdown_timeout"],
+        small_file_bytes=parse_size(options["small_files"], option="--small-files"),
+        cache=_cache(options),
+        cache_bytes=parse_size(options["cache_size"], option="--cache-size", least=MIN_CACHE_BYTES),
+        offline=offline,
+        egress=load_egress(
+            sources, proxy=options["proxy"], ca_file=options["ca_file"], offline=offline
+        ),
+        stale_if_error_s=options["stale_if_error"],
+        stale_while_revalidate_s=options["stale_while_revalidate"],
+        memory_bytes=parse_size(options["memory"], option="--memory", least=MIN_MEMORY_BYTES),
+        log_format=LogFormat(options["log_format"]),
+        log_level=LogLevel(options["log_level"]),
+        digests=None if options["no_cache"] else digests_file(),
+    )
 
 
 def _files(options: dict[str, Any]) -> FilesMode:
@@ -252,11 +259,11 @@ def _files(options: dict[str, Any]) -> FilesMode:
         default = FilesMode.STREAM
         if options["files"] not in (None, FilesMode.STREAM):
             raise BadSetting(
-                f"--stream-http-resources and --files {options['files']} exclude each other."
+                f"--stream-http-resources and --files {options['files']} cannot be used together."
             )
     files = FilesMode(options["files"] or default)
     if files is FilesMode.CACHE and options["no_cache"]:
-        raise BadSetting("--files cache and --no-cache exclude each other.")
+        raise BadSetting("--files cache and --no-cache cannot be used together.")
     return files
 
 
@@ -286,7 +293,7 @@ def _cache(options: dict[str, Any]) -> Path | None:
     if options["no_cache"]:
         if options["offline"] or options["cache_dir"]:
             other = "--offline" if options["offline"] else "--cache-dir"
-            raise BadSetting(f"{other} and --no-cache exclude each other.")
+            raise BadSetting(f"{other} and --no-cache cannot be used together.")
         return None
     folder: Path = (options["cache_dir"] or cache_folder()).absolute()
     if not may_be_cache(folder):
