@@ -11,7 +11,8 @@ import sys
 from functools import partial
 
 from simple_repository_server.config.load import cache_folder, digests_file, load_sources
-from simple_repository_server.config.settings import FILES, Settings
+from simple_repository_server.config.settings import Settings
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.logs import LogWriter
 from simple_repository_server.web.exchange import AsgiApp
 from simple_repository_server.wiring import build_app
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("server", choices=("granian", "uvicorn"))
     parser.add_argument("port", type=int)
-    parser.add_argument("--files", choices=FILES, default=FILES[0])
+    parser.add_argument("--files", type=FilesMode, default=FilesMode.REDIRECT)
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     options = parser.parse_args()
     settings = Settings(

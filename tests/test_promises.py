@@ -87,8 +87,8 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_1_it_is_a_library_and_a_command() -> None:
-    """The distribution of that name has a package to import and a command of that name."""
+def test_1_distribution_has_a_library_and_a_command() -> None:
+    """The distribution has an importable package and a command of its name."""
     found = distribution("simple-repository-server")
     (script,) = found.entry_points.select(group="console_scripts")
     assert script.name == "simple-repository-server"
@@ -102,8 +102,8 @@ def test_1_it_is_a_library_and_a_command() -> None:
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
 @pytest.mark.parametrize("module", [False, True])
-def test_2_its_usage(option: str, module: bool) -> None:
-    """As a command and as a module it explains itself, with the options there have always been."""
+def test_2_help_shows_the_usage(option: str, module: bool) -> None:
+    """Command and module print help with the options of the original."""
     path = Path(sys.executable).with_name("simple-repository-server")
     shown = _run(
         *([sys.executable, "-m", "simple_repository_server"] if module else [path]), option
@@ -124,8 +124,8 @@ def test_2_several_sources_a_port_and_streaming(tmp_path: Path, upstream: Upstre
     assert unknown.returncode == 2
 
 
-def test_3_its_port_is_8000() -> None:
-    """Where nothing else is said it is the one that is in everybody's configuration."""
+def test_3_default_port_is_8000() -> None:
+    """The default address is that of the original, which is in users' configurations."""
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["port"] == 8000
     assert defaults["host"] == "127.0.0.1"
@@ -138,10 +138,10 @@ def test_3_its_port_is_8000() -> None:
         ("UV_INDEX_URL", ("uv", "pip", "install", "--no-build", "--python", sys.executable)),
     ],
 )
-def test_3_clients_find_it_by_their_variables(
+def test_3_clients_find_the_index_by_their_variables(
     tmp_path: Path, variable: str, client: tuple[str, ...]
 ) -> None:
-    """`PIP_INDEX_URL` or `UV_INDEX_URL` is all that a client needs, also by the name localhost."""
+    """`PIP_INDEX_URL` or `UV_INDEX_URL` with `localhost` is all that a client needs."""
     folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
     with serving(tmp_path, folder) as server:
         index = server.simple.replace("127.0.0.1", "localhost")
@@ -172,8 +172,8 @@ def test_4_the_first_source_that_has_a_project_owns_it(tmp_path: Path, upstream:
         assert _page(server, NAME)["versions"] == ["99.0"]
 
 
-def test_5_html_or_json_as_the_client_likes(tmp_path: Path) -> None:
-    """The header decides; HTML is for who asks for nothing; a browser previews by `?format=`."""
+def test_5_html_or_json_is_negotiated(tmp_path: Path) -> None:
+    """`Accept` decides, HTML is the default, and `?format=` overrides it for browsers."""
     folder = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
     with serving(tmp_path, folder) as server:
         for target in ("/simple/", f"/simple/{NAME}/"):
@@ -200,8 +200,8 @@ def test_6_every_wheel_has_metadata(tmp_path: Path, upstream: Upstream, publish:
             assert (found.status, found.body) == (200, built.metadata)
 
 
-def test_7_another_program_can_browse_it(tmp_path: Path, upstream: Upstream) -> None:
-    """What a browser of indexes needs is there: names to search, pages, dates, sizes, metadata."""
+def test_7_index_can_be_browsed_by_programs(tmp_path: Path, upstream: Upstream) -> None:
+    """Names, pages, dates, sizes and metadata are available."""
     publish_json(upstream, [PUBLIC, OTHER, build_sdist(NAME, "99.0")])
     with serving(tmp_path, upstream.simple) as server:
         for project in _get(server, "/simple/", Accept=JSON).json()["projects"]:
@@ -218,8 +218,8 @@ def test_7_another_program_can_browse_it(tmp_path: Path, upstream: Upstream) -> 
                     assert metadata["Version"] in page["versions"]
 
 
-def test_8_directories_hold_a_folder_per_project(tmp_path: Path) -> None:
-    """Wheels and sdists below the canonical name, sdists also under their hyphenated names."""
+def test_8_directories_have_a_folder_per_project(tmp_path: Path) -> None:
+    """Folders have canonical names; sdists may have hyphenated names."""
     wheel, sdist = build_wheel("my-package", "1.0.0"), build_sdist("my-package", "1.0.0")
     legacy = sdist.filename.replace("my_package", "my-package")
     folder = _folder(
@@ -285,8 +285,8 @@ def test_10_credentials_come_from_netrc(tmp_path: Path, upstream: Upstream, plac
     assert sent == {"Basic amFuZTp3b3Jk"}
 
 
-def test_11_files_are_at_their_origin_or_come_through(tmp_path: Path, upstream: Upstream) -> None:
-    """By default clients are sent to the file's own address; with the option it comes through.
+def test_11_files_are_redirected_or_streamed(tmp_path: Path, upstream: Upstream) -> None:
+    """By default clients are redirected to the origin; with the option files are streamed.
 
     It comes through, too, where the source has credentials that clients lack.
     """
@@ -309,8 +309,8 @@ def test_11_files_are_at_their_origin_or_come_through(tmp_path: Path, upstream: 
 
 
 @pytest.mark.anyio
-async def test_12_services_are_built_with_fastapi(tmp_path: Path) -> None:
-    """An application of one's own, with its own routes and settings, has an index where it says."""
+async def test_12_index_is_part_of_a_fastapi_application(tmp_path: Path) -> None:
+    """An application with its own routes has an index at the prefix it chooses."""
     own = _folder(tmp_path / "own", **{OWN.filename: OWN.content})
     other = _folder(tmp_path / "other", **{OTHER.filename: OTHER.content})
     sources = [LocalRepository(own), LocalRepository(other)]
@@ -330,8 +330,8 @@ async def test_12_services_are_built_with_fastapi(tmp_path: Path) -> None:
         assert (await ask(served, address)).body == OWN.content
 
 
-def test_13_what_makes_sense_for_all_is_on_by_default(tmp_path: Path, upstream: Upstream) -> None:
-    """Without any option a page has all that newer standards added: nothing of it is lost."""
+def test_13_newer_standards_are_on_by_default(tmp_path: Path, upstream: Upstream) -> None:
+    """Without any option, pages have all attributes of newer standards."""
     publish_json(upstream, [PUBLIC], extra={"yanked": "for a reason"})
     rich = json.loads(_scripted(upstream, f"/simple/{NAME}/").body)
     rich["project-status"] = {"status": "deprecated", "reason": "see elsewhere"}

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simple_repository_server.model import (
         NO_CONTEXT,
         File,
+        FilesMode,
         Freshness,
         ProjectList,
         ProjectPage,
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from simple_repository_server.upstream.credentials import Credentials, netrc_credentials
     from simple_repository_server.upstream.egress import Egress, egress_from
     from simple_repository_server.web.app import create_app
-    from simple_repository_server.web.files import FilesMode
     from simple_repository_server.web.router import build_router
 
 __all__ = [
@@ -144,7 +144,7 @@ _HOMES = {
     "FileCache": "cache.files",
     "FileCacheRepository": "transforms.file_cache",
     "FileName": "names",
-    "FilesMode": "web.files",
+    "FilesMode": "model",
     "Freshness": "model",
     "HttpRepository": "sources.http",
     "InvalidName": "errors",

@@ -1,32 +1,32 @@
-"""Every exception of the project, and nothing else.
+"""All exceptions of the project.
 
     RepositoryError
-    ├── NotFound                    it is not here (404)
-    │   ├── InvalidName             … because no such name can exist
+    ├── NotFound                    not in this repository (404)
+    │   ├── InvalidName             … because the name is invalid
     │   ├── ProjectNotFound
     │   └── ResourceNotFound
     ├── SourceUnavailable           a source cannot answer now (503)
     │   ├── SourceTimeout           … in time (504)
-    │   └── SourceInvalid           … or says something that makes no sense (502)
-    ├── NotAcceptable               no representation the client would take (406)
-    ├── Malformed                   a text that cannot be read; its source makes it SourceInvalid
-    └── TransferAborted             a body that broke off or proved wrong after it had begun
+    │   └── SourceInvalid           … or sent an invalid response (502)
+    ├── NotAcceptable               no media type that the client accepts (406)
+    ├── Malformed                   a document that cannot be parsed; becomes SourceInvalid
+    └── TransferAborted             a body that broke off or failed verification while being sent
 
-Which HTTP status each becomes is decided in one place, `web/problems.py`. Texts go to clients and
-to logs: they name the source by its label, which never holds a credential.
+`web/problems.py` maps each to its HTTP status. Messages are sent to clients and logged: they name
+a source by its label, which never contains credentials.
 """
 
 
 class RepositoryError(Exception):
-    """Anything this project raises on purpose."""
+    """The base class of all errors that this project raises on purpose."""
 
 
 class NotFound(RepositoryError):
-    """What was asked for is not in this repository."""
+    """A project, file or address that is not in this repository."""
 
 
 class InvalidName(NotFound):
-    """A text that can be no project's or file's name, so nothing of that name exists."""
+    """A text that is not a valid name of a project or file, so nothing of that name exists."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{text[:80]!r} is not a valid {kind} name.")
@@ -34,7 +34,7 @@ class InvalidName(NotFound):
 
 
 class ProjectNotFound(NotFound):
-    """No such project in this repository."""
+    """A project that is certainly not in this repository."""
 
     def __init__(self, project: str) -> None:
         super().__init__(f"The project {project!r} is not in this index.")
@@ -42,7 +42,7 @@ class ProjectNotFound(NotFound):
 
 
 class ResourceNotFound(NotFound):
-    """The project exists, this file of it does not (or is not offered, for the reason `why`)."""
+    """A file that its project does not have, or that is not offered for the reason `why`."""
 
     def __init__(self, project: str, filename: str, *, why: str = "") -> None:
         super().__init__(why or f"The project {project!r} has no file {filename!r}.")
@@ -51,12 +51,11 @@ class ResourceNotFound(NotFound):
 
 
 class SourceUnavailable(RepositoryError):
-    """A source cannot answer now; asking again later may help.
+    """A source that cannot answer now; a retry later may succeed.
 
-    `source` is the label of the source, `reason` what happened there, `retry_after_s` the whole
-    seconds it asks to be left alone, if it does, `transient` whether trying again soon is worth it.
-    `refused` tells an answer from an outage: it does not let us see it (401, 403), so whatever it
-    showed before must not be served on.
+    `source` is its label, `reason` what failed, `retry_after_s` its `Retry-After` in whole seconds
+    (None without one), and `transient` whether an immediate retry is sensible. `refused` is True
+    if the source denied access (401, 403): then nothing it sent before may be served either.
     """
 
     verb = "is unavailable"
@@ -79,19 +78,19 @@ class SourceUnavailable(RepositoryError):
 
 
 class SourceTimeout(SourceUnavailable):
-    """A source did not answer in time."""
+    """A source that did not answer in time."""
 
     verb = "did not answer in time"
 
 
 class SourceInvalid(SourceUnavailable):
-    """A source answered, but not with anything that can be used."""
+    """A source that sent an invalid response."""
 
-    verb = "gave an unusable answer"
+    verb = "sent an invalid response"
 
 
 class NotAcceptable(RepositoryError):
-    """None of the representations on offer is one the client accepts."""
+    """None of the media types on offer is one that the client accepts."""
 
     def __init__(self, accept: str, offers: tuple[str, ...]) -> None:
         super().__init__(f"Cannot answer as {accept[:200]!r}. Available: {', '.join(offers)}.")
@@ -99,14 +98,14 @@ class NotAcceptable(RepositoryError):
 
 
 class Malformed(RepositoryError):
-    """A text is not what it should be: a page, a list, an archive, metadata."""
+    """A document (a page, a list, an archive, metadata) that cannot be parsed."""
 
 
 class TransferAborted(RepositoryError):
-    """A body broke off or proved wrong after it had begun: the connection must be cut.
+    """A body that broke off, or failed verification, after a part of it was sent.
 
-    Raised by a resource's body, never swallowed by the web layer, so that the server closes the
-    connection and no client can take what it has for the complete file.
+    Raised while reading a resource's body and never caught by the web layer, so that the server
+    cuts the connection and no client mistakes the part for the complete file.
     """
 
 

@@ -1,11 +1,11 @@
-"""What a repository answers with: immutable values in the terms of the Simple API.
+"""The values that repositories return, immutable and in the terms of the Simple API.
 
 Pages and lists are *snapshots*: deeply immutable, compared by identity. A repository whose data
-has not changed returns the same object again, so whatever was computed from it (a filtered page,
-rendered bytes) is still right, and nothing is computed twice. The one live thing attached to a
-snapshot is its `Freshness`, which its source keeps up to date.
+has not changed returns the same object, so everything computed from it (a filtered page, rendered
+bytes) remains valid and is computed once. The only mutable part of a snapshot is its `Freshness`,
+which its source updates.
 
-Reading, in order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
+Standards, in reading order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,27 +24,45 @@ from simple_repository_server.names import FileName, PackedNames, ProjectName
 NOTHING: Mapping[str, object] = MappingProxyType({})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
-#: What a page takes without its files, and once more where metadata is announced on a copy of it.
+#: Memory of a page without its files, including that of the copy that announces metadata.
 _PAGE_BYTES = 1000
-#: What a file takes beside its texts and digests: itself, its size and time, its place in two
-#: tables of names, and a copy of it, on which metadata is announced.
+#: Memory of a file without its strings and digests: the object, its size and time, its slots in
+#: two dictionaries of names, and its copy that announces metadata.
 _FILE_BYTES = 450
-_LIST_BYTES, _NAME_BYTES = 1000, 120
+#: Memory of an ASCII string without its characters.
 _TEXT_BYTES = getsizeof("")
+#: What a file name takes more than a plain string of the same text.
+_FILE_NAME_BYTES = getsizeof(FileName("a")) - getsizeof("a")
+#: Memory of a dictionary with one digest.
 _ONE_DIGEST_BYTES = getsizeof({"sha256": ""})
+#: Memory of a list without its names.
+_LIST_BYTES = 1000
+#: Memory of a name in a tuple.
+_NAME_BYTES = 120
+
+
+class FilesMode(StrEnum):
+    """How clients get a remote file."""
+
+    #: By a redirect to its origin; through this server where the origin requires credentials.
+    REDIRECT = "redirect"
+    #: Through this server.
+    STREAM = "stream"
+    #: Through this server, which stores it in its cache.
+    CACHE = "cache"
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One distribution file of a project (PEP 691, "Project detail").
 
-    `url` is where its source fetches it from; clients are given an address of this server.
+    `url` is the address its source fetches it from; clients get an address of this server.
     """
 
     filename: FileName
     url: str
-    #: Hash name → lowercase hex digest; names `hashlib` knows, sha256 first. May be empty.
+    #: Algorithm (a name `hashlib` supports, sha256 first) → lowercase hex digest. May be empty.
     hashes: Mapping[str, str]
-    #: In bytes; None if unknown (PEP 700 wants it known from API version 1.1 on).
+    #: In bytes; None if unknown (required from API version 1.1 on, PEP 700).
     size: int | None = None
     #: In UTC; None if unknown.
     upload_time: datetime | None = None
@@ -52,14 +70,14 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     requires_python: str | None = None
     #: Whether `<file>.metadata` answers; the digests of those bytes where known (PEP 658, 714).
     core_metadata: bool | Mapping[str, str] = False
-    #: Its source has read the file: where it announces no metadata, there is none to be read.
+    #: Whether its source has read the file. If so, a file without announced metadata has none.
     inspected: bool = False
     #: A non-empty string is the reason (PEP 592).
     yanked: bool | str = False
     gpg_sig: bool | None = None
     #: The absolute address of the file's provenance object (PEP 740).
     provenance: str | None = None
-    #: Keys with a leading underscore (PEP 700); never another server's.
+    #: Keys with a leading underscore (PEP 700). Those of other servers are dropped.
     private: Mapping[str, object] = NOTHING
 
     @property
@@ -85,13 +103,13 @@ class ProjectStatus(msgspec.Struct, frozen=True):
 
 
 class FreshnessInfo(NamedTuple):
-    """How fresh a snapshot is at one moment, as the headers of an answer say it (RFC 9111 §5)."""
+    """How fresh a snapshot is at one moment: the values of response headers (RFC 9111 §5)."""
 
     #: `Cache-Control: max-age`, in seconds.
     max_age: int
-    #: `Age`, in seconds; None for content that is always confirmed.
+    #: `Age`, in seconds; None for content that is current by construction.
     age: int | None
-    #: `Warning: 110`: why it is stale; None while it is not.
+    #: The text of `Warning: 110`: why it is stale; None while it is fresh.
     warning: str | None
 
 
@@ -99,35 +117,36 @@ _UNKNOWN = FreshnessInfo(0, None, None)
 
 
 class Freshness:
-    """What a source knows of how current a snapshot is; the source keeps it up to date.
+    """How current a snapshot is; its source updates it in place.
 
-    It lives beside the content, because a page that was confirmed unchanged is the same page.
-    Times are seconds since the epoch, as `time.time` gives them.
+    It is separate from the content because a page that was revalidated unchanged is the same
+    page. Times are seconds since the epoch (`time.time`).
     """
 
     __slots__ = ("lifetime_s", "stale_reason", "validated_at", "verdict")
 
     def __init__(self, *, validated_at: float = 0.0, lifetime_s: float = 0.0) -> None:
+        #: When its origin last sent or confirmed the snapshot.
         self.validated_at = validated_at
-        #: How long a client may keep its copy without asking; 0: it must always ask.
+        #: How long it is fresh; 0: clients must revalidate each time.
         self.lifetime_s = lifetime_s
-        #: Why the source could not confirm the snapshot, once its lifetime was over.
+        #: Why the source could not revalidate the expired snapshot; None if it could.
         self.stale_reason: str | None = None
-        #: What its cache decided when it was last asked for it (`cache/policy.py`).
+        #: What the cache decided at the last lookup, in a word such as `fresh`; "" without one.
         self.verdict = ""
 
     def at(self, now: float) -> FreshnessInfo:
-        """What the headers of an answer sent at `now` say of it."""
+        """How fresh it is at `now`. Blocks nothing and changes nothing."""
         if self.lifetime_s <= 0 and self.stale_reason is None:
             return _UNKNOWN
-        if now < self.validated_at:  # the clock was set back: nobody knows for how long it is fresh
+        if now < self.validated_at:  # the clock was set back, so the age is unknown
             return FreshnessInfo(0, 0, self.stale_reason)
         age = int(now - self.validated_at)
         return FreshnessInfo(int(self.lifetime_s), age, self.stale_reason)
 
 
 class WeakestFreshness(Freshness):
-    """The freshness of something made of several snapshots: that of its weakest part."""
+    """The freshness of a combination of snapshots: that of its weakest part."""
 
     __slots__ = ("parts",)
 
@@ -137,23 +156,35 @@ class WeakestFreshness(Freshness):
 
     @override
     def at(self, now: float) -> FreshnessInfo:
-        """The shortest lifetime, the highest age and all the warnings of the parts."""
+        """The shortest lifetime, the highest age and all warnings of the parts."""
         infos = [part.at(now) for part in self.parts]
         ages = [info.age for info in infos if info.age is not None]
         warnings = [info.warning for info in infos if info.warning]
         max_age = min((info.max_age for info in infos), default=0)
         return FreshnessInfo(max_age, max(ages, default=None), "; ".join(warnings) or None)
 
+    # mypy does not find `@override` on a property with a setter.
+    @property  # type: ignore[explicit-override]
+    @override
+    def verdict(self) -> str:
+        """The distinct verdicts of the parts, in their order, as in `fresh, stale-if-error`."""
+        return ", ".join(dict.fromkeys(part.verdict for part in self.parts if part.verdict))
+
+    @verdict.setter
+    def verdict(self, verdict: str) -> None:
+        """Ignored: a combination has no verdict of its own."""
+
 
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
-    """A snapshot of one project: its files and what is known of it (PEP 691, 700, 792).
+    """A snapshot of one project: its files and its metadata (PEP 691, 700, 792).
 
-    A quarantined project offers no files, whatever it was made with (PEP 792).
+    The page of a quarantined project has no files: those it is constructed with are dropped
+    (PEP 792).
     """
 
     name: ProjectName
     files: tuple[File, ...]
-    #: All versions, also such as have no file; unique (PEP 700). See `versions_of`.
+    #: All versions, including those without files; unique (PEP 700). See `versions_of`.
     versions: tuple[str, ...] = ()
     status: ProjectStatus | None = None
     #: The upstream's serial of the project, for indexes that mirror one upstream.
@@ -170,14 +201,14 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     def find(self, filename: str) -> File | None:
         """The file of exactly that name, or None."""
         index = self._index
-        if index is None or index[0] is not self.files:  # made, or made for the page copied from
+        if index is None or index[0] is not self.files:  # absent, or copied from another page
             index = self.files, {file.filename: file for file in self.files}
             msgspec.structs.force_setattr(self, "_index", index)
         return index[1].get(filename)
 
     @property
     def weight(self) -> int:
-        """How many bytes of memory the page holds, with what is made of it; found out once."""
+        """How many bytes of memory the page and its derived copies hold; computed once."""
         weighed = self._weighed
         if weighed is None or weighed[0] is not self.files:
             weighed = self.files, _PAGE_BYTES + _weight_of_page(self)
@@ -188,11 +219,11 @@ class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     """A snapshot of the names of all projects: normalised, sorted, unique."""
 
-    #: Of many names, `names.PackedNames`.
+    #: A tuple; `names.PackedNames` for many.
     names: Sequence[ProjectName]
     serial: int | None = None
     private: Mapping[str, object] = NOTHING
-    #: What is missing: one sentence for each source that could not be asked.
+    #: One sentence for each source whose names are missing.
     incomplete: tuple[str, ...] = ()
     freshness: Freshness = msgspec.field(default_factory=Freshness)
 
@@ -205,7 +236,7 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 
 
 def _weight_of_page(page: ProjectPage) -> int:
-    # Column by column: a loop over files and their values takes three times as long.
+    # Column by column, in a third of the time that a loop over files and their fields takes.
     files = page.files
     texts: list[str] = [
         *page.versions,
@@ -225,7 +256,7 @@ def _weight_of_page(page: ProjectPage) -> int:
     names = chain.from_iterable(named)
     private = [page.private, *[file.private for file in files if file.private]]
     return (
-        _FILE_BYTES * len(files)
+        (_FILE_BYTES + _FILE_NAME_BYTES) * len(files)
         + 8 * len(page.versions)
         + _weight_of_texts(texts)
         + _ONE_DIGEST_BYTES * (len(digests) - len(named))
@@ -242,7 +273,7 @@ def _weight_of_texts(texts: list[str]) -> int:
 
 
 def _weight_of_value(value: object) -> int:
-    """Of anything that JSON can say; as deep as it may be."""
+    """The memory of a JSON value, nested to any depth."""
     weight, rest = 0, [value]
     while rest:
         one = rest.pop()
@@ -256,25 +287,25 @@ def _weight_of_value(value: object) -> int:
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is asked: what a component may want to know of the request it works for.
+    """What a component may know of the request it works for.
 
-    Whatever is asked for, a page, a file or its metadata, by coroutine or by peek, each component
-    is given the very context that the one around it was given.
+    Each component passes the context it was given on unchanged, for pages, files and metadata, by
+    coroutine and by peek.
 
-    One whose answer depends on who asks belongs outside combiners and transforms: these let
-    requests for the same thing share an answer. It says for pages and files alike what it hides.
-    The address of the client is not here, as requests of the same bytes are one to the server.
+    A component whose answer depends on the user must be outside all combiners and transforms,
+    because these share one answer among concurrent requests; it must hide pages and files alike.
+    The client's address is absent: the server answers identical requests identically.
     """
 
-    #: The client asked for an answer that was confirmed just now (`Cache-Control: no-cache`).
+    #: Whether the client requires a revalidated answer (`Cache-Control: no-cache`).
     revalidate: bool = False
-    #: The header fields of the request as ASGI has them: names in lower case, bytes as they came.
+    #: The header fields of the request as in ASGI: names in lower case, values as raw bytes.
     headers: Mapping[bytes, bytes] = _NO_HEADERS
-    #: What middleware around the index noted of the request (Starlette's `request.state`).
+    #: Values that middleware attached to the request (Starlette's `request.state`).
     state: Mapping[str, object] = NOTHING
 
     def header(self, name: str) -> str:
-        """A header field as text, whatever the case of its name; empty if there is none."""
+        """A header field as text, by its name in any case; "" if absent."""
         return self.headers.get(name.lower().encode("latin-1", "replace"), b"").decode("latin-1")
 
 
@@ -282,14 +313,14 @@ NO_CONTEXT = RequestContext()
 
 
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source is doing, for people and for `/readyz`."""
+    """The state of a source, for people and for `/readyz`."""
 
     #: Its address or path, never with credentials.
     label: str
     kind: str
-    #: None: not asked yet. False: the last request failed.
+    #: Whether its last request succeeded; None before the first one.
     available: bool | None
-    #: Whether it does answer while `available` is False: other projects may be had from it.
+    #: Whether it responds although `available` is False: requests for other projects may succeed.
     answers: bool = False
-    #: One sentence on what is wrong, or anything worth knowing.
+    #: One sentence: the last error, or other information; "" for none.
     detail: str = ""

@@ -1,7 +1,7 @@
 """Names of projects and files: parsed once, where they enter, and trusted from there on.
 
-`ProjectName` and `FileName` are strings that cannot be wrong. Everything behind the edge takes
-them, so no component checks (or forgets to check) a name a second time.
+`ProjectName` and `FileName` are strings that were validated. Everything behind the edge takes
+them, so no component validates a name a second time, and none forgets to.
 """
 
 import heapq
@@ -22,23 +22,26 @@ T = TypeVar("T")
 _VALID = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _NORMAL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
-# Nothing a URL, a header, a file system or a terminal could take for something else.
+# Characters with a meaning in URLs, headers, file systems or terminals.
 _UNSAFE_IN_FILES = re.compile(
     r"[\x00-\x1f\x7f-\x9f/\\\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+#: The longest name of a project or a file, in characters.
 MAX_NAME = 255
-_SORTED_AT_ONCE = 5_000
-_BLOCK = 500
-#: How many texts are remembered: those of them that are names, so none is long.
-_REMEMBERED = 1024
 METADATA_SUFFIX = ".metadata"
+#: How many names are sorted in one step, without letting other threads run.
+_SORT_STEP = 5_000
+#: How many names one string of `PackedNames` holds.
+_BLOCK = 500
+#: How many parsed names are cached. Invalid texts are not, so each is short.
+_CACHED_NAMES = 1024
 
 
 class ProjectName(str):
     """A project's normalised name (PEP 503): `ProjectName("Foo.Bar") == "foo-bar"`.
 
-    Raises `InvalidName` for a text that is no project name.
+    Raises `InvalidName` for a text that is not a project name.
     """
 
     __slots__ = ()
@@ -53,18 +56,18 @@ class ProjectName(str):
         return super().__new__(cls, _SEPARATORS.sub("-", text).lower())
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED_NAMES)
 def project_name(text: str) -> ProjectName:
-    """The same as `ProjectName(text)`, remembered for the texts seen last."""
+    """The same as `ProjectName(text)`, with an LRU cache."""
     return ProjectName(text)
 
 
 class FileName(str):
-    """The name of a distribution file or of its sibling: one safe path segment.
+    """The name of a distribution file or of its metadata: one safe path segment.
 
-    Raises `InvalidName` for a text that is empty, too long, hidden (leading dot), has a path
-    separator, a control or text-direction character, or a lone surrogate in it. A file with the
-    longest name there can be has metadata, too: `.metadata` at the end does not count.
+    Raises `InvalidName` for a text that is empty, longer than 255 characters (not counting
+    `.metadata` at the end) or hidden (leading dot), or that contains a path separator, a control
+    or text-direction character, or a lone surrogate.
     """
 
     __slots__ = ()
@@ -77,23 +80,28 @@ class FileName(str):
 
     @property
     def is_metadata(self) -> bool:
-        """Whether this names the core metadata of a file, not a file (PEP 658)."""
+        """Whether this names the core metadata of a file instead of a file (PEP 658)."""
         return self.endswith(METADATA_SUFFIX)
 
     @property
     def distribution(self) -> "FileName":
-        """The distribution file this name is about: itself, without a `.metadata` at the end."""
+        """The name of the distribution file: this name without `.metadata` at its end."""
         return FileName(self.removesuffix(METADATA_SUFFIX)) if self.is_metadata else self
 
+    @property
+    def metadata(self) -> "FileName":
+        """The name of the file's core metadata: this name with `.metadata` at its end."""
+        return FileName(self + METADATA_SUFFIX)
 
-@lru_cache(maxsize=_REMEMBERED)
+
+@lru_cache(maxsize=_CACHED_NAMES)
 def file_name(text: str) -> FileName:
-    """The same as `FileName(text)`, remembered for the texts seen last."""
+    """The same as `FileName(text)`, with an LRU cache."""
     return FileName(text)
 
 
 class PackedNames(Sequence[ProjectName]):
-    """Many names in a tenth of the memory that a tuple of them takes; made anew when looked at."""
+    """Many names in a tenth of the memory of a tuple; each access creates the name objects."""
 
     __slots__ = ("_blocks", "_length")
 
@@ -101,7 +109,7 @@ class PackedNames(Sequence[ProjectName]):
         self._blocks: list[str] = []
         self._length = 0
         for block in batched(names, _BLOCK):
-            # No name has a line end in it.
+            # No name contains a line feed.
             self._blocks.append("\n".join(block))
             self._length += len(block)
 
@@ -127,35 +135,35 @@ class PackedNames(Sequence[ProjectName]):
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory they take."""
+        """How many bytes of memory the names take, approximately."""
         return sum(map(getsizeof, self._blocks)) + getsizeof(self._blocks)
 
 
 def _unchecked(text: str) -> ProjectName:
-    """The name that a text is known to be."""
+    """The name of a text that is known to be valid and normalised."""
     return str.__new__(ProjectName, text)
 
 
 def sorted_unique(names: Iterable[ProjectName]) -> Sequence[ProjectName]:
-    """The names sorted and unique: a tuple of few, `PackedNames` of many.
+    """The names sorted and unique: a tuple for few, `PackedNames` for many.
 
-    A public index has close to a million of them: they are taken in steps that let other threads
-    run in between, and never are all there as objects.
+    A public index has about a million. They are sorted in batches, so that other threads run in
+    between and the name objects never exist all at once.
     """
-    steps = batched(names, _SORTED_AT_ONCE)
-    first = sorted(set(next(steps, ())))
-    return merged([first, *(PackedNames(sorted(set(step))) for step in steps)])
+    batches = batched(names, _SORT_STEP)
+    first = sorted(set(next(batches, ())))
+    return merge_sorted([first, *(PackedNames(sorted(set(batch))) for batch in batches)])
 
 
-def merged(lists: Iterable[Iterable[ProjectName]]) -> Sequence[ProjectName]:
-    """The names in any of the lists, each of which is sorted; as `sorted_unique` gives them."""
+def merge_sorted(lists: Iterable[Iterable[ProjectName]]) -> Sequence[ProjectName]:
+    """The union of sorted lists, in the form that `sorted_unique` returns."""
     unique = (name for name, _ in groupby(heapq.merge(*lists)))
-    few = tuple(islice(unique, _SORTED_AT_ONCE))
-    return few if len(few) < _SORTED_AT_ONCE else PackedNames(chain(few, unique))
+    few = tuple(islice(unique, _SORT_STEP))
+    return few if len(few) < _SORT_STEP else PackedNames(chain(few, unique))
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items, up to `size` of them at a time."""
+    """The items in lists of `size`, the last of which may be shorter."""
     source = iter(items)
     while step := list(islice(source, size)):
         yield step

@@ -1,9 +1,10 @@
 """The one interface: everything that has projects is a `Repository`.
 
 Sources, combiners, filters and caches are all repositories, so configuration is nesting. The
-conformance suite in `testing` says in code what is promised here in words.
+conformance suite in `testing` checks in code what is promised here in words.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -21,62 +22,65 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Resource
 
 
-class Repository(SharedLifespan):
-    """Something that has projects, their pages and their files.
+class Repository(SharedLifespan, ABC):
+    """Projects, their pages and their files.
 
-    What the list, the page and the resource say is one decision: a file on the page is served, a
-    file that is not on the page is not (under any spelling), and an announced `.metadata` answers.
-    As long as nothing has changed, the same snapshot object is returned again.
+    The list, the page and the resource follow one decision: a file on the page is served, a file
+    that is not on the page is not (under any spelling), and announced metadata can be fetched.
+    As long as nothing has changed, the same snapshot object is returned.
 
-    A repository is an asynchronous context manager; what it needs (connections, watchers) it
-    opens and closes in `lifespan`. It may be entered more than once, as part of several
-    combinations: it is opened once, and closed when the last of them leaves it.
+    The three coroutines are abstract; everything else has a default. A repository is an
+    asynchronous context manager: what it needs (connections, watchers, other repositories) is
+    opened and closed by `lifespan`, which a subclass may override. It may be part of several
+    combinations: the first that enters it opens it, the last that leaves closes it.
     """
 
     @override
     def __init_subclass__(cls, **options: object) -> None:
-        """Take back each peek that was written for another class's coroutine.
+        """Reset each inherited peek whose coroutine the subclass overrides.
 
-        A subclass that overrides `get_project_page` alone has rules the inherited
-        `peek_project_page` does not know of: there it answers None again.
+        A subclass that overrides `get_project_page` alone has rules that the inherited
+        `peek_project_page` does not know, so there the peek returns None.
         """
         super().__init_subclass__(**options)
         for get, peek in _PEEKS.items():
-            if not issubclass(_provider(cls, peek), _provider(cls, get)):
+            # Not `issubclass`: here ABCMeta has not set up its caches for `cls` yet.
+            if _provider(cls, get) not in _provider(cls, peek).__mro__:
                 setattr(cls, peek, getattr(Repository, peek))
 
+    @abstractmethod
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
         """The names of all projects.
 
-        Raises `SourceUnavailable` when nothing can be said at all.
+        Raises `SourceUnavailable` if no source can answer.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         """The page of a project.
 
-        Raises `ProjectNotFound` only when it is certain that there is no such project, and
-        `SourceUnavailable` whenever it is not: a caller may then not look elsewhere.
+        Raises `ProjectNotFound` only if it is certain that the project does not exist, and
+        `SourceUnavailable` whenever it is not: callers must not fall back to another source then.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
-        """A file of the project's page, or (`<file>.metadata`) its core metadata.
+        """A file on the project's page, or its core metadata (`<file>.metadata`).
 
         Raises `ProjectNotFound` and `SourceUnavailable` as for the page, and `ResourceNotFound`
-        when the project is here, but not this file.
+        if the project exists, but not this file.
         """
-        raise NotImplementedError
 
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        """The very list that `get_project_list` would return now, if nothing need be waited for.
+        """The very object that `get_project_list` would return now, if it need not wait.
 
-        None: ask the coroutine, it alone can say. A peek changes nothing (but what counts as used
-        last where memory is limited) and starts no work; each of the three keeps to this.
+        None if that is unknown without waiting: call the coroutine. Peeks start no work and
+        change nothing but the order of least recent use where memory is limited. This holds for
+        all three.
         """
         del context
         return None
@@ -84,9 +88,9 @@ class Repository(SharedLifespan):
     def peek_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
-        """The very page that `get_project_page` would return now, if nothing need be waited for.
+        """The very object that `get_project_page` would return now, if it need not wait.
 
-        Raises `ProjectNotFound` where the coroutine certainly would now.
+        Raises `ProjectNotFound` if the coroutine certainly would.
         """
         del project, context
         return None
@@ -94,19 +98,19 @@ class Repository(SharedLifespan):
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
-        """What `get_resource` would return now, or a resource that says just the same, or None.
+        """What `get_resource` would return now, or an equivalent resource, if it need not wait.
 
-        Raises `ProjectNotFound` and `ResourceNotFound` where the coroutine certainly would now.
+        Raises `ProjectNotFound` and `ResourceNotFound` if the coroutine certainly would.
         """
         del project, filename, context
         return None
 
     def source_states(self) -> tuple[SourceState, ...]:
-        """How the sources below are doing, in the order in which they are asked."""
+        """The states of all sources below, in the order in which they are queried."""
         return ()
 
 
-#: Which peek mirrors which coroutine.
+#: Coroutine → the peek that mirrors it.
 _PEEKS = {
     "get_project_list": "peek_project_list",
     "get_project_page": "peek_project_page",
@@ -115,12 +119,15 @@ _PEEKS = {
 
 
 def _provider(cls: type, method: str) -> type:
-    """The class whose `method` an instance of `cls` has."""
+    """The class from which `cls` has `method`."""
     return next(base for base in cls.__mro__ if method in vars(base))
 
 
 class RepositoryGroup(Repository):
-    """A repository made of others, which it opens, closes and reports on."""
+    """A repository made of others, which it opens, closes and reports the states of.
+
+    Abstract: subclasses define the three coroutines.
+    """
 
     def __init__(self, *sources: Repository) -> None:
         self.sources = sources
@@ -139,11 +146,11 @@ class RepositoryGroup(Repository):
 
 
 class RepositoryContainer(RepositoryGroup):
-    """A repository around another one, to which it passes everything on.
+    """A repository around another one that delegates all three coroutines to it.
 
-    Subclass it and override what changes; say for each of the three methods what you intend, as a
-    rule that holds for pages but not for files is a hole. Peeks are not passed on: they would go
-    around the rules of a subclass that overrides the coroutines.
+    Subclass it, override what changes, and consider each of the three methods: a rule for pages
+    that does not hold for files is a hole. Peeks are not delegated, because they would bypass the
+    rules of a subclass that overrides only coroutines.
     """
 
     def __init__(self, source: Repository) -> None:

@@ -1,13 +1,14 @@
-"""What `get_resource` answers with: the bytes of a file or of its metadata, not yet read.
+"""What `get_resource` returns: the bytes of a file or of its metadata, not yet read.
 
-A `Resource` says what is known beforehand (size, digest) and opens itself. What else it can do is
-an attribute that is None where it cannot: be sent by its path, be fetched by the client itself.
-The web layer asks for the ability and never for the class.
+A `Resource` has what is known before it is opened (size, digest). Optional abilities are
+attributes that are None where missing: to be sent by path, to be fetched by the client itself.
+The web layer checks for the ability and never for the class.
 """
 
 import asyncio
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing_extensions import override
 from simple_repository_server.errors import SourceUnavailable, TransferAborted, os_reason
 from simple_repository_server.opening import open_regular
 
+#: How much of a local file is read at once.
 CHUNK_BYTES = 256 * 1024
-#: No client gets the last bytes of a file before it has proved right.
+#: How much of the end of a file is held back until its size and digest are verified.
 HELD_BACK_BYTES = 64 * 1024
 OCTET_STREAM = "application/octet-stream"
 #: Core metadata: RFC 822 headers in UTF-8.
@@ -29,45 +31,45 @@ METADATA_TYPE = "text/plain; charset=utf-8"
 
 
 class ByteRange(msgspec.Struct, frozen=True):
-    """The bytes from `start` up to, not including, `stop`."""
+    """The bytes from `start` up to but not including `stop`."""
 
     start: int
     stop: int
 
     @property
     def length(self) -> int:
-        """How many bytes that is."""
+        """The number of bytes."""
         return self.stop - self.start
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """An opened body: its bytes as a stream, and what is known of them by now."""
+    """An opened body: its bytes as a stream, and what is known once it is open."""
 
     chunks: AsyncIterator[bytes]
-    #: How many bytes `chunks` will bring; None if the origin does not say.
+    #: How many bytes `chunks` will yield; None if the origin does not state it.
     length: int | None
-    #: The size of the whole, of which this may be a range; None if unknown.
+    #: The size of the complete resource, of which this may be a range; None if unknown.
     total: int | None = None
     #: The origin's strong validator with its quotes, for resources without a digest.
     etag: str | None = None
-    #: Whether the origin sends the whole for a part, so that asking for parts is no use.
+    #: Whether the origin ignored the requested range and sent the complete resource.
     ranges_ignored: bool = False
 
 
 class RawBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes on their way from their origin, of which nothing has been checked."""
+    """An opened body as its origin sends it: neither size nor digest are verified."""
 
     chunks: AsyncIterator[bytes]
-    #: The place in the whole at which they begin.
+    #: The offset of the first byte of `chunks` in the complete resource.
     start: int = 0
-    #: The size of the whole; None if the origin does not say.
+    #: The size of the complete resource; None if the origin does not state it.
     total: int | None = None
-    #: What the origin calls this version of the bytes, to go on with it later.
+    #: The origin's validator for these bytes, with which the transfer can be resumed.
     version: str | None = None
 
 
 class FileKey(msgspec.Struct, frozen=True):
-    """Which file on this machine: replaced or changed, it is another one."""
+    """The identity of a local file: a replaced or changed file has another one."""
 
     path: str
     inode: int | None
@@ -75,70 +77,83 @@ class FileKey(msgspec.Struct, frozen=True):
     mtime_ns: int
 
 
-class Resource:
-    """Bytes that can be opened, whole or in part.
+class Resource(ABC):
+    """Bytes that can be opened, completely or in part.
 
-    Subclass it for a new kind of storage: set what is known, implement `open`.
+    To serve another kind of storage, subclass it, set the attributes that are known, and
+    implement `open`.
     """
 
-    #: In bytes; None if only opening (or `with_size`) will tell.
+    #: In bytes; None if unknown before it is opened (see `with_size`).
     size: int | None = None
-    #: The sha256 of the very bytes, lowercase hex.
+    #: The sha256 digest of the bytes in lowercase hex; None if unknown.
     sha256: str | None = None
     media_type: str = OCTET_STREAM
     #: A strong validator with its quotes, for resources without a digest (RFC 9110 §8.8.3).
     validator: str | None = None
     #: The bytes, if they are in memory.
     content: bytes | None = None
-    #: A file on this machine that holds the bytes, whole.
+    #: A local file with the complete bytes.
     path: Path | None = None
-    #: Which file that is exactly: `open_checked` opens it and no other.
+    #: The identity of that file: `open_checked` opens it and no other.
     file_key: FileKey | None = None
-    #: Has the bytes, too, where the file proves to be gone or corrupt.
+    #: Another resource with the same bytes, used if the file is missing or corrupt.
     fallback: "Resource | None" = None
-    #: Under the same name there may be other bytes by and by: clients are to ask again each time.
+    #: Whether the bytes of that name may change, so that clients must revalidate each time.
     may_change: bool = False
-    #: Where a client can fetch the bytes itself, without credentials.
+    #: An address from which clients can fetch the bytes themselves, without credentials.
     location: str | None = None
-    #: What the bytes may be kept under; None if they are not worth keeping.
+    #: The key under which a cache may store the bytes; None if they must not be stored.
     cache_key: str | None = None
-    #: What the origin calls this version of the bytes (its ETag or Last-Modified).
+    #: The origin's validator for these bytes: its ETag or Last-Modified.
     version: str | None = None
     #: What the cache decided about it: `hit` or `miss`; "" if no cache was used.
     verdict: str = ""
-    #: Digests the bytes must have, by the names `hashlib` knows; the first one counts.
+    #: The digests that the bytes must have, by algorithm (as `hashlib` names it). The first one
+    #: is verified.
     hashes: Mapping[str, str] = MappingProxyType({})
 
+    @abstractmethod
     def open(self, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[Body]:
-        """The bytes as a stream, of which the last part only comes once all proved right.
+        """The bytes as a stream, whose last part is held back until all of it is verified.
 
-        Raises on entering: `ResourceNotFound`, `SourceUnavailable`. While reading:
-        `TransferAborted`, when the bytes break off or are not those of the digest.
+        Without `byte_range`, the complete bytes. Raises `ResourceNotFound` or `SourceUnavailable`
+        on entering, and `TransferAborted` while reading, if the bytes break off or have another
+        digest.
         """
-        raise NotImplementedError
 
     @asynccontextmanager
     async def open_raw(
         self, start: int = 0, *, version: str | None = None
     ) -> AsyncIterator[RawBody]:
-        """The bytes from `start` on, or from an earlier place if the origin cannot do better.
+        """The bytes unverified, from `start` on, to resume a transfer.
 
-        `version` is that of an earlier transfer: of another version all is sent. Raises as `open`.
+        `version` is the validator of the earlier transfer. An origin that has another version, or
+        ignores ranges, sends everything: `RawBody.start` is where its bytes begin. Raises as
+        `open`.
         """
         del start, version
         async with self.open() as body:
             yield RawBody(chunks=body.chunks, total=body.total or body.length, version=body.etag)
 
     def open_checked(self) -> BinaryIO:
-        """The file of `file_key`, opened; not for resources without one. Blocks as the disk does.
+        """The open file of `file_key`; only for resources with a `file_key`. Does blocking I/O.
 
-        Raises `SourceUnavailable` if it is not there, or not the one that was looked at.
+        Raises `SourceUnavailable` if the file is missing or another one.
         """
         raise NotImplementedError
 
     async def with_size(self) -> "Resource":
-        """The same resource with its size known, if that can be found without its bytes."""
+        """The resource with its size, if that can be determined without reading the bytes.
+
+        Raises as `open`.
+        """
         return self
+
+    @property
+    def etag(self) -> str | None:
+        """A strong entity tag with its quotes: the digest if known, else `validator`."""
+        return f'"sha256:{self.sha256}"' if self.sha256 else self.validator
 
 
 class BytesResource(Resource):
@@ -174,11 +189,11 @@ class BytesResource(Resource):
 
 
 class PathResource(Resource):
-    """A file on this machine, which must still be the one that was looked at.
+    """A local file, which is only served while it is the one with the given identity.
 
-    `size`, `mtime_ns` and `inode` (None: not known) say which one that is: a file replaced in the
-    meantime cannot be opened, so two files are never mixed. With `root` (a real path) it is only
-    opened where it lies below that, whatever became of the symlinks on the way.
+    `size`, `mtime_ns` and `inode` (None: any) are its identity: a file that was replaced cannot be
+    opened, so the bytes of two files are never mixed. With `root` (a real path) the file is only
+    opened if it is below that, wherever symlinks on its path lead by now.
     """
 
     path: Path
@@ -211,11 +226,11 @@ class PathResource(Resource):
             raise SourceUnavailable("file system", reason) from error
         if not self._is(file):
             file.close()
-            raise SourceUnavailable("file system", f"{self.path.name} was just replaced")
+            raise SourceUnavailable("file system", f"{self.path.name} was replaced or changed")
         return file
 
     def _is(self, file: BinaryIO) -> bool:
-        """Whether that is the file that was looked at."""
+        """Whether the open file has the expected identity."""
         found = os.fstat(file.fileno())
         unchanged = (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
         return unchanged and self.inode in (None, found.st_ino)
@@ -231,7 +246,7 @@ class PathResource(Resource):
             file.close()
 
     async def _chunks(self, file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
-        """The bytes, the last ones only if all of them are of the file that was looked at."""
+        """The bytes, whose last chunk is yielded only if the file has not changed meanwhile."""
         position = wanted.start
         while position < wanted.stop:
             length = min(CHUNK_BYTES, wanted.stop - position)
@@ -247,19 +262,20 @@ class PathResource(Resource):
 async def verified(
     chunks: AsyncIterator[bytes], *, what: str, size: int | None, digest: tuple[str, str] | None
 ) -> AsyncIterator[bytes]:
-    """The chunks, of which the last comes only when size and digest proved right.
+    """The chunks, of which the last one is yielded only once size and digest are verified.
 
-    Near either end, or where the size is not known, they come one step behind: what proves wrong
-    before any of it has left can still be answered with an error.
+    Near either end, or if the size is unknown, chunks are yielded one step late: as long as
+    nothing was sent, a defect can still be answered with an error status.
 
-    `digest` is a name `hashlib` knows and the lowercase hex. Raises `TransferAborted`.
+    `digest` is an algorithm that `hashlib` supports and the lowercase hex digest. `what` names
+    the file in errors. Raises `TransferAborted`.
     """
     hasher = hashlib.new(digest[0], usedforsecurity=False) if digest else None
     received, held = 0, b""
     async for chunk in chunks:
         received += len(chunk)
         if size is not None and received > size:
-            raise TransferAborted(f"{what} is longer than the {size} bytes it should have.")
+            raise TransferAborted(f"{what} is longer than its {size} bytes.")
         if hasher is not None:
             hasher.update(chunk)
         if held:
@@ -271,6 +287,6 @@ async def verified(
     if size is not None and received != size:
         raise TransferAborted(f"{what} ended after {received} of {size} bytes.")
     if hasher is not None and digest is not None and hasher.hexdigest() != digest[1]:
-        raise TransferAborted(f"{what} does not have the {digest[0]} digest its index gives.")
+        raise TransferAborted(f"{what} does not match the {digest[0]} digest of its index.")
     if held:
         yield held

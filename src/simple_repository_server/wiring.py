@@ -1,4 +1,4 @@
-"""From settings to a running application: the only file that knows all the parts.
+"""Builds the application from settings: the only module that knows all components.
 
 The order of the wrappers, outermost first: metadata → priority → files on disk → the sources.
 """
@@ -11,6 +11,7 @@ from simple_repository_server.combine.priority import PrioritySelectedProjectsRe
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.metadata_store import MetadataStore
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
 from simple_repository_server.sources.local import LocalRepository
@@ -18,24 +19,32 @@ from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.transforms.metadata import MetadataInjectorRepository
 from simple_repository_server.upstream.credentials import Credentials
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wire.urls import origin_of
 
-#: What everything kept in memory may take, in parts of `--memory`. A share is divided further where
-#: it goes to: that for answers into pages, small files and requests (`web/index.py`), that of a
-#: source into pages and files (`sources/`), that for metadata into it and verdicts.
+#: The budgets of the caches in memory, in 64ths of `--memory`.
 _WHOLE = 64
-_ANSWERS, _PAGES, _LISTS, _UNION, _METADATA, _LOOKUPS = 28, 17, 8, 4, 5, 2
+#: Rendered pages, small files and known requests (divided in `web/index.py`).
+_RESPONSES = 28
+#: Parsed pages and files of all sources (divided among them, and in `sources/`).
+_PAGES = 17
+#: The project lists of all sources.
+_LISTS = 8
+#: The union of these lists.
+_UNION = 4
+#: Metadata and verdicts about it.
+_METADATA = 5
+#: Lookups of files in the cache on disk.
+_LOOKUPS = 2
 
 
 def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) -> IndexApp:
-    """The ASGI application for the settings; `hosts` says which hosts requests may name."""
+    """The ASGI application for the settings; `hosts` decides which host names are accepted."""
     return IndexApp(
         build_repository(settings, emit),
-        files=FilesMode(settings.files),
-        memory_bytes=_share(settings, _ANSWERS),
+        files=settings.files,
+        memory_bytes=_share(settings, _RESPONSES),
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
         debug_headers=settings.debug_headers,
@@ -54,8 +63,8 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
             emit=emit,
         )
     files = None
-    # Offline, files are what is kept, however they would be got otherwise.
-    if disk and (settings.offline or settings.files != FilesMode.STREAM):
+    # Offline, files come from the cache, whatever `--files` says.
+    if disk and (settings.offline or settings.files is not FilesMode.STREAM):
         files = FileCache(disk, memory_bytes=_share(settings, _LOOKUPS), emit=emit)
     of_source = _share(settings, _PAGES) // len(settings.sources)
     lists: MemoryCache[Any, Any] = MemoryCache(_share(settings, _LISTS))

@@ -101,7 +101,7 @@ priority = "primary"
 
 
 CLIENTS: dict[str, Install] = {"pip": pip_install, "uv": uv_install, "poetry": _poetry_lock}
-SHOWN = {row[0]: row[1:] for row in _table("client | asks")}
+SHOWN = {row[0]: row[1:] for row in _table("client | requests")}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def server(tmp_path: Path, upstream: Upstream) -> Iterator[Server]:
 
 def _assert_shown(result: Result, documented: str, upstream: Upstream) -> None:
     expected = documented.strip("`")
-    if documented == "our sentence":
+    if documented == "the sentence":
         expected = f"The source {upstream.simple} {BROKEN}"
     assert expected in re.sub(r"\s+", " ", result.output)
 

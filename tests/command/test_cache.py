@@ -120,7 +120,7 @@ def test_cache_alone_prints_its_help() -> None:
         (["cache", "verfy"], "Did you mean 'verify'?"),
         (["cache", "refesh", "foo"], "Did you mean 'refresh'?"),
         (["cache", "pypi"], "The commands are clear, forget, info, prune, refresh, verify."),
-        (["--port", "0", "cache", "info"], "comes before all options"),
+        (["--port", "0", "cache", "info"], "must precede all options"),
         (["--no-cache", "cache"], "'./cache'"),
     ],
 )

@@ -55,8 +55,8 @@ def _packages(tmp_path: Path) -> Path:
 # --- what it refuses -----------------------------------------------------------------------------
 
 
-def test_a_taken_port_is_refused() -> None:
-    """A port another program listens at is not shared with it."""
+def test_port_in_use_is_rejected() -> None:
+    """The server does not share a port on which another program listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = _run("--port", str(taken.getsockname()[1]), ".")
     assert result.returncode == 2
@@ -64,8 +64,8 @@ def test_a_taken_port_is_refused() -> None:
 
 
 @WORKERS
-def test_a_port_others_would_share_is_refused(workers: str) -> None:
-    """A port another program listens at and would share (`SO_REUSEPORT`) is not shared either."""
+def test_port_that_another_program_would_share_is_rejected(workers: str) -> None:
+    """A port in use is rejected even if its owner set `SO_REUSEPORT`."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
@@ -76,8 +76,8 @@ def test_a_port_others_would_share_is_refused(workers: str) -> None:
 
 
 @WORKERS
-def test_two_servers_do_not_share_a_port(tmp_path: Path, workers: str) -> None:
-    """A second server on the port of a first one is refused, too."""
+def test_second_server_on_a_port_is_rejected(tmp_path: Path, workers: str) -> None:
+    """A second server on the port of a first one does not start."""
     with serving(tmp_path, "--workers", workers, _packages(tmp_path)) as server:
         port = server.url.rstrip("/").rpartition(":")[2]
         result = _run("--workers", workers, "--port", port, ".")
@@ -85,8 +85,8 @@ def test_two_servers_do_not_share_a_port(tmp_path: Path, workers: str) -> None:
 
 
 @WORKERS
-def test_two_servers_started_at_once_do_not_share_a_port(workers: str) -> None:
-    """Of two servers started on one port in the same moment, one serves and one is refused."""
+def test_of_two_servers_started_at_once_on_a_port_one_serves(workers: str) -> None:
+    """Of two servers started on one port at the same time, one serves and one is rejected."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = ["--port", str(port), "--workers", workers]
@@ -103,8 +103,8 @@ def test_two_servers_started_at_once_do_not_share_a_port(workers: str) -> None:
     assert sorted(served) == [False, True]
 
 
-def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
-    """Which file, which line, what to do; nothing of what is in it."""
+def test_invalid_netrc_is_reported_without_its_content(tmp_path: Path) -> None:
+    """The error has the file, the line and the remedy, but nothing of the content."""
     path = tmp_path / "netrc"
     path.write_text("machine x login y secretword\n")
     result = _run("https://host.example/simple/", NETRC=str(path))
@@ -113,8 +113,8 @@ def test_a_broken_netrc_is_explained(tmp_path: Path) -> None:
     assert "secretword" not in result.stderr
 
 
-def test_version_and_help() -> None:
-    """`--version` and `--help` are as everywhere."""
+def test_version_and_help_are_shown() -> None:
+    """`--version` and `--help` print to stdout and end with status 0."""
     assert __version__ in _run("--version").stdout
     text = _run("--help").stdout
     for option in ("--host", "--port", "--stream-http-resources", "--log-format", "SOURCE"):
@@ -124,8 +124,10 @@ def test_version_and_help() -> None:
 # --- how it starts and stops ---------------------------------------------------------------------
 
 
-def test_the_start_up_message(tmp_path: Path, upstream: Upstream) -> None:
-    """What is served, from where, in what order, and the two lines a user needs."""
+def test_start_message_lists_sources_and_install_commands(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """The message has the address, the sources in their order, and commands to copy."""
     folder = _packages(tmp_path)
     url = upstream.simple.replace("//", "//alice:secret@")
     with serving(tmp_path, folder, upstream.simple, url) as server:
@@ -140,14 +142,14 @@ def test_the_start_up_message(tmp_path: Path, upstream: Upstream) -> None:
         assert _get(server, "/healthz")[0] == 200
 
 
-def test_bound_wider_it_warns(tmp_path: Path) -> None:
-    """A server others can reach says so, and how clients are made to trust it."""
+def test_start_message_warns_if_other_machines_can_connect(tmp_path: Path) -> None:
+    """The message warns of missing authentication and shows `--trusted-host`."""
     with serving(tmp_path, "--host", "0.0.0.0", _packages(tmp_path)) as server:
         assert server.banner.splitlines()[-1].startswith("  uv pip install")
         assert _get(server, "/healthz")[0] == 200
 
 
-def test_the_host_may_be_a_name(tmp_path: Path) -> None:
+def test_host_may_be_a_name(tmp_path: Path) -> None:
     """`--host localhost` listens on the address of that name."""
     with serving(tmp_path, "--host", "localhost", _packages(tmp_path)) as server:
         assert "http://localhost:" in server.banner
@@ -157,8 +159,10 @@ def test_the_host_may_be_a_name(tmp_path: Path) -> None:
 
 @WORKERS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals, workers: str) -> None:
-    """A signal stops it with status 0, without a word too much."""
+def test_signal_stops_the_server_with_status_0(
+    tmp_path: Path, number: signal.Signals, workers: str
+) -> None:
+    """A signal stops the server with status 0 and no unexpected output."""
     options = ("--log-level", "warning", "--workers", workers)
     with serving(tmp_path, *options, _packages(tmp_path)) as server:
         assert _get(server, "/simple/foo/")[0] == 200
@@ -168,8 +172,8 @@ def test_it_stops_cleanly(tmp_path: Path, number: signal.Signals, workers: str) 
 
 @WORKERS
 @pytest.mark.parametrize("delay_s", [0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
-def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float, workers: str) -> None:
-    """Told to stop before it serves, it is not waited for until the time for transfers is over."""
+def test_signal_during_start_ends_it_at_once(tmp_path: Path, delay_s: float, workers: str) -> None:
+    """A signal before the server is ready ends it without waiting for the shutdown timeout."""
     options = ["--port", "0", "--workers", workers, "--shutdown-timeout", "60"]
     command = [sys.executable, "-m", "simple_repository_server", *options, str(tmp_path)]
     with running(subprocess.Popen(command, stdout=subprocess.DEVNULL)) as process:
@@ -180,8 +184,10 @@ def test_it_stops_while_it_starts(tmp_path: Path, delay_s: float, workers: str) 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("closed", ["<&- 2>&-", "<&- >&- 2>&-"])
-def test_it_runs_with_closed_streams(tmp_path: Path, closed: str, workers: str) -> None:
-    """Started with streams closed it serves, and writes no word into a connection."""
+def test_server_runs_with_closed_standard_streams(
+    tmp_path: Path, closed: str, workers: str
+) -> None:
+    """With closed standard streams the server works, and writes no output into connections."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = f"--workers {workers} --port {port} ."
@@ -198,8 +204,8 @@ def test_it_runs_with_closed_streams(tmp_path: Path, closed: str, workers: str) 
 
 
 @WORKERS
-def test_a_full_stdout_does_not_hold_it_up(tmp_path: Path, workers: str) -> None:
-    """Where nobody reads the start-up message, it serves and stops all the same."""
+def test_full_stdout_pipe_does_not_block_the_server(tmp_path: Path, workers: str) -> None:
+    """The server serves and stops although nobody reads its start message."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     reading, writing = os.pipe()
@@ -227,8 +233,8 @@ def _fill(pipe: int) -> None:
 
 
 @WORKERS
-def test_a_path_that_stdout_cannot_encode_is_served(tmp_path: Path, workers: str) -> None:
-    """In the start-up message it has question marks."""
+def test_path_that_stdout_cannot_encode_is_served(tmp_path: Path, workers: str) -> None:
+    """The path is served; in the start message it has question marks."""
     folder = tmp_path / "pakiety-ż"
     folder.mkdir()
     with serving(tmp_path, "--workers", workers, folder, PYTHONIOENCODING="ascii") as server:
@@ -245,8 +251,8 @@ def _answers(connection: http.client.HTTPConnection) -> bool:
         return False
 
 
-def test_every_answer_says_who_and_when(tmp_path: Path) -> None:
-    """`Server` is our name and nothing else, `Date` is the time of the answer."""
+def test_every_response_has_server_and_date(tmp_path: Path) -> None:
+    """`Server` is the plain name of the server, `Date` is the time of the response."""
     with serving(tmp_path, _packages(tmp_path)) as server:
         for target in ("/simple/foo/", "/nothing"):
             with closing(http.client.HTTPConnection(urlsplit(server.url).netloc)) as connection:
@@ -264,8 +270,8 @@ def test_every_answer_says_who_and_when(tmp_path: Path) -> None:
 # --- streams under the real server ---------------------------------------------------------------
 
 
-def test_a_client_that_leaves_stops_the_transfer(tmp_path: Path, upstream: Upstream) -> None:
-    """When the client is gone its file is not fetched on for nobody."""
+def test_disconnected_client_stops_its_transfer(tmp_path: Path, upstream: Upstream) -> None:
+    """When the client disconnects, the transfer from the index is aborted."""
     wheel = build_wheel("foo", "1.0", files={"data": os.urandom(20_000_000)})
     publish_json(upstream, [wheel])
     place = f"/files/{wheel.sha256[:2]}/{wheel.filename}"

@@ -91,10 +91,10 @@ def _shows_nothing(server: Server) -> None:
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("trust", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "--ca-file"])
-def test_the_environment_leads_through_the_proxy(
+def test_proxy_from_the_environment_is_used(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trust: str
 ) -> None:
-    """Pages and files come through a tunnel, by a certificate of the company's authority."""
+    """Pages and files are fetched through a tunnel, trusting the company's authority."""
     monkeypatch.setenv(name, company.address)
     options: list[str | Path] = ["--files", "stream", SOURCE]
     if trust.startswith("--"):
@@ -110,8 +110,10 @@ def test_the_environment_leads_through_the_proxy(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_option_leads_through_the_proxy(company: Company, tmp_path: Path, workers: str) -> None:
-    """`--proxy` wins over the environment; http goes as a request for the whole address."""
+def test_proxy_option_takes_precedence_over_the_environment(
+    company: Company, tmp_path: Path, workers: str
+) -> None:
+    """`--proxy` replaces the environment; http requests are sent in absolute form."""
     options = ["--proxy", company.address, "--workers", workers, "http://plain.example/simple/"]
     with serving(tmp_path, *options, HTTP_PROXY="http://127.0.0.1:1/") as server:
         assert _get(server, "simple/foo/")[0] == 200
@@ -119,10 +121,10 @@ def test_the_option_leads_through_the_proxy(company: Company, tmp_path: Path, wo
     assert company.proxy.requests[0].target == "http://plain.example/simple/foo/"
 
 
-def test_no_proxy_goes_around_it(
+def test_no_proxy_hosts_are_reached_directly(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hosts of `NO_PROXY`, and all of them with `--proxy none`, are reached directly."""
+    """Hosts in `NO_PROXY`, and all hosts with `--proxy none`, are reached directly."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1/")
     with serving(tmp_path, company.upstream.simple, NO_PROXY="127.0.0.0/8") as server:
         assert _get(server, "simple/foo/")[0] == 200
@@ -141,10 +143,10 @@ def test_no_proxy_goes_around_it(
         (None, "http://plain.example/simple/", "no connection to the proxy"),
     ],
 )
-def test_a_proxy_that_fails_is_named_to_clients(
+def test_failing_proxy_is_named_without_its_credentials(
     company: Company, tmp_path: Path, status: int | None, source: str, says: str
 ) -> None:
-    """503 in one sentence with the proxy's address, and nowhere its credentials."""
+    """Clients get 503 and a sentence with the proxy's address, never its credentials."""
     if status is None:
         company.proxy.stop()
     company.proxy.refuse_with = status
@@ -157,8 +159,8 @@ def test_a_proxy_that_fails_is_named_to_clients(
         _shows_nothing(server)
 
 
-def test_an_unknown_authority_is_told_to_clients(company: Company, tmp_path: Path) -> None:
-    """What is wrong, and the option that helps."""
+def test_unknown_authority_is_reported_to_clients(company: Company, tmp_path: Path) -> None:
+    """The sentence has the defect and the option that fixes it."""
     with serving(tmp_path, "--no-cache", "--proxy", company.address, SOURCE) as server:
         status, body = _get(server, "simple/foo/")
     assert status == 503
@@ -179,10 +181,10 @@ def test_an_unknown_authority_is_told_to_clients(company: Company, tmp_path: Pat
         ([], {"SSL_CERT_DIR": "/no/such"}, "SSL_CERT_DIR /no/such: no such directory"),
     ],
 )
-def test_a_way_out_that_is_none_is_refused(
+def test_invalid_proxy_or_ca_file_is_rejected(
     options: list[str], environment: dict[str, str], says: str
 ) -> None:
-    """One line, status 2, and no credentials in it."""
+    """One line on stderr, without credentials, and status 2."""
     result = _run(*options, "https://index.example/simple/", **environment)
     assert result.returncode == 2
     assert result.stderr.startswith("Error: ")
@@ -192,16 +194,16 @@ def test_a_way_out_that_is_none_is_refused(
     assert "proxy.example" not in result.stderr
 
 
-def test_the_environment_is_no_matter_where_no_index_is_asked(tmp_path: Path) -> None:
-    """A server of local files starts whatever its proxy or certificates are."""
+def test_proxy_environment_is_ignored_without_indexes(tmp_path: Path) -> None:
+    """A server of directories starts although the proxy and certificates are invalid."""
     folder = tmp_path / "packages"
     folder.mkdir()
     with serving(tmp_path, folder, HTTPS_PROXY="socks5://x", SSL_CERT_FILE="no/such.pem") as server:
         assert _get(server, "healthz")[0] == 200
 
 
-def test_a_netrc_is_not_read_for_proxies_or_other_hosts(company: Company, tmp_path: Path) -> None:
-    """The HTTP library reads none by itself: the file of the source's host is all that counts."""
+def test_netrc_is_used_for_sources_only(company: Company, tmp_path: Path) -> None:
+    """The HTTP library itself reads no netrc, neither for proxies nor for other hosts."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login u password netrc-secret\n")
     netrc.chmod(0o600)
@@ -212,8 +214,8 @@ def test_a_netrc_is_not_read_for_proxies_or_other_hosts(company: Company, tmp_pa
     assert all("authorization" not in request.headers for request in company.upstream.requests)
 
 
-def test_a_hundred_slow_clients_leave_pages_alone(upstream: Upstream, tmp_path: Path) -> None:
-    """They hold all connections for files: pages and small files come, another large one is 503."""
+def test_hundred_slow_downloads_do_not_block_pages(upstream: Upstream, tmp_path: Path) -> None:
+    """With all connections for files in use, pages are served and another file gets 503."""
     large = msgspec.structs.replace(build_wheel("large", "1.0"), content=os.urandom(24_000_000))
     publish_json(upstream, [WHEEL, large], metadata=False)
     path = f"resources/large/{large.filename}"

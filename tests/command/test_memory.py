@@ -136,10 +136,10 @@ def _growth(upstream: Upstream, targets: list[str], budget: int) -> int:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__.strip("_"))
-def test_what_is_held_is_within_the_budget(
+def test_cached_objects_stay_within_the_budget(
     upstream: Upstream, shape: Callable[[Upstream], Iterator[str]]
 ) -> None:
-    """Pages, lists, files and metadata of any shape: what is held of them is what was allowed."""
+    """Pages, lists, files and metadata of any shape take no more memory than allowed."""
     assert _growth(upstream, list(shape(upstream)), BUDGET) < BUDGET + BESIDE
 
 
@@ -178,8 +178,8 @@ class _NoRedirect(HTTPRedirectHandler):
 _OPENER = build_opener(_NoRedirect())
 
 
-def test_the_command_holds_what_it_may(upstream: Upstream, tmp_path: Path) -> None:
-    """The memory of the process grows by no more than twice the budget and some megabytes."""
+def test_memory_of_the_process_stays_within_bounds(upstream: Upstream, tmp_path: Path) -> None:
+    """The process grows by no more than twice the budget and some megabytes."""
     warm = [_page(upstream, f"warm{n}", [_file(f"warm{n}", 1)]) for n in range(30)]
     shapes = {shape: list(shape(upstream)) for shape in SHAPES if shape is not _missing}
     budget = 16

@@ -35,10 +35,10 @@ def _announced(server: Server, filename: str = WHEEL.filename) -> object:
 
 
 @pytest.mark.parametrize("hashes", [True, False])
-def test_an_error_page_in_place_of_a_wheel_is_forgotten(
+def test_error_page_instead_of_a_wheel_is_not_cached(
     upstream: Upstream, tmp_path: Path, *, hashes: bool
 ) -> None:
-    """Status 200 with something else is 503, and leaves no trace in the cache."""
+    """Status 200 with an error page is answered with 503 and stores nothing."""
     publish_html(upstream, [WHEEL], hashes=hashes)
     upstream.on(PLACE, Reply(body=b"<html>Please log in.</html>", ranges=True))
     with serving(tmp_path, upstream.simple) as server:
@@ -52,8 +52,8 @@ def test_an_error_page_in_place_of_a_wheel_is_forgotten(
         assert _metadata(server) == (200, WHEEL.metadata)
 
 
-def test_a_wheel_that_is_gone_is_announced_no_longer(upstream: Upstream, tmp_path: Path) -> None:
-    """Once its metadata was 404, the page does not promise it again."""
+def test_metadata_of_a_removed_wheel_is_not_announced(upstream: Upstream, tmp_path: Path) -> None:
+    """After its metadata was 404, the page does not announce it."""
     publish_json(upstream, [WHEEL], metadata=False, max_age=600)
     upstream.on(PLACE, Reply(status=410))
     with serving(tmp_path, upstream.simple) as server:
@@ -63,8 +63,8 @@ def test_a_wheel_that_is_gone_is_announced_no_longer(upstream: Upstream, tmp_pat
 
 
 @pytest.mark.parametrize("length", [246, 247, 255])
-def test_local_wheels_with_the_longest_names_have_metadata(tmp_path: Path, length: int) -> None:
-    """A name that is as long as a file system allows leaves none for a sibling, nor needs it."""
+def test_local_wheel_with_the_longest_name_has_metadata(tmp_path: Path, length: int) -> None:
+    """A file name of the maximum length, which leaves none for a sibling file, has metadata."""
     tag = "t" * (length - len("foo-1.0-py3--any.whl"))
     name = f"foo-1.0-py3-{tag}-any.whl"
     (tmp_path / "packages").mkdir()

@@ -61,10 +61,10 @@ def _is_kept(folder: Path, *files: Built) -> bool:
 
 
 @pytest.mark.parametrize("mode", ["redirect", "stream", "cache"])
-def test_offline_tells_what_it_knows(
+def test_offline_serves_what_the_cache_knows(
     upstream: Upstream, public: Upstream, tmp_path: Path, mode: str
 ) -> None:
-    """Files that are kept, projects whose owner is known; what is unknown is 503 and says why."""
+    """Cached files and projects with a known owner are served; the unknown is 503 with a reason."""
     publish_json(upstream, [PRIVATE])
     publish_json(public, [PUBLIC, *BAR, BAZ])
     kept = ("--files", "cache", "--cache-dir", tmp_path / "kept")
@@ -85,7 +85,7 @@ def test_offline_tells_what_it_knows(
         gone.refuse()
     arguments = ("--offline", "--files", mode, "--cache-dir", tmp_path / "kept")
     with serving(tmp_path, *arguments, upstream.simple, public.simple) as server:
-        assert "Offline: no index is asked" in server.banner
+        assert "Offline: only the cache is served" in server.banner
         assert f"1. {upstream.simple} (remote index, files from the cache)" in server.banner
         assert _files(server, "foo") == [], "the first source has it, and none of its files is kept"
         assert _files(server, "bar") == [BAR[0].filename]
@@ -109,7 +109,7 @@ def test_offline_tells_what_it_knows(
 
 
 def test_offline_evicts_nothing(upstream: Upstream, tmp_path: Path) -> None:
-    """What cannot be fetched again stays, also with a smaller budget than it was kept with."""
+    """Nothing is evicted offline, even if the budget is smaller than before."""
     wheels = [
         build_wheel("foo", f"{number}.0", files={"d": os.urandom(900_000)}, compressed=False)
         for number in range(3)
@@ -142,8 +142,10 @@ def _for_tokens(valid: set[str], body: bytes, request: Request) -> Reply:
     return Reply(headers={"Content-Type": JSON, "Cache-Control": "max-age=0"}, body=body)
 
 
-def test_a_revoked_token_sees_nothing(upstream: Upstream, public: Upstream, tmp_path: Path) -> None:
-    """Not what it saw, nor what others saw: stale, in an outage, after a restart, or offline."""
+def test_revoked_token_gets_nothing_from_the_cache(
+    upstream: Upstream, public: Upstream, tmp_path: Path
+) -> None:
+    """Neither stale, in an outage, after a restart nor offline is anything served to it."""
     publish_json(upstream, [PRIVATE], max_age=0)
     publish_json(public, [PUBLIC])
     valid = {"Basic " + b64encode(b"__token__:" + token).decode() for token in (b"one", b"two")}
@@ -177,8 +179,10 @@ def test_a_revoked_token_sees_nothing(upstream: Upstream, public: Upstream, tmp_
     assert not re.search("one|two|three|token", names.replace(str(tmp_path), ""))
 
 
-def test_a_refreshed_project_is_asked_for_again(upstream: Upstream, tmp_path: Path) -> None:
-    """By each worker of a running server, within seconds, also by those that have it in memory."""
+def test_refreshed_project_is_fetched_again_by_all_workers(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Each worker revalidates it within seconds, even if it has it in memory."""
     publish_json(upstream, BAR[:1], max_age=600)
     arguments = ("--workers", "2", "--cache-dir", tmp_path / "kept", upstream.simple)
     with serving(tmp_path, *arguments) as server:

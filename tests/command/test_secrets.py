@@ -59,8 +59,10 @@ def _assert_unseen(secret: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_password_from_a_variable(tmp_path: Path, upstream: Upstream, workers: str) -> None:
-    """`${NAME}` in user and password is what the index gets, letter by letter, and nobody else."""
+def test_password_from_a_variable_is_sent_only_to_the_index(
+    tmp_path: Path, upstream: Upstream, workers: str
+) -> None:
+    """The index gets the exact value of `${NAME}` in user and password; nobody else does."""
     publish_json(upstream, [WHEEL])
     url = upstream.simple.replace("//", "//${INDEX_USER}:${INDEX_PASSWORD}@")
     variables: Any = {"INDEX_USER": "al:ice", "INDEX_PASSWORD": PASSWORD}
@@ -74,8 +76,8 @@ def test_a_password_from_a_variable(tmp_path: Path, upstream: Upstream, workers:
     assert f"{upstream.simple} (remote index with credentials" in seen
 
 
-def test_a_secret_in_the_path(tmp_path: Path, upstream: Upstream) -> None:
-    """A token that is a part of the path leads nobody there: not in a redirect, nor in an error."""
+def test_secret_in_the_path_is_never_shown(tmp_path: Path, upstream: Upstream) -> None:
+    """A token in the path appears neither in redirects nor in errors."""
     publish_json(upstream, [WHEEL])
     secret, name = "simple", "${INDEX_TOKEN}"
     url = f"{upstream.url}/{name}/"
@@ -90,8 +92,8 @@ def test_a_secret_in_the_path(tmp_path: Path, upstream: Upstream) -> None:
     assert f"{upstream.url}/{name}" in seen
 
 
-def test_a_whole_address_from_a_variable(tmp_path: Path, upstream: Upstream) -> None:
-    """A source may be one variable, with credentials and all: it is shown by its name."""
+def test_url_from_a_variable_is_shown_by_its_name(tmp_path: Path, upstream: Upstream) -> None:
+    """A source may be a single variable with a whole URL, and is shown by its name."""
     publish_json(upstream, [WHEEL])
     address = upstream.simple.replace("//", "//alice:secretword@")
     with serving(tmp_path, "${THE_INDEX}", THE_INDEX=address) as server:
@@ -100,8 +102,8 @@ def test_a_whole_address_from_a_variable(tmp_path: Path, upstream: Upstream) -> 
         assert "secretword" not in _all_that_is_shown(server, upstream)
 
 
-def test_sources_in_a_variable_may_have_variables(tmp_path: Path, upstream: Upstream) -> None:
-    """`SRS_SOURCES` is read like arguments are."""
+def test_variables_are_replaced_in_srs_sources(tmp_path: Path, upstream: Upstream) -> None:
+    """`SRS_SOURCES` is evaluated as arguments are."""
     publish_json(upstream, [WHEEL])
     url = upstream.simple.replace("//", "//${INDEX_USER}@")
     with serving(tmp_path, SRS_SOURCES=url, INDEX_USER="token") as server:
@@ -120,10 +122,10 @@ def test_sources_in_a_variable_may_have_variables(tmp_path: Path, upstream: Upst
         ("https://u:%24{P}@h.example/", "https://h.example/", "u", "${P}"),
     ],
 )
-def test_where_variables_are_replaced(
+def test_variables_are_replaced_in_every_part_of_a_url(
     text: str, url: str, user: str | None, password: str | None
 ) -> None:
-    """In any part of an address, encoded in user and password; nothing but `${NAME}` is touched."""
+    """`${NAME}` is replaced anywhere, encoded in user and password; nothing else is changed."""
     variables: Any = {
         "U": "u@x",
         "P": "p/w",
@@ -142,8 +144,8 @@ def test_where_variables_are_replaced(
     "text", ["https://h.example/${V}/", "https://${V}.example/", "https://h.example:${V}/", "${V}/"]
 )
 @pytest.mark.parametrize("value", ["a/secret@b", "secret\n", "a secret?", ""])
-def test_a_value_that_cannot_be_is_not_shown(text: str, value: str) -> None:
-    """What a variable has in it is in no refusal."""
+def test_invalid_value_of_a_variable_is_not_shown(text: str, value: str) -> None:
+    """An error never contains the value of a variable."""
     with pytest.raises(BadSetting) as refused:
         load_sources([text], environment={"V": value})
     assert "secret" not in str(refused.value)
@@ -153,24 +155,26 @@ def test_a_value_that_cannot_be_is_not_shown(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["https://[secret", "https://a:secret", "ftp://secret", "http:secret"]
 )
-def test_an_address_that_cannot_be_is_not_shown(value: str) -> None:
-    """Nor is anything of an address that is a variable as a whole."""
+def test_invalid_url_from_a_variable_is_not_shown(value: str) -> None:
+    """An error contains nothing of a URL that comes from a variable."""
     with pytest.raises(BadSetting) as refused:
         load_sources(["${V}"], environment={"V": value})
-    assert str(refused.value).startswith("${V} is no address of a simple index")
+    assert str(refused.value).startswith("${V} is not a valid URL of a simple index")
     assert "secret" not in str(refused.value)
 
 
-def test_paths_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory may be called as it likes: variables are of addresses alone."""
+def test_variables_are_not_replaced_in_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`${NAME}` in the path of a directory is taken literally."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "${HOME}").mkdir()
     (source,) = load_sources(["./${HOME}"], environment={"HOME": "x"})
     assert str(source.shown) == "${HOME}"
 
 
-def test_a_refused_start_does_not_listen(tmp_path: Path) -> None:
-    """A source that cannot be is refused before anything is opened."""
+def test_invalid_source_is_rejected_before_the_port_is_opened(tmp_path: Path) -> None:
+    """Sources are validated before the server listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(AssertionError) as failed:
         port = str(taken.getsockname()[1])
         with serving(tmp_path, "--port", port, "https://${SRS_TEST_UNSET}@h.example/"):

@@ -1,4 +1,4 @@
-"""What the command is told, by options and variables: what it takes, shows and refuses."""
+"""The settings of the command: options, variables, invalid values, and how they are shown."""
 
 import http.client
 import os
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
+from docs import generate
 
 from simple_repository_server.cli.cache import cache as cache_group
 from simple_repository_server.cli.serve import command
@@ -48,7 +49,7 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
     return folder
 
 
-# --- what it refuses -----------------------------------------------------------------------------
+# --- invalid input ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -64,18 +65,18 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
         (["--small-files", "few", "."], "--small-files 'few'"),
         (["--cache-size", "lots", "."], "--cache-size 'lots'"),
         (["no/such/directory"], "no/such/directory"),
-        (["pyproject.toml"], "is no directory"),
+        (["pyproject.toml"], "is not a directory"),
         (["http://"], "http://"),
         ([""], "empty"),
         (["https://ho st.example/simple/"], "ho st.example"),
         (["https://user:secret#1@host.example/simple/"], "%23"),
         (["https://user:secret?1@host.example/simple/"], "%3F"),
         (["no\nsuch\x1b[31m"], "no�such"),
-        (["https://user:secret@[broken/simple/"], "address"),
+        (["https://user:secret@[broken/simple/"], "URL"),
         (["ftp://host.example/simple/"], "ftp"),
         (["https://host.example/simple/?x=1"], "'?'"),
         (["--forbidden-means-absent", "https://other.example/", "."], "other.example"),
-        (["--forbidden-means-absent", "https://u:secret@other.example/", "."], "no SOURCE"),
+        (["--forbidden-means-absent", "https://u:secret@other.example/", "."], "not a SOURCE"),
         (["https://user:se/cret@host.example/simple/"], "%2F"),
         (["https://user:12/secret@host.example/simple/"], "SOURCE 1"),
         (["https://user:se@cret/secret@host.example/simple/"], "%40"),
@@ -117,8 +118,8 @@ def _packages(tmp_path: Path, name: str = "packages") -> Path:
         (["--host", "host..example", "--port", "0", "."], "host..example"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
-    """What cannot be is refused with status 2 and a line that names it, without a traceback."""
+def test_invalid_input_is_rejected_in_one_line(arguments: list[str], text: str) -> None:
+    """Invalid input ends with status 2 and one line that names it, without secrets or traceback."""
     result = _run(*arguments)
     assert result.returncode == 2
     assert text in result.stderr
@@ -137,8 +138,10 @@ def test_bad_input_is_one_clear_line(arguments: list[str], text: str) -> None:
         (["info", "--nope"], "cache info --help"),
     ],
 )
-def test_bad_input_of_a_sub_command_is_one_line(arguments: list[str], text: str) -> None:
-    """What cannot be is refused by the sub-commands as by the plain form."""
+def test_invalid_input_of_a_sub_command_is_rejected_in_one_line(
+    arguments: list[str], text: str
+) -> None:
+    """Sub-commands reject invalid input as the server does."""
     result = _run("cache", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert text in result.stderr
@@ -146,10 +149,10 @@ def test_bad_input_of_a_sub_command_is_one_line(arguments: list[str], text: str)
     assert result.stderr.count("\n") == 1
 
 
-def test_the_same_index_as_another_user_is_another_source(
+def test_same_index_with_other_credentials_is_another_source(
     tmp_path: Path, upstream: Upstream
 ) -> None:
-    """What an index shows depends on who asks: with other credentials it may be given again."""
+    """An index may be given twice with different credentials, as its content may differ."""
     again = upstream.simple.replace("//", "//alice:secret@")
     with serving(tmp_path, upstream.simple, again) as server:
         assert _get(server, "/healthz")[0] == 200
@@ -167,8 +170,8 @@ def _options(command: click.Command) -> list[click.Option]:
     [command, *cache_group.commands.values()],
     ids=lambda command: str(command.name),
 )
-def test_every_option_is_a_variable_too(command: click.Command) -> None:
-    """Each option has an `SRS_…` variable of its own name, which the help names."""
+def test_every_option_has_an_environment_variable(command: click.Command) -> None:
+    """Each option has an `SRS_…` variable of its own name, which its help shows."""
     with click.Context(command) as context:
         text = re.sub(r"\s+", " ", command.get_help(context))
     assert _options(command)
@@ -187,8 +190,8 @@ def test_every_option_is_a_variable_too(command: click.Command) -> None:
         ("SRS_FORBIDDEN_MEANS_ABSENT", "x"), ("SRS_HOST", "192.0.2.1"),
     ],
 )  # fmt: skip
-def test_a_bad_variable_is_named(variable: str, value: str) -> None:
-    """The line on stderr names the variable: nobody looks for an option that was not given."""
+def test_invalid_variable_is_named_in_the_error(variable: str, value: str) -> None:
+    """The line on stderr names the variable, as no option was given."""
     sources = ["http://127.0.0.1:9/simple/"]
     if variable == "SRS_FORBIDDEN_MEANS_ABSENT":
         sources.append(".")
@@ -198,8 +201,10 @@ def test_a_bad_variable_is_named(variable: str, value: str) -> None:
     assert variable in result.stderr
 
 
-def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:
-    """Sources and options come from variables; several values are separated by blanks."""
+def test_sources_and_options_can_be_environment_variables(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Sources and options are read from variables; several values are separated by spaces."""
     publish_json(upstream, [build_wheel("bar", "1.0")])
     folder = _packages(tmp_path)
     variables: Any = {
@@ -209,7 +214,7 @@ def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:
         "SRS_CACHE_SIZE": "5MB",
         "SRS_ALLOWED_HOST": "a.example b.example",
         "SRS_STREAM_HTTP_RESOURCES": "true",
-        # Of deployments; the command has options of these names, which are no settings.
+        # `--version` and `--help` have no variables; deployments may use these names.
         "SRS_VERSION": "1",
         "SRS_HELP": "1",
     }
@@ -222,8 +227,8 @@ def test_variables_are_used(tmp_path: Path, upstream: Upstream) -> None:
             assert _get(server, target)[0] == 200
 
 
-def test_arguments_come_before_variables(tmp_path: Path) -> None:
-    """What is given on the command line counts, whatever the variables say."""
+def test_arguments_take_precedence_over_variables(tmp_path: Path) -> None:
+    """A value on the command line is used, whatever the variables contain."""
     folder = _packages(tmp_path)
     variables: Any = {
         "SRS_SOURCES": "/no/such/directory",
@@ -234,19 +239,27 @@ def test_arguments_come_before_variables(tmp_path: Path) -> None:
         assert _get(server, "/simple/foo/")[0] == 200
 
 
-def test_a_bad_variable_is_one_line() -> None:
-    """It is named, as nothing on the command line is wrong."""
+def test_invalid_variable_is_rejected_in_one_line() -> None:
+    """One line on stderr names the variable."""
     result = _run(".", SRS_PORT="eighty")
     assert result.returncode == 2
     assert "SRS_PORT" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_sub_commands_have_the_same_variables(tmp_path: Path) -> None:
-    """`SRS_CACHE_DIR` is the cache for whoever serves it and whoever looks after it."""
+def test_sub_commands_read_the_same_variables(tmp_path: Path) -> None:
+    """`SRS_CACHE_DIR` is the cache of the server and of the `cache` sub-commands."""
     result = _run("cache", "info", SRS_CACHE_DIR=str(tmp_path / "elsewhere"))
     assert result.returncode == 0
     assert str(tmp_path / "elsewhere") in result.stdout
+
+
+def test_documented_options_are_those_of_the_command() -> None:
+    """The table of options in the documentation is the one that the code generates."""
+    text = generate.DOCUMENT.read_text()
+    assert text == generate.generated(text), "run: python -m docs.generate"
+    rows = re.findall(r"^\| `(--[a-z-]+)", generate.options(), re.MULTILINE)
+    assert {max(option.opts, key=len) for option in _options(command)} < set(rows)
 
 
 # --- sizes, and what is written ------------------------------------------------------------------
@@ -256,14 +269,14 @@ def test_sub_commands_have_the_same_variables(tmp_path: Path) -> None:
     ("given", "shown"),
     [("2000000", "2.0 MB"), ("2MB", "2.0 MB"), ("1GiB", "1.1 GB"), ("1.5 TB", "1.5 TB")],
 )
-def test_the_size_of_the_cache_is_shown(tmp_path: Path, given: str, shown: str) -> None:
-    """A number without a unit is bytes, and whatever was given is shown as it was understood."""
+def test_start_message_shows_the_cache_size(tmp_path: Path, given: str, shown: str) -> None:
+    """A number without a unit is bytes; any size is shown in powers of 1000."""
     with serving(tmp_path, "--cache-size", given, _packages(tmp_path)) as server:
         assert f"(up to {shown})" in server.banner
 
 
-def test_without_a_cache_nothing_is_written(tmp_path: Path, upstream: Upstream) -> None:
-    """With `--no-cache` no file is made anywhere below the user's folders, and that is said."""
+def test_no_cache_writes_nothing_to_disk(tmp_path: Path, upstream: Upstream) -> None:
+    """With `--no-cache` no file is created in the user's folders, as the start message states."""
     publish_json(upstream, [build_wheel("bar", "1.0")])
     folder, home = _packages(tmp_path), tmp_path / "somebody"
     home.mkdir()
@@ -276,15 +289,15 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path, upstream: Upstream) 
     assert list(home.rglob("*")) == []
 
 
-def test_offline_says_where_things_come_from(tmp_path: Path, upstream: Upstream) -> None:
-    """Offline the start-up message does not say that clients are sent to an index."""
+def test_start_message_offline_names_the_cache(tmp_path: Path, upstream: Upstream) -> None:
+    """Offline, the start message states that files come from the cache, not by redirect."""
     with serving(tmp_path, "--offline", upstream.simple) as server:
         assert f"{upstream.simple} (remote index, files from the cache)" in server.banner
         assert "redirect" not in server.banner
 
 
-def test_bound_wider_it_shows_the_address_others_use(tmp_path: Path) -> None:
-    """The lines to copy have an address of this machine, and not one that only means "all"."""
+def test_start_message_shows_an_address_reachable_by_others(tmp_path: Path) -> None:
+    """On all addresses, the lines to copy contain an address of this machine."""
     with serving(tmp_path, "--host", "0.0.0.0", _packages(tmp_path)) as server:
         assert "0.0.0.0" not in server.banner
         assert _get(server, "/simple/foo/")[0] == 200

@@ -1,143 +1,121 @@
-"""Every component, alone and in pairs, keeps the promises of the interface."""
+"""Every public component, alone and in pairs, keeps the promises of the interface.
+
+The matrix: each source alone, each wrapper around each source, and each wrapper around each
+wrapper; with and without a disk, on a cold and on a warm cache, online and offline.
+"""
 
 import asyncio
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+import inspect
+from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 
+import simple_repository_server
 from simple_repository_server import (
     AllowListRepository,
-    CacheFolder,
     DenyListRepository,
-    FileCache,
-    FileCacheRepository,
     FileName,
-    HttpRepository,
     LocalRepository,
     MemoryRepository,
     MergedRepository,
-    MetadataInjectorRepository,
     PrioritySelectedProjectsRepository,
     ProjectName,
     Repository,
-    RepositoryContainer,
 )
+from simple_repository_server.repository import RepositoryGroup
 from simple_repository_server.testing import conformance
-from simple_repository_server.testing.conformance import Check, Known
-from simple_repository_server.testing.distributions import build_sdist, build_wheel
-from simple_repository_server.testing.published import publish_html, publish_json
-from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.testing.conformance import Check, WrapperCheck
+from tests.contract.components import (
+    ALONE,
+    CACHED,
+    KNOWN,
+    OTHER,
+    PAIRS,
+    PEEKING,
+    SOURCES,
+    WRAPPERS,
+    Place,
+    build,
+    read,
+)
 
 pytestmark = pytest.mark.anyio
-
-DEMO = [build_wheel("demo", "1.0"), build_wheel("demo", "1.1"), build_sdist("demo", "1.1")]
-OTHER = [build_wheel("other", "2.0")]
-KNOWN = Known(project=ProjectName("demo"))
-
-
-class Places:
-    """Where the sources under test get their files from."""
-
-    def __init__(self, folder: Path, json_index: Upstream, html_index: Upstream) -> None:
-        self.folder = folder / "packages"
-        self.folder.mkdir()
-        self.scratch = folder
-        for built in [*DEMO, *OTHER]:
-            (self.folder / built.filename).write_bytes(built.content)
-        publish_json(json_index, [*DEMO, *OTHER], max_age=60)
-        publish_html(html_index, [*DEMO, *OTHER])
-        self.json_index, self.html_index = json_index, html_index
-
-    def disk(self) -> CacheFolder:
-        """An empty cache."""
-        return CacheFolder(Path(tempfile.mkdtemp(dir=self.scratch)))
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """A directory, a JSON index and an HTML index with the same files."""
-    with Upstream() as json_index, Upstream() as html_index:
-        yield Places(tmp_path_factory.mktemp("files"), json_index, html_index)
-
-
-def _memory(_: Places | None = None) -> MemoryRepository:
-    repository = MemoryRepository()
-    for built in [*DEMO, *OTHER]:
-        wheel = built.filename.endswith(".whl")
-        repository.add(built.filename, built.content, metadata=built.metadata if wheel else None)
-    return repository
-
-
-def _bare(places: Places) -> Repository:
-    """Wheels without metadata."""
-    del places
-    repository = MemoryRepository()
-    for built in [*DEMO, *OTHER]:
-        repository.add(built.filename, built.content)
-    return repository
-
-
-Make = Callable[[Places], Repository]
-
-SOURCES: dict[str, Make] = {
-    "memory": _memory,
-    "bare": _bare,
-    "local": lambda places: LocalRepository(places.folder),
-    "json": lambda places: HttpRepository(places.json_index.simple),
-    "html": lambda places: HttpRepository(places.html_index.simple),
-    "disk": lambda places: HttpRepository(places.json_index.simple, cache=places.disk()),
-}
-Wrap = Callable[[Repository, Places], Repository]
-WRAPPERS: dict[str, Wrap] = {
-    "container": lambda source, _: RepositoryContainer(source),
-    "priority": lambda source, _: PrioritySelectedProjectsRepository([MemoryRepository(), source]),
-    "merged": lambda source, _: MergedRepository([source, _memory()]),
-    "merged-after": lambda source, _: MergedRepository([_memory(), source]),
-    "allow": lambda source, _: AllowListRepository(source, allowed=["Demo"]),
-    "deny": lambda source, _: DenyListRepository(source, denied=["Other"]),
-    "metadata": lambda source, _: MetadataInjectorRepository(source),
-    "files": lambda source, places: FileCacheRepository(source, FileCache(places.disk())),
-}
-#: All but the container, which answers no peek so that no subclass's rule is passed by.
-PEEKING = [name for name in WRAPPERS if name != "container"]
-ALONE = [
-    *([source] for source in SOURCES),
-    *([wrapper, source] for wrapper in WRAPPERS for source in SOURCES),
-]
-PAIRS = [
-    [outer, inner, source]
-    for outer in WRAPPERS
-    for inner in WRAPPERS
-    for source in ("local", "html")
-]
-
-
-def _made(names: list[str], places: Places) -> Repository:
-    """The source named last, inside the wrappers named before, the outermost first."""
-    *wrappers, source = names
-    repository = SOURCES[source](places)
-    for wrapper in reversed(wrappers):
-        repository = WRAPPERS[wrapper](repository, places)
-    return repository
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("names", ALONE, ids="(".join)
-async def test_component(names: list[str], check: Check, places: Places) -> None:
-    """Each source, and each wrapper around each source, keeps each promise."""
-    async with _made(names, places) as repository:
+async def test_component_conforms(names: list[str], check: Check, place: Place) -> None:
+    """Each source, and each wrapper around each source, keeps each promise on a cold cache."""
+    async with build(names, place) as repository:
         await check(repository, KNOWN)
 
 
+@pytest.mark.parametrize("names", CACHED, ids="(".join)
+async def test_component_conforms_on_a_warm_cache(names: list[str], place: Place) -> None:
+    """What was stored by an earlier process is served under the same promises."""
+    for _ in range(2):
+        async with build(names, place) as repository:
+            for check in conformance.CHECKS:
+                await check(repository, KNOWN)
+
+
 @pytest.mark.parametrize("names", PAIRS, ids="(".join)
-async def test_pair(names: list[str], places: Places) -> None:
+async def test_pair_conforms(names: list[str], place: Place) -> None:
     """Each wrapper around each wrapper keeps all promises."""
-    async with _made(names, places) as repository:
+    async with build(names, place) as repository:
         for check in conformance.CHECKS:
             await check(repository, KNOWN)
+
+
+@pytest.mark.parametrize("check", conformance.WRAPPER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "names",
+    [
+        *([outer] for outer in WRAPPERS),
+        *([outer, inner] for outer in WRAPPERS for inner in WRAPPERS),
+    ],
+    ids="(".join,
+)
+async def test_wrapper_conforms(names: list[str], check: WrapperCheck, place: Place) -> None:
+    """Wrappers, alone and in pairs, pass on contexts, outages and states."""
+
+    def wrap(source: Repository) -> Repository:
+        for name in reversed(names):
+            # A merged page comes from all sources, so the source is merged with an empty one.
+            if name.startswith("merged"):
+                source = MergedRepository([source, MemoryRepository()])
+            else:
+                source = WRAPPERS[name](source, place)
+        return source
+
+    await check(wrap)
+
+
+def _classes(repository: Repository) -> set[type[Repository]]:
+    inner = repository.sources if isinstance(repository, RepositoryGroup) else ()
+    return {type(repository)}.union(*map(_classes, inner))
+
+
+def _public_components() -> set[type[Repository]]:
+    exported = [
+        getattr(simple_repository_server, name) for name in simple_repository_server.__all__
+    ]
+    return {
+        one
+        for one in exported
+        if inspect.isclass(one) and issubclass(one, Repository) and not inspect.isabstract(one)
+    }
+
+
+def test_every_public_component_is_in_the_matrix(place: Place) -> None:
+    """Components that are exported are checked alone, and in pairs where they are wrappers."""
+    public = _public_components()
+    alone = set[type[Repository]]().union(*(_classes(build(names, place)) for names in ALONE))
+    assert public <= alone, "add new components to SOURCES or WRAPPERS"
+    wrappers = {one for one in public if issubclass(one, RepositoryGroup)}
+    outer = {type(build(names, place)) for names in PAIRS}
+    assert wrappers <= outer, "add new wrappers to WRAPPERS"
 
 
 @pytest.mark.parametrize(
@@ -149,16 +127,14 @@ async def test_pair(names: list[str], places: Places) -> None:
     ],
     ids="(".join,
 )
-async def test_a_warm_component_answers_peeks(names: list[str], places: Places) -> None:
-    """What was asked for a moment ago is said again without waiting: list, page, file, metadata."""
-    async with _made(names, places) as repository:
+async def test_warm_component_answers_peeks(names: list[str], place: Place) -> None:
+    """After a lookup, list, page, file and metadata are answered without waiting."""
+    async with build(names, place) as repository:
         page = await repository.get_project_page(KNOWN.project)
         files = [file.filename for file in page.files]
-        described = [FileName(f"{file.filename}.metadata") for file in page.files if file.is_wheel]
-        announced = names[0] == "metadata" or all(f.core_metadata for f in page.files if f.is_wheel)
-        for name in [*files, *(described if announced else [])]:
-            async with (await repository.get_resource(page.name, name)).open() as body:
-                assert [chunk async for chunk in body.chunks]
+        announced = [file.filename.metadata for file in page.files if file.core_metadata]
+        for name in [*files, *announced]:
+            await read(repository, page.name, name)
             await _until_peeked(
                 partial(repository.peek_resource, page.name, name),
                 partial(repository.get_resource, page.name, name),
@@ -167,13 +143,14 @@ async def test_a_warm_component_answers_peeks(names: list[str], places: Places) 
             partial(repository.peek_project_page, page.name),
             partial(repository.get_project_page, page.name),
         )
-        await _until_peeked(repository.peek_project_list, repository.get_project_list)
+        if names[-1] != "offline":  # its list is computed from the files that are stored
+            await _until_peeked(repository.peek_project_list, repository.get_project_list)
 
 
 async def _until_peeked(
     peek: Callable[[], object | None], get: Callable[[], Awaitable[object]]
 ) -> None:
-    """Ask until the peek answers: what is looked at twice a second may be old by now."""
+    """Look up until the peek answers: directories are scanned again twice a second."""
     async with asyncio.timeout(5):
         await get()
         while peek() is None:
@@ -190,21 +167,23 @@ HIDING: dict[str, Callable[[Repository], Repository]] = {
 @pytest.mark.parametrize("outer", ["none", *WRAPPERS])
 @pytest.mark.parametrize("hiding", HIDING)
 @pytest.mark.parametrize("source", SOURCES)
-async def test_hidden_is_hidden(outer: str, hiding: str, source: str, places: Places) -> None:
+async def test_hidden_is_hidden(outer: str, hiding: str, source: str, place: Place) -> None:
     """What a filter hides stays hidden under every wrapper that adds no source of its own."""
     if outer in ("merged", "merged-after"):
         outer = "container"
-    repository = HIDING[hiding](SOURCES[source](places))
+    repository = HIDING[hiding](SOURCES[source](place))
     if outer in WRAPPERS:
-        repository = WRAPPERS[outer](repository, places)
+        repository = WRAPPERS[outer](repository, place)
     async with repository:
         names = [FileName(built.filename) for built in OTHER]
         await conformance.assert_hidden(repository, ProjectName("other"), names)
 
 
-async def test_a_filter_inside_a_priority_list_hands_on_wholly(places: Places) -> None:
-    """A project denied in the first source is the second one's, page and files alike."""
-    local = LocalRepository(places.folder)
+async def test_project_denied_in_the_first_source_is_taken_wholly_from_the_second(
+    place: Place,
+) -> None:
+    """A filter inside a priority list hides page and files alike, so the second source has both."""
+    local = LocalRepository(place.packages)
     second = MemoryRepository()
     second.add("other-9.0-py3-none-any.whl", b"from the second source")
     repository = PrioritySelectedProjectsRepository(
@@ -219,9 +198,9 @@ async def test_a_filter_inside_a_priority_list_hands_on_wholly(places: Places) -
 
 
 @pytest.mark.parametrize("wrapper", PEEKING)
-def test_wrappers_are_total(wrapper: str, places: Places) -> None:
+def test_wrappers_are_total(wrapper: str, place: Place) -> None:
     """A wrapper states its intent for page and file: none overrides one and forgets the other."""
-    kind = type(WRAPPERS[wrapper](MemoryRepository(), places))
+    kind = type(WRAPPERS[wrapper](MemoryRepository(), place))
     own = {name for base in kind.__mro__[:2] for name in vars(base)}
     assert {"get_project_page", "get_resource"} <= own
     assert {"peek_project_list", "peek_project_page", "peek_resource"} <= own

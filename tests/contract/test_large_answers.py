@@ -17,7 +17,6 @@ from simple_repository_server import (
     MemoryRepository,
     MergedRepository,
     ProjectName,
-    Repository,
 )
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 
@@ -29,20 +28,21 @@ DEADLINE_S = 20.0
 FOO = ProjectName("foo")
 
 
-class Listed(Repository):
+class Listed(MemoryRepository):
     """Has as many names as a large index."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.names = watched(sorted(ProjectName(f"p{number}") for number in range(150_000)))
-        self._list = ProjectList(names=self.names)
+        self._projects = ProjectList(names=self.names)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
-        return self._list
+        return self._projects
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
-        return self._list
+        return self._projects
 
 
 class Watched(tuple[E, ...]):  # noqa: SLOT001 - a tuple can have none that holds something
@@ -70,8 +70,8 @@ async def _beside(work: Awaitable[T], turn: threading.Event) -> T:
     return await waiting
 
 
-async def test_merged_pages_are_kept_within_a_budget() -> None:
-    """Also while the pages they were made of are there; one that is merged again is as before."""
+async def test_merged_pages_are_cached_within_a_budget() -> None:
+    """Merged pages are evicted beyond the budget, and merged again when requested."""
     first, second = MemoryRepository(), MemoryRepository()
     names = [ProjectName(f"project-{number}") for number in range(100)]
     for name in names:
@@ -93,8 +93,8 @@ async def test_merged_pages_are_kept_within_a_budget() -> None:
     assert len((await merged.get_project_page(names[0])).files) == 40
 
 
-async def test_a_large_page_is_merged_in_a_thread() -> None:
-    """Once for all who ask, who get the same page."""
+async def test_large_page_is_merged_once_in_a_thread() -> None:
+    """Concurrent requests get the same page, while the event loop is free."""
     files = watched(
         File(filename=FileName(f"foo-{n}.0.tar.gz"), url="memory:", hashes={}) for n in range(1_100)
     )
@@ -110,8 +110,8 @@ async def test_a_large_page_is_merged_in_a_thread() -> None:
 
 
 @pytest.mark.parametrize("kind", ["allow", "deny"])
-async def test_a_large_list_is_filtered_in_a_thread(kind: str) -> None:
-    """Once for all who ask, who get the same list."""
+async def test_large_list_is_filtered_once_in_a_thread(kind: str) -> None:
+    """Concurrent requests get the same list, while the event loop is free."""
     source = Listed()
     repository = (
         AllowListRepository(source, allowed=["p1"])

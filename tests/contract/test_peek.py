@@ -53,8 +53,8 @@ class Unsaying(MemoryRepository):
         return None
 
 
-async def test_the_first_source_owns_the_name() -> None:
-    """Page and file are the first one's that has the project, also by a peek."""
+async def test_peek_finds_the_first_source_that_has_the_project() -> None:
+    """Page and file are those of the first source that has the project."""
     first, second = _memory("1.0"), _memory("2.0")
     repository = PrioritySelectedProjectsRepository([MemoryRepository(), first, second])
     assert repository.peek_project_page(FOO) is await first.get_project_page(FOO)
@@ -66,10 +66,10 @@ async def test_the_first_source_owns_the_name() -> None:
 
 
 @pytest.mark.parametrize("kind", [PrioritySelectedProjectsRepository, MergedRepository])
-async def test_a_source_that_cannot_say_is_not_passed_by(
+async def test_peek_stops_at_a_source_that_must_be_awaited(
     kind: type[PrioritySelectedProjectsRepository | MergedRepository],
 ) -> None:
-    """As long as one source that comes first has to be waited for, no later one is believed."""
+    """If an earlier source must be awaited, no later source is peeked."""
     repository = kind([Unsaying(), _memory()])
     await repository.get_project_list()
     assert repository.peek_project_list() is None
@@ -79,16 +79,16 @@ async def test_a_source_that_cannot_say_is_not_passed_by(
     assert repository.peek_project_page(ProjectName("bar")) is None
 
 
-async def test_a_later_source_that_cannot_say_does_not_matter() -> None:
-    """The name is taken by then."""
+async def test_peek_ignores_sources_after_the_owner() -> None:
+    """A later source that must be awaited does not matter."""
     first = _memory()
     repository = PrioritySelectedProjectsRepository([first, Unsaying()])
     assert repository.peek_project_page(FOO) is await first.get_project_page(FOO)
     assert repository.peek_resource(FOO, NAME) is await first.get_resource(FOO, NAME)
 
 
-async def test_merged_files_are_each_of_their_source() -> None:
-    """A merged page is peeked once it was made, and again once it was made anew."""
+async def test_merged_page_is_peeked_after_it_was_merged() -> None:
+    """A merged page is peeked once it was computed for the current pages."""
     first, second = _memory("1.0"), _memory("2.0")
     other = FileName(build_wheel("foo", "2.0").filename)
     repository = MergedRepository([first, second])
@@ -102,8 +102,8 @@ async def test_merged_files_are_each_of_their_source() -> None:
     assert (await repository.get_project_page(FOO)).find("foo-3.0.tar.gz") is not None
 
 
-async def test_a_union_of_lists_is_peeked_only_of_what_it_was_made_of() -> None:
-    """When the list of one source is another one, so is the union, which has to be made first."""
+async def test_union_is_peeked_only_for_the_current_lists() -> None:
+    """When the list of one source changes, the union must be computed before it is peeked."""
     first, second = _memory(), MemoryRepository()
     repository = PrioritySelectedProjectsRepository([first, second])
     names = await repository.get_project_list()
@@ -115,8 +115,8 @@ async def test_a_union_of_lists_is_peeked_only_of_what_it_was_made_of() -> None:
     assert (await repository.get_project_list()).names == ("bar", "foo")
 
 
-async def test_what_is_denied_is_denied_by_its_file_alone() -> None:
-    """Nobody gets a denied project's file by its own address, nor its metadata, nor its name."""
+async def test_peek_hides_files_and_metadata_of_a_denied_project() -> None:
+    """A denied project's file, metadata and name are hidden."""
     repository = DenyListRepository(_memory(), denied=["FOO"])
     await repository.get_project_list()
     for name in (NAME, METADATA):
@@ -129,8 +129,8 @@ async def test_what_is_denied_is_denied_by_its_file_alone() -> None:
     assert FOO not in peeked.names
 
 
-async def test_a_quarantined_project_offers_nothing() -> None:
-    """Its page is there, without files, and no file of it is."""
+async def test_peek_of_a_quarantined_project_has_no_files() -> None:
+    """Its page exists without files, and its files are not found."""
     file = File(filename=NAME, url="memory:", hashes={"sha256": WHEEL.sha256}, core_metadata=True)
     status = ProjectStatus(Status.QUARANTINED)
     page = ProjectPage(name=FOO, files=(file,), status=status)
@@ -146,8 +146,8 @@ async def test_a_quarantined_project_offers_nothing() -> None:
             repository.peek_resource(FOO, name)
 
 
-async def test_a_page_that_hides_a_file_hides_it_from_peeks() -> None:
-    """A file that was served, of which a new page says nothing, is served no more."""
+async def test_file_removed_from_its_page_is_not_peeked() -> None:
+    """A file that a new page does not list is not served."""
 
     class Page(MemoryRepository):
         def show(self, page: ProjectPage) -> None:
@@ -163,8 +163,8 @@ async def test_a_page_that_hides_a_file_hides_it_from_peeks() -> None:
             repository.peek_resource(FOO, name)
 
 
-async def test_a_yanked_file_is_said_to_be_yanked() -> None:
-    """It is served, and the page says what its source says."""
+async def test_yanked_file_is_served_and_marked() -> None:
+    """A yanked file is served, and the page has the reason of its source."""
     file = File(filename=NAME, url="memory:", hashes={"sha256": WHEEL.sha256}, yanked="broken")
     source = MemoryRepository({FOO: ProjectPage(name=FOO, files=(file,))}, {NAME: WHEEL.content})
     repository = MetadataInjectorRepository(source)
@@ -176,7 +176,7 @@ async def test_a_yanked_file_is_said_to_be_yanked() -> None:
 
 
 async def test_metadata_is_peeked_with_the_page_that_announces_it() -> None:
-    """After metadata was read the page has to be announced anew, and is peeked once it is."""
+    """After metadata was read, the page is computed again before it is peeked."""
     repository = MetadataInjectorRepository(MemoryRepository())
     source = repository.source
     assert isinstance(source, MemoryRepository)
@@ -193,8 +193,8 @@ async def test_metadata_is_peeked_with_the_page_that_announces_it() -> None:
     assert page.files[0].core_metadata == {"sha256": metadata.sha256}
 
 
-async def test_metadata_that_cannot_be_read_is_not_there() -> None:
-    """A wheel that is none has no metadata, and a peek knows once that was found out."""
+async def test_unreadable_metadata_is_absent_for_peeks() -> None:
+    """An invalid wheel has no metadata, which a peek reports once it is known."""
     repository = MetadataInjectorRepository(MemoryRepository())
     source = repository.source
     assert isinstance(source, MemoryRepository)

@@ -51,8 +51,8 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_stale_page_is_not_peeked(upstream: Upstream) -> None:
-    """Once its lifetime is over it takes a request, so nothing is said, and nothing is begun."""
+async def test_expired_page_is_not_peeked(upstream: Upstream) -> None:
+    """An expired page needs a request, so the peek returns None and starts no work."""
     publish_json(upstream, [WHEEL], max_age=60)
     clock = Clock()
     policy = CachePolicy(stale_while_revalidate_s=600)
@@ -74,8 +74,8 @@ async def test_a_stale_page_is_not_peeked(upstream: Upstream) -> None:
         assert await repository.get_project_page(FOO) is page
 
 
-async def test_who_revalidates_is_told_nothing_without_waiting(upstream: Upstream) -> None:
-    """`no-cache` asks for an answer that is confirmed: by a source that can, under any wrapper."""
+async def test_peek_with_revalidate_returns_none(upstream: Upstream) -> None:
+    """`no-cache` requires a request to the index, under any wrapper."""
     publish_json(upstream, [WHEEL], max_age=60)
     source = HttpRepository(upstream.simple)
     wrapped = MetadataInjectorRepository(PrioritySelectedProjectsRepository([source]))
@@ -89,8 +89,8 @@ async def test_who_revalidates_is_told_nothing_without_waiting(upstream: Upstrea
             assert repository.peek_project_list(context=REVALIDATE) is None
 
 
-async def test_what_is_known_to_be_absent_is_absent(upstream: Upstream) -> None:
-    """For as long as an index's word counts that there is no such project, and no longer."""
+async def test_negative_entry_is_peeked_until_it_expires(upstream: Upstream) -> None:
+    """An absent project is reported by a peek as long as the negative entry is fresh."""
     publish_json(upstream, [WHEEL])
     clock = Clock()
     bar = ProjectName("bar")
@@ -106,10 +106,10 @@ async def test_what_is_known_to_be_absent_is_absent(upstream: Upstream) -> None:
         assert repository.peek_project_page(bar) is None
 
 
-async def test_a_page_whose_index_is_down_is_peeked_until_it_is_tried_again(
+async def test_stale_page_is_peeked_until_the_next_attempt(
     upstream: Upstream,
 ) -> None:
-    """A stale page that counts for a few seconds, as its index failed, is at hand as long."""
+    """A page served stale because its index failed is peeked until the next attempt."""
     publish_json(upstream, [WHEEL], max_age=60)
     clock = Clock()
     async with HttpRepository(upstream.simple, clock=clock, limits=QUICK) as repository:
@@ -135,8 +135,8 @@ async def _gone(repository: Repository) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_local_file_that_is_removed_is_peeked_no_more(folder: Path) -> None:
-    """Within a second nothing is said of it, and once looked again that it is not there."""
+async def test_removed_local_file_is_not_peeked(folder: Path) -> None:
+    """Within a second the peek returns None, and after a scan the file is absent."""
     other = build_wheel("other")
     (folder / other.filename).write_bytes(other.content)
     clock = Clock()
@@ -162,16 +162,16 @@ async def test_a_local_file_that_is_removed_is_peeked_no_more(folder: Path) -> N
             repository.peek_project_page(FOO)
 
 
-async def test_a_local_file_that_is_removed_is_gone_by_the_real_clock(folder: Path) -> None:
-    """Nobody has to ask the coroutine for a peek to stop."""
+async def test_removed_local_file_is_not_peeked_by_the_real_clock(folder: Path) -> None:
+    """The peek stops answering without any call of the coroutine."""
     async with LocalRepository(folder) as repository:
         await repository.get_resource(FOO, NAME)
         (folder / WHEEL.filename).unlink()
         await _gone(repository)
 
 
-async def test_a_directory_in_trouble_knows_of_no_absence(folder: Path) -> None:
-    """When it cannot be read, nothing is said of any project, not even that it is not there."""
+async def test_unreadable_directory_reports_no_absence(folder: Path) -> None:
+    """If a directory cannot be read, peeks report no project as absent."""
     clock = Clock()
     async with LocalRepository(folder, clock=clock) as repository:
         await repository.get_project_list()

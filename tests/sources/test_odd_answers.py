@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from simple_repository_server import HttpRepository, ProjectName, create_app
+from simple_repository_server import FilesMode, HttpRepository, ProjectName, create_app
 from simple_repository_server.errors import RepositoryError, SourceInvalid, TransferAborted
 from simple_repository_server.resource import ByteRange
 from simple_repository_server.testing.distributions import build_wheel
@@ -17,7 +17,6 @@ from simple_repository_server.testing.published import JSON_TYPE, publish_html, 
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.upstream.client import Limits
 from simple_repository_server.upstream.resource import RemoteResource
-from simple_repository_server.web.files import FilesMode
 from tests.asgi import JSON, ask, running
 from tests.serving import serving
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import assert_type
 
@@ -137,7 +137,23 @@ class OwnResource(Resource):
 
 
 class OwnSource(Repository):
-    """A source answers with resources, and says how it is doing."""
+    """A source implements the three coroutines, and reports its state."""
+
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with super().lifespan():
+            yield
+
+    @override
+    async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+        return ProjectList(names=(ProjectName("mine"),))
+
+    @override
+    async def get_project_page(
+        self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
+    ) -> ProjectPage:
+        return ProjectPage(name=project, files=())
 
     @override
     async def get_resource(

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-async def test_dated_snapshots(tmp_path: Path) -> None:
-    """On each date the files of that day, pages, files and metadata alike, and no later ones."""
+async def test_snapshot_example_serves_the_files_of_a_date(tmp_path: Path) -> None:
+    """Pages, files and metadata are those uploaded until that date."""
     wheels = {version: build_wheel("foo", version) for version in ("1.0", "2.0")}
     for year, built in zip((2020, 2022), wheels.values(), strict=True):
         path = tmp_path / built.filename
@@ -44,10 +44,10 @@ async def test_dated_snapshots(tmp_path: Path) -> None:
         assert (await ask(app, "/snapshot/not-a-date/simple/foo/")).status == 422
 
 
-async def test_a_server_of_ones_own(
+async def test_own_server_example_serves_private_and_allowed_packages(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Private packages, allowed public ones, nothing else."""
+    """Private packages and allowed public ones are served, and nothing else."""
     private = build_wheel("private")
     (tmp_path / private.filename).write_bytes(private.content)
     publish_json(upstream, [build_wheel("requests"), build_wheel("other")])

@@ -90,20 +90,20 @@ class WithForeignPeek(PeekMixedIn, HidingDeny):
         RepositoryContainer,
     ],
 )
-def test_a_coroutine_overridden_alone_takes_its_peek_back(kind: type[Repository]) -> None:
-    """Where a class overrides a coroutine and not its peek, the peek says nothing again."""
+def test_overriding_a_coroutine_alone_resets_its_peek(kind: type[Repository]) -> None:
+    """If a class overrides a coroutine but not its peek, the peek returns None."""
     assert kind.peek_project_page is Repository.peek_project_page
 
 
 @pytest.mark.parametrize("kind", [HidingDeny, HidingLocal, MixedIn, BelowHiding])
-def test_the_other_peeks_stay(kind: type[Repository]) -> None:
-    """The peeks of coroutines that are inherited as they are, are inherited, too."""
+def test_peeks_of_inherited_coroutines_are_inherited(kind: type[Repository]) -> None:
+    """A coroutine that is not overridden is inherited with its peek."""
     assert kind.peek_project_list is not Repository.peek_project_list
     assert kind.peek_resource is not Repository.peek_resource
 
 
-def test_a_peek_written_for_it_stays() -> None:
-    """A class that overrides both, or the peek alone, has the peek it says, and so below it."""
+def test_peek_overridden_with_its_coroutine_is_inherited() -> None:
+    """A class that overrides both, or only the peek, and its subclasses have that peek."""
 
     class Both(HidingDeny):
         @override
@@ -135,8 +135,8 @@ def test_a_peek_written_for_it_stays() -> None:
     assert Below(memory, denied=[]).peek_project_page(FOO) is memory.peek_project_page(FOO)
 
 
-def test_a_rule_that_knows_no_peeks_is_not_passed_by() -> None:
-    """Ours around a component that overrides a coroutine alone do not look behind it."""
+def test_rule_without_peeks_is_not_bypassed() -> None:
+    """Wrappers around a component that overrides only a coroutine do not bypass it."""
     memory = MemoryRepository()
     memory.add("foo-1-py3-none-any.whl", b"1", metadata=b"Metadata-Version: 2.1\n")
     hiding = MetadataInjectorRepository(HidingContainer(memory))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Route
 
 from simple_repository_server import MemoryRepository, build_router
+from simple_repository_server.model import FilesMode
 from simple_repository_server.web.endpoint import PathNames
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.routes import AnswerOptions, RouteTable, index_routes
 
 OPTIONS = AnswerOptions(files=FilesMode.REDIRECT, memory_bytes=2**20)

@@ -16,8 +16,8 @@ def _page(name: str = "foo", **changes: object) -> ProjectPage:
     return msgspec.structs.replace(page, **changes)
 
 
-def test_computed_once_and_forgotten() -> None:
-    """The function runs once per snapshot; with the snapshot its result goes."""
+def test_result_is_computed_once_and_freed_with_its_snapshot() -> None:
+    """The function runs once per snapshot, whose end frees the result."""
     calls = []
 
     def function(page: ProjectPage) -> ProjectPage:
@@ -34,8 +34,8 @@ def test_computed_once_and_forgotten() -> None:
     assert result() is None
 
 
-def test_peeking_computes_nothing() -> None:
-    """A peek has what was computed, be it the snapshot itself, and else does nothing."""
+def test_peek_computes_nothing() -> None:
+    """A peek returns what was computed, even the snapshot itself, and otherwise None."""
     calls = []
 
     def function(page: ProjectPage) -> ProjectPage:
@@ -51,8 +51,8 @@ def test_peeking_computes_nothing() -> None:
     assert remembered.peek(unchanged) is unchanged
 
 
-def test_the_snapshot_itself_is_not_kept_alive() -> None:
-    """A function that changes nothing does not make its snapshot immortal."""
+def test_memo_does_not_keep_its_snapshot_alive() -> None:
+    """A function that returns its snapshot does not keep it alive."""
     remembered: SnapshotMemo[ProjectPage] = SnapshotMemo(lambda page: page)
     page = _page()
     assert remembered(page) is page
@@ -63,8 +63,8 @@ def test_the_snapshot_itself_is_not_kept_alive() -> None:
     assert alive() is None
 
 
-def test_a_copy_with_other_files_finds_only_those() -> None:
-    """A page that was copied with fewer files has no file of the original left in it."""
+def test_copied_page_finds_only_its_own_files() -> None:
+    """A copy with fewer files does not find files of the original."""
     page = _page()
     assert page.find("foo-1.tar.gz") is not None
     filtered = msgspec.structs.replace(page, files=())
@@ -72,7 +72,7 @@ def test_a_copy_with_other_files_finds_only_those() -> None:
     assert page.find("foo-1.tar.gz") is not None
 
 
-def test_a_quarantined_project_has_no_files() -> None:
-    """Whatever it is made with, a quarantined page offers nothing (PEP 792)."""
+def test_quarantined_project_has_no_files() -> None:
+    """The page of a quarantined project drops its files (PEP 792)."""
     quarantined = _page(status=ProjectStatus(Status.QUARANTINED))
     assert quarantined.files == ()

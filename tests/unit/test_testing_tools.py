@@ -11,8 +11,8 @@ from simple_repository_server import testing
 from simple_repository_server.testing import Reply, Upstream, build_sdist, build_wheel, publish_json
 
 
-def test_all_tools_are_in_one_place() -> None:
-    """What the guide names is imported from the package itself."""
+def test_tools_are_imported_from_one_package() -> None:
+    """The names in the guide are imported from `simple_repository_server.testing`."""
     assert {"Known", "Reply", "Upstream", "build_sdist", "build_wheel", "conformance"} <= {
         *testing.__all__
     }
@@ -20,8 +20,8 @@ def test_all_tools_are_in_one_place() -> None:
         assert getattr(testing, name) is not None
 
 
-def test_what_is_built_is_published() -> None:
-    """Distributions made on the spot are at the scripted index, byte for byte, until it ends."""
+def test_built_distributions_are_published_until_the_server_ends() -> None:
+    """The scripted index serves built distributions byte for byte until it ends."""
     wheel, sdist = build_wheel("demo", "1.0"), build_sdist("demo", "1.0")
     with Upstream() as upstream:
         publish_json(upstream, [wheel, sdist])
@@ -33,10 +33,10 @@ def test_what_is_built_is_published() -> None:
         socket.create_connection(("127.0.0.1", port or 0))
 
 
-def test_it_ends_without_a_word_while_it_makes_someone_wait(
+def test_upstream_ends_silently_during_a_delayed_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A request that is not answered yet costs no traceback in another project's test run."""
+    """A pending request causes no traceback in the tests of other projects."""
     with caplog.at_level(logging.DEBUG), Upstream() as upstream:
         upstream.on("/slow", Reply(delay_s=600))
         address = ("127.0.0.1", urlsplit(upstream.url).port or 0)

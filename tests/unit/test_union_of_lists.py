@@ -24,8 +24,8 @@ def _source(*projects: str) -> MemoryRepository:
     return source
 
 
-async def test_the_union_is_the_same_as_long_as_its_parts_are() -> None:
-    """Within its budget it is one object."""
+async def test_union_of_unchanged_lists_is_the_same_object() -> None:
+    """Within its budget, the union is computed once and peeked."""
     union = UnionOfLists([_source("a", "b"), _source("b", "c")])
     first = await union.get(NO_CONTEXT)
     assert list(first.names) == ["a", "b", "c"]
@@ -33,8 +33,8 @@ async def test_the_union_is_the_same_as_long_as_its_parts_are() -> None:
     assert union.peek(NO_CONTEXT) is first
 
 
-async def test_a_union_beyond_the_budget_is_served_and_not_held() -> None:
-    """It is made for each who asks, and gone with the answer."""
+async def test_union_larger_than_the_budget_is_not_cached() -> None:
+    """It is computed for each request, and freed afterwards."""
     union = UnionOfLists([_source("a", "b"), _source("b", "c")], memory_bytes=100)
     for _ in range(2):
         found = await union.get(NO_CONTEXT)
@@ -46,8 +46,8 @@ async def test_a_union_beyond_the_budget_is_served_and_not_held() -> None:
     assert gone() is None
 
 
-async def test_a_list_beyond_the_budget_is_served_and_not_held(upstream: Upstream) -> None:
-    """A source asks for it again each time, and keeps nothing of it."""
+async def test_list_larger_than_the_budget_is_not_cached(upstream: Upstream) -> None:
+    """The source fetches it for each request and holds nothing of it."""
     publish_json(upstream, [build_wheel("a"), build_wheel("b")], max_age=600)
     lists: MemoryCache[object, object] = MemoryCache(100)
     async with HttpRepository(upstream.simple, lists=lists) as source:

@@ -85,6 +85,7 @@ def main(server: str, files: str, pem: str, *sources: str) -> None:
 
     from simple_repository_server.config.load import load_sources
     from simple_repository_server.config.settings import Settings
+    from simple_repository_server.model import FilesMode
     from simple_repository_server.observe.events import ignore
     from simple_repository_server.wiring import build_app
 
@@ -95,7 +96,7 @@ def main(server: str, files: str, pem: str, *sources: str) -> None:
     print(listener.getsockname()[1], flush=True)
     found = load_sources(sources, forbidden_means_absent=())
     cache = os.environ.get(_CACHE)
-    settings = Settings(sources=found, files=files, cache=Path(cache) if cache else None)
+    settings = Settings(sources=found, files=FilesMode(files), cache=Path(cache) if cache else None)
     app = build_app(settings, ignore)
     make_loop = uvloop.new_event_loop if server == "protocol-uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:

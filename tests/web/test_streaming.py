@@ -5,11 +5,11 @@ import os
 import pytest
 
 from simple_repository_server import HttpRepository, create_app
+from simple_repository_server.model import FilesMode
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.upstream.client import Limits
-from simple_repository_server.web.files import FilesMode
 from tests.asgi import ask, running
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""What all commands have in common: variables for their options, and errors in one line."""
+"""What all commands share: environment variables for options, and errors in one line."""
 
 import re
 import sys
@@ -10,23 +10,24 @@ from typing_extensions import override
 
 from simple_repository_server.observe.terminal import printable
 
+#: The exit status for invalid input.
 REFUSED = 2
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Command(click.Command):
-    """A command whose options are also `SRS_…` variables, which its help names.
+    """A command whose options can be given as `SRS_…` variables, which its help lists.
 
-    What is wrong with its arguments is one line on stderr and status 2.
+    Invalid arguments are reported in one line on stderr, with exit status 2.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         named["context_settings"] = {**_SETTINGS, **(named.get("context_settings") or {})}
         super().__init__(*arguments, **named)
         for parameter in self.params:
-            # `--version` and `--help` are no settings: they would keep it from running.
+            # Not for `--version` and `--help`: a variable would keep the command from running.
             if isinstance(parameter, click.Option) and parameter.expose_value:
-                # By the option's own name, so that it is the same for all commands that have it.
+                # Named after the option, so that it is the same for all commands.
                 option = max(parameter.opts, key=len)
                 parameter.envvar = f"SRS_{option.lstrip('-').upper().replace('-', '_')}"
                 parameter.show_envvar = True
@@ -47,13 +48,13 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """Several commands under one name, with what they have in common."""
+    """A command with sub-commands that behave like it."""
 
     command_class = Command
 
 
 def by_their_variables(text: str, context: click.Context) -> str:
-    """The text, in which options whose values come from variables are called by these, too."""
+    """An error text in which options set by environment variables are named with these."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is ParameterSource.ENVIRONMENT and isinstance(parameter, click.Option):
@@ -65,6 +66,6 @@ def by_their_variables(text: str, context: click.Context) -> str:
 
 
 def refuse(text: str) -> NoReturn:
-    """End with status 2 and one line, with nothing in it that a terminal would act on."""
+    """Exit with status 2 and one line on stderr, without characters that control a terminal."""
     click.echo(f"Error: {printable(text)}", err=True)
     sys.exit(REFUSED)

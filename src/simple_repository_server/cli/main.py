@@ -1,4 +1,4 @@
-"""The entry point: what is set up before the rest is imported, and which of the commands it is."""
+"""The entry point: prepares the process before the slow imports, and chooses the command."""
 
 import gc
 import sys
@@ -16,13 +16,13 @@ def main() -> None:
     open_streams()
     arguments = sys.argv[1:]
     if is_about_cache(arguments):
-        # It has no part in serving, which should start at once.
+        # Imported here, because it would delay the start of the server.
         from simple_repository_server.cli.cache import cache
 
         as_before()
         cache(arguments[1:], prog_name="simple-repository-server cache")
-    # Hardly anything that is made while importing is garbage: looking for it took a tenth of the
-    # time until the first answer. `serve` turns it on again.
+    # Imports create hardly any garbage, but collecting it took a tenth of the time until the first
+    # response. `serve` enables the collector again.
     gc.disable()
     from simple_repository_server.cli.serve import command
 
@@ -30,5 +30,5 @@ def main() -> None:
 
 
 def is_about_cache(arguments: Sequence[str]) -> bool:
-    """Whether this is the sub-command; a directory of that name is `./cache`."""
+    """Whether the arguments are those of the `cache` sub-command."""
     return arguments[:1] == [CACHE]

@@ -1,4 +1,4 @@
-"""The list of several repositories: the union, in which a failing one costs only its own names."""
+"""The list of several repositories: their union, without the names of those that fail."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,23 +8,24 @@ from weakref import ref
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
-from simple_repository_server.names import merged
+from simple_repository_server.names import merge_sorted
 from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository
 
-_AT_ONCE = 5_000
-#: How long a list is waited for. That of a public index takes longer when it is fetched first.
+#: Unions of more names than this are computed in a thread.
+_UNION_HERE_NAMES = 5_000
+#: How long a request waits for the list of one source. That of a public index takes longer.
 WAIT_S = 3.0
 #: Enough for twice the names of PyPI.
 DEFAULT_LIST_BYTES = 32 * 1024 * 1024
 
 
 class UnionOfLists:
-    """Answers with the same list again as long as none of the lists it is made of changes.
+    """The union of the sources' lists: the same object as long as none of the lists changes.
 
-    Nobody waits longer than `WAIT_S` for one source: until its list is there, which goes on
-    being fetched, the union is incomplete. That is told once, and once more when it is whole. One
-    that takes more than `memory_bytes` is made anew for each who asks.
+    No request waits longer than `WAIT_S` for one source. Fetching its list continues in the
+    background; until it arrives, the union is incomplete. `emit` gets one event when it becomes
+    incomplete and one when it is complete again. A union larger than `memory_bytes` is not cached.
     """
 
     def __init__(
@@ -37,16 +38,16 @@ class UnionOfLists:
         self._sources = sources
         self._memory_bytes = memory_bytes
         self._emit = emit
-        #: Which of the sources was missing in the last answer, and has not answered since.
+        #: The sources that were missing in the last union and have not answered since.
         self._missing: set[int] = set()
         self._flight: SingleFlight[tuple[int, bool], ProjectList] = SingleFlight()
-        #: The lists the union was made of, which are kept by their sources, and the failures.
+        #: The lists and failures from which the union was computed.
         self._made_of: tuple[ref[ProjectList] | str, ...] = ()
         self._union: ProjectList | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, context: RequestContext) -> ProjectList:
-        """The union now. Raises the first failure if no source answers at all."""
+        """The union now. Raises the first source's `SourceUnavailable` if all sources fail."""
         answers = await asyncio.gather(
             *(self._of(number, context) for number in range(len(self._sources))),
             return_exceptions=True,
@@ -63,7 +64,7 @@ class UnionOfLists:
                 raise answer
         if failures and len(failures) == len(parts):
             raise failures[0]
-        self._tell(parts)
+        self._report(parts)
         if len(parts) == 1 and isinstance(parts[0], ProjectList):
             return parts[0]
         async with self._lock:
@@ -77,7 +78,7 @@ class UnionOfLists:
         return union
 
     def peek(self, context: RequestContext) -> ProjectList | None:
-        """The union, if all lists are at hand and it was made of just these."""
+        """The cached union, if it was computed from the lists that the sources have now."""
         parts: list[ProjectList] = []
         for source in self._sources:
             part = source.peek_project_list(context=context)
@@ -89,11 +90,11 @@ class UnionOfLists:
         return self._union if _same(self._made_of, parts) else None
 
     async def close(self) -> None:
-        """Wait for no list any more."""
+        """Cancel all requests for lists."""
         await self._flight.cancel_all()
 
     async def _of(self, number: int, context: RequestContext) -> ProjectList:
-        """The list of one source, if it is there in time; else it is there for the next one."""
+        """The list of one source, if it arrives in time. If not, fetching continues."""
         source = self._sources[number]
         work = partial(self._fetch, number, context)
         try:
@@ -101,10 +102,10 @@ class UnionOfLists:
                 return await self._flight.run((number, context.revalidate), work)
         except TimeoutError as error:
             label = ", ".join(state.label for state in source.source_states())
-            raise SourceTimeout(label, "its list is still being fetched; ask again soon") from error
+            raise SourceTimeout(label, "its list is still being fetched; retry soon") from error
 
     async def _fetch(self, number: int, context: RequestContext) -> ProjectList:
-        """The list of one source, whoever may still wait for it."""
+        """Fetch the list of one source, in the background if the request no longer waits."""
         found = await self._sources[number].get_project_list(context=context)
         if number in self._missing:
             self._missing.discard(number)
@@ -112,7 +113,7 @@ class UnionOfLists:
                 self._emit(ListComplete())
         return found
 
-    def _tell(self, parts: Sequence[ProjectList | str]) -> None:
+    def _report(self, parts: Sequence[ProjectList | str]) -> None:
         missing = {number for number, part in enumerate(parts) if isinstance(part, str)}
         if missing - self._missing:
             self._emit(ListIncomplete(missing=tuple(p for p in parts if isinstance(p, str))))
@@ -128,10 +129,10 @@ def _same(one: Sequence[ref[ProjectList] | str], other: Sequence[ProjectList | s
 async def _union(parts: Sequence[ProjectList | str]) -> ProjectList:
     lists = [part for part in parts if isinstance(part, ProjectList)]
     names = [part.names for part in lists]
-    if sum(map(len, names)) > _AT_ONCE:
-        union = await asyncio.to_thread(merged, names)
+    if sum(map(len, names)) > _UNION_HERE_NAMES:
+        union = await asyncio.to_thread(merge_sorted, names)
     else:
-        union = merged(names)
+        union = merge_sorted(names)
     failures = tuple(part for part in parts if isinstance(part, str))
     return ProjectList(
         names=union,

@@ -28,22 +28,25 @@ from simple_repository_server.resource import Resource
 
 #: Enough for the pages of some hundred projects with many files.
 DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024
-#: For each file of a merged page: its place in the table of owners.
+#: Memory of a file's slot in the dictionary of owners.
 _OWNER_BYTES = 100
 #: Pages of more files than this are merged in a thread.
 _MERGE_HERE_FILES = 2_000
-#: The pages there are of one project, each with its source.
+#: The pages of one project, each with its source.
 _Parts = tuple[tuple[Repository, ProjectPage], ...]
 
 
 class _Merge(msgspec.Struct, frozen=True):
-    #: What it was made of, which it keeps alive.
+    #: The pages that were merged.
     parts: _Parts
     page: ProjectPage
     owners: Mapping[str, Repository]
 
     def owner(self, filename: FileName) -> Repository:
-        """The source that has the file, or the one its metadata is of."""
+        """The source whose file, or whose file's metadata, that is.
+
+        Raises `ResourceNotFound` if the merged page has no such file.
+        """
         owner = self.owners.get(filename) or self.owners.get(filename.distribution)
         if owner is None:
             raise ResourceNotFound(self.page.name, filename)
@@ -51,22 +54,22 @@ class _Merge(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory there are because of it."""
+        """How many bytes of memory the merge and its parts hold, approximately."""
         pages = [self.page, *(page for _, page in self.parts)]
         owners = _OWNER_BYTES * len(self.owners)
         return ENTRY_BYTES + owners + sum(page.weight for page in pages)
 
 
 class MergedRepository(RepositoryGroup):
-    """All files of all sources, page by page. This is open to dependency confusion.
+    """The files of all sources on one page per project. It is open to dependency confusion.
 
-    Whoever can publish a name in any of the sources can offer a higher version of it; use it only
-    for sources you trust alike (a mirror and its builds for other platforms, say), and
-    `PrioritySelectedProjectsRepository` otherwise. Of files with the same name that of the first
-    source counts, with all that is said of it; nothing is mixed. If one source cannot answer,
-    none does, as a page without its files would be another page. The list is the union, which is
-    kept in memory if it takes no more than `list_bytes`. Merged pages are kept within
-    `memory_bytes`; others are merged again for each who asks.
+    Anyone who can publish a project in one of the sources can add a higher version to it. Use it
+    only for sources that you trust equally (a mirror and its builds for other platforms, say), and
+    `PrioritySelectedProjectsRepository` otherwise. Of files with the same name, the first source's
+    is used with all its attributes. If one source cannot answer for a project, its
+    `SourceUnavailable` is raised, because a page without its files would be wrong. The list is the
+    union. A list larger than `list_bytes` is not cached; merged pages are cached within
+    `memory_bytes`, least recently used ones evicted first.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class MergedRepository(RepositoryGroup):
         return known.owner(filename).peek_resource(project, filename, context=context)
 
     def _peek_parts(self, project: ProjectName, context: RequestContext) -> _Parts | None:
-        """The pages there are of the project; None if one source cannot say."""
+        """The pages of the project; None if one source must be awaited."""
         parts: list[tuple[Repository, ProjectPage]] = []
         for source in self.sources:
             try:
@@ -168,7 +171,7 @@ class MergedRepository(RepositoryGroup):
         return tuple(parts)
 
     def _known(self, parts: _Parts) -> _Merge | None:
-        """The merge of just these pages, if it was made already."""
+        """The cached merge of exactly these pages."""
         known = self._merges.get(parts[0][1].name)
         return known if known is not None and known.parts == parts else None
 
@@ -198,9 +201,9 @@ def _merged(parts: _Parts) -> _Merge:
         name=pages[0].name,
         files=tuple(files.values()),
         versions=sorted_versions(version for page in pages for version in page.versions),
-        # Only what all agree on: one source's quarantine already took its own files away.
+        # Only if all agree: the page of a quarantined project has no files already.
         status=pages[0].status if len(statuses) == 1 else None,
         freshness=WeakestFreshness(page.freshness for page in pages),
     )
-    merged.weight  # noqa: B018 - found out here, where it holds nobody up
+    merged.weight  # noqa: B018 - computed and cached here, where this may be a thread
     return _Merge(parts, merged, owners)

@@ -1,4 +1,4 @@
-"""Several repositories of which the first one that has a project owns it, wholly."""
+"""Several repositories, of which the first one that has a project provides all of it."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,12 +15,11 @@ from simple_repository_server.resource import Resource
 
 
 class PrioritySelectedProjectsRepository(RepositoryGroup):
-    """The defence against dependency confusion: a name taken by one source is taken.
+    """The first source that has a project owns it: the defence against dependency confusion.
 
-    Sources are asked in their order, one after the other, so that a private name is never even
-    told to a later, public one. If a source cannot answer, the project is not taken from a later
-    one: its error is the answer (fail closed). The list is the union, which is
-    kept in memory if it takes no more than `list_bytes`.
+    Sources are queried one after the other, so that a private name is never sent to a later,
+    public source. If a source cannot answer, its error is raised and no later source is queried
+    (fail closed). The list is the union; one larger than `list_bytes` is not cached.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
     ) -> Resource:
         for source in self.sources:
             try:
-                # The page decides who owns the project, for files as for pages.
+                # The page decides which source owns the project, for files as for pages.
                 await source.get_project_page(project, context=context)
             except ProjectNotFound:
                 continue
@@ -78,7 +77,7 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
     ) -> ProjectPage | None:
         for source in self.sources:
             try:
-                # Of one that cannot say the next one is not asked: it may not own the project.
+                # None ends the search, too: this source may own the project.
                 return source.peek_project_page(project, context=context)
             except ProjectNotFound:
                 continue

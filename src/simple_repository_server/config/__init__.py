@@ -1,1 +1,1 @@
-"""What the user wants: arguments and environment, checked and typed."""
+"""The settings of the command: arguments and environment variables, validated and typed."""

@@ -1,4 +1,4 @@
-"""From arguments and the environment to settings: the only place that reads the environment."""
+"""Settings from arguments and environment: the only module that reads environment variables."""
 
 import os
 import posixpath
@@ -27,11 +27,11 @@ APP = "simple-repository-server"
 
 
 class BadSetting(Exception):
-    """Something the user asked for cannot be; the text says what, where, and what to do."""
+    """An invalid setting. The message names it, its defect, and the remedy."""
 
 
 def pypi_url() -> str:
-    """The address of the public Python Package Index's simple index."""
+    """The URL of PyPI's simple index."""
     from distlib.index import DEFAULT_INDEX
 
     parts = urlsplit(DEFAULT_INDEX)
@@ -44,16 +44,19 @@ def load_sources(
     forbidden_means_absent: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[Source, ...]:
-    """The sources, in their order; without any, PyPI alone.
+    """The sources in their order; PyPI alone if there are none.
 
-    Raises `BadSetting` for the first one that is neither an index nor a directory, or that was
-    given before.
+    Raises `BadSetting` for the first one that is neither an index nor a directory, or that is a
+    duplicate.
     """
     texts = texts or (PYPI,)
     unknown = [one for one in forbidden_means_absent if one not in texts]
     if unknown:
-        shown = repr(unknown[0]) if is_safe_to_show(unknown[0]) else "an address"
-        raise BadSetting(f"--forbidden-means-absent names {shown}, which is no SOURCE.")
+        shown = repr(unknown[0]) if is_safe_to_show(unknown[0]) else "a URL"
+        raise BadSetting(
+            f"--forbidden-means-absent names {shown}, which is not a SOURCE. "
+            "Repeat the SOURCE exactly as it is given."
+        )
     netrc = netrc_file(environment)
     positions: dict[object, int] = {}
     loaded: list[Source] = []
@@ -66,7 +69,7 @@ def load_sources(
         first = positions.setdefault(_identity(source), position)
         if first != position:
             what = _shown(text, position)
-            raise BadSetting(f"{what} is the same as SOURCE {first}. Give each source once.")
+            raise BadSetting(f"{what} is the same as SOURCE {first}. Give each source only once.")
         loaded.append(source)
     return tuple(loaded)
 
@@ -74,9 +77,9 @@ def load_sources(
 def load_source(
     text: str, position: int = 1, environment: Mapping[str, str] = os.environ
 ) -> Source:
-    """One source: an address, a directory, or `pypi`. Raises `BadSetting`.
+    """One source: a URL, a directory, or `pypi`. Raises `BadSetting`.
 
-    A text that may have a secret in it is called by its position.
+    Its message names a SOURCE that may contain a secret by its position.
     """
     if text == PYPI:
         return IndexSource(url=pypi_url())
@@ -84,10 +87,10 @@ def load_source(
         try:
             return parse_address(text, environment)
         except ValueError as error:
-            what = f"{_shown(text, position)} is no address of a simple index: {error}."
+            what = f"{_shown(text, position)} is not a valid URL of a simple index: {error}."
             raise BadSetting(what) from error
     if not text:
-        raise BadSetting("A SOURCE is empty. Leave it out, or give '.' for this directory.")
+        raise BadSetting("A SOURCE is empty. Omit it, or give '.' for the current directory.")
     return _directory(text, _shown(text, position))
 
 
@@ -96,14 +99,14 @@ def _directory(text: str, shown: str) -> DirectorySource:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or "no possible path").lower()
+        reason = (getattr(error, "strerror", None) or "not a valid path").lower()
         raise BadSetting(
-            f"{shown}: {reason}. A source is an existing directory, an http(s) address or 'pypi'."
+            f"{shown}: {reason}. A SOURCE is an existing directory, an http(s) URL, or 'pypi'."
         ) from error
     if not stat.S_ISDIR(mode):
-        raise BadSetting(f"{shown} is no directory. Give the directory the file lies in.")
+        raise BadSetting(f"{shown} is not a directory. Give the directory that contains the file.")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise BadSetting(f"{shown}: this directory cannot be read. Check its permissions.")
+        raise BadSetting(f"{shown}: the directory is not readable. Check its permissions.")
     return DirectorySource(path=path)
 
 
@@ -112,7 +115,7 @@ def _shown(text: str, position: int) -> str:
 
 
 def _identity(source: Source) -> object:
-    """What two spellings of one source have in common."""
+    """A value that is equal for two spellings of the same source."""
     if isinstance(source, DirectorySource):
         return os.path.realpath(source.path)
     path = urlsplit(source.url).path
@@ -128,9 +131,9 @@ def load_egress(
     offline: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Egress:
-    """How the indexes among the sources are reached. Raises `BadSetting`.
+    """The proxies and certificate authorities for indexes. Raises `BadSetting`.
 
-    Where there is none to be reached, the environment is no matter.
+    The environment is ignored if no index will be requested.
     """
     if offline or not any(isinstance(source, IndexSource) for source in sources):
         environment = {}
@@ -141,9 +144,9 @@ def load_egress(
 
 
 def netrc_file(environment: Mapping[str, str]) -> Path | None:
-    """The netrc file to use: that of `NETRC`, or `~/.netrc` if that is not set.
+    """The netrc file: that of the variable `NETRC`, or `~/.netrc` if it is unset.
 
-    `NETRC` set to anything but a regular file means none, without falling back.
+    None if that is not a regular file; a set `NETRC` never falls back to `~/.netrc`.
     """
     if "NETRC" in environment:
         path = Path(environment["NETRC"])
@@ -161,18 +164,18 @@ def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> I
         if explicit:
             raise BadSetting(f"The netrc file {error}. Correct it, or unset NETRC.") from error
         raise BadSetting(
-            f"The netrc file {error}. Correct it, or set NETRC= to go without it."
+            f"The netrc file {error}. Correct it, or set NETRC= (empty) to ignore it."
         ) from error
     return source if found is None else with_credentials(source, found.user, found.password)
 
 
 def digests_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where digests of local files are kept: below the user's cache directory."""
+    """The database for digests of local files: below the user's cache directory."""
     return _user_folder(environment) / "digests.sqlite"
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where pages, files and metadata are kept by default: below the user's cache directory."""
+    """The default folder for the cache: below the user's cache directory."""
     return _user_folder(environment) / "index"
 
 
@@ -182,9 +185,9 @@ def _user_folder(environment: Mapping[str, str]) -> Path:
 
 
 def parse_size(text: str, *, option: str, least: int = 0) -> int:
-    """Bytes from the text of an option, as `observe.sizes.parse_size`.
+    """The value of a SIZE option in bytes, parsed by `observe.sizes.parse_size`.
 
-    Raises `BadSetting` for what is no size, or less than `least`.
+    Raises `BadSetting` for an invalid size, or one below `least`.
     """
     try:
         size = sizes.parse_size(text)
@@ -192,7 +195,7 @@ def parse_size(text: str, *, option: str, least: int = 0) -> int:
         raise BadSetting(f"{option} {text!r} {error}.") from error
     if size < least:
         raise BadSetting(
-            f"{option} {text} is {sizes.shown_size(size)}, and less than the "
-            f"{sizes.shown_size(least)} it takes. Give a number with a unit, as 256MB."
+            f"{option} {text} ({sizes.shown_size(size)}) is below the minimum of "
+            f"{sizes.shown_size(least)}. Give a number with a unit, as in 256MB."
         )
     return size

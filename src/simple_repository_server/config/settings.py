@@ -1,4 +1,4 @@
-"""What the user wants, as typed and immutable values: can be passed to worker processes."""
+"""The settings of a server, as typed and immutable values."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from typing_extensions import override
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
 from simple_repository_server.disk.allowance import DEFAULT_MAX_BYTES
+from simple_repository_server.model import FilesMode
 from simple_repository_server.names import shown_path
+from simple_repository_server.observe.logs import LogFormat, LogLevel
 from simple_repository_server.upstream.egress import Egress
 
 DEFAULT_MEMORY_BYTES = 256 * 1000**2
 MIN_MEMORY_BYTES = 16 * 1000**2
-#: How clients get remote files; the first one by default.
-FILES = ("redirect", "stream", "cache")
-#: Less than that keeps nothing worth it: a number whose unit was forgotten.
+#: A smaller cache is useless: most likely the unit was forgotten.
 MIN_CACHE_BYTES = 1000**2
 DEFAULT_CACHE_SIZE = f"{DEFAULT_MAX_BYTES // 1000**3}GB"
 DEFAULT_STALE_WHILE_REVALIDATE_S = 300.0
@@ -30,34 +30,34 @@ class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """Where it is."""
+        """Its path as text that can be encoded."""
         return shown_path(str(self.path))
 
 
 class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A remote index. Its address is without credentials."""
+    """A remote index. Its URL contains no credentials."""
 
     url: str
-    #: What is shown in the place of an address that has a secret in it; "" for none.
+    #: Shown instead of a URL that contains a secret; "" if the URL may be shown.
     label: str = ""
     user: str | None = None
     password: str | None = None
-    #: Read status 403 as "no such project".
+    #: Whether status 403 means that the project does not exist.
     forbidden_means_absent: bool = False
 
     @override
     def __repr__(self) -> str:
-        """Without any secret."""
+        """The representation without secrets."""
         return f"IndexSource(url={self.shown!r})"
 
     @property
     def is_private(self) -> bool:
-        """Whether clients could not, or must not, fetch its files themselves."""
+        """Whether clients cannot, or must not, fetch its files themselves."""
         return self.user is not None or bool(self.label)
 
     @property
     def shown(self) -> str:
-        """The address as anybody may see it."""
+        """Its URL without secrets."""
         return self.label or self.url
 
 
@@ -65,39 +65,42 @@ Source = DirectorySource | IndexSource
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the command was asked for."""
+    """All settings of the `serve` command, validated."""
 
     sources: tuple[Source, ...]
     host: str = "127.0.0.1"
     port: int = 8000
-    #: Names in the Host header that are answered, beside addresses and `localhost`.
+    #: Host names that requests may use, besides IP addresses and `localhost`.
     allowed_hosts: tuple[str, ...] = ()
-    #: Proxies whose `X-Forwarded-…` headers are believed: addresses, networks, or `*`.
+    #: Proxies whose `X-Forwarded-…` headers are trusted: addresses, networks, or `*`.
     forwarded_allow_ips: tuple[str, ...] = DEFAULT_FORWARDED_ALLOW_IPS
-    #: How clients get remote files: `redirect`, `stream` or `cache`.
-    files: str = "redirect"
+    files: FilesMode = FilesMode.REDIRECT
+    #: The number of processes that serve requests.
     workers: int = 1
-    #: Of each process; None: as many as its limit on open files allows.
+    #: Per process; None: as many as its limit on open files allows.
     max_connections: int | None = None
-    #: How long running requests may take to finish once the server was told to stop.
+    #: How long requests in flight may take to finish after a signal to stop.
     shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S
-    #: Files up to this size are answered from memory.
+    #: Files up to this size are served from memory.
     small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES
-    #: Where pages, files and metadata are kept; None: nowhere.
+    #: The folder for pages, files and metadata; None: no cache on disk.
     cache: Path | None = None
+    #: The budget of that folder.
     cache_bytes: int = DEFAULT_MAX_BYTES
-    #: Serve what is in the cache, and ask no index.
+    #: Serve from the cache only, without sending requests to indexes.
     offline: bool = False
-    #: How indexes are reached: proxies and certificates.
+    #: Proxies and certificate authorities for requests to indexes.
     egress: Egress = Egress()
-    #: How old a page may get while its index cannot be asked.
+    #: How old a page may become while its index is unavailable.
     stale_if_error_s: float = STALE_IF_ERROR_S
-    #: For how long a stale page is served once more while it is confirmed.
+    #: How long an expired page is served while it is revalidated.
     stale_while_revalidate_s: float = DEFAULT_STALE_WHILE_REVALIDATE_S
+    #: The budget for everything cached in the memory of one process.
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    log_format: str = "text"
-    log_level: str = "info"
-    #: Answers have a `Cache-Status` header.
+    log_format: LogFormat = LogFormat.TEXT
+    #: The lowest level that is logged.
+    log_level: LogLevel = LogLevel.INFO
+    #: Answers have a `Cache-Status` header (RFC 9211).
     debug_headers: bool = False
-    #: Where digests of local files are kept; None: nowhere.
+    #: The database for digests of local files; None: digests are not stored.
     digests: Path | None = None

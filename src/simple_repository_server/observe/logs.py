@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
@@ -30,8 +31,26 @@ from simple_repository_server.observe.terminal import printable
 if TYPE_CHECKING:
     from simple_repository_server.observe.progress import ProgressBars
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("text", "json")
+
+class LogFormat(StrEnum):
+    """How events are written."""
+
+    #: A line for people.
+    TEXT = "text"
+    #: One JSON object a line, for machines.
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """How important an event is, the least important first."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LEVELS = tuple(level.value for level in LogLevel)
 _LABELS = {"debug": "", "info": "", "warning": "WARNING: ", "error": "ERROR: "}
 _FLUSH_S = 0.02
 #: How many texts of requests are remembered, of up to some kB each.

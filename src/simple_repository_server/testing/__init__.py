@@ -1,6 +1,6 @@
-"""Tools for testing components and servers: a hostile upstream, distributions, conformance checks.
+"""Tools for testing components and servers: a scripted upstream, distributions, conformance checks.
 
-They need no test framework, and open no connection but to loopback.
+They need no test framework and connect only to loopback.
 """
 
 from simple_repository_server.testing import conformance

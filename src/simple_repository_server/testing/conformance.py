@@ -5,32 +5,42 @@
         async with my_repository:
             await check(my_repository, Known(project=ProjectName("demo")))
 
-A check is a coroutine function of an entered repository and of what is known to be in it; it
-raises `AssertionError` with a sentence when the promise is broken. They need no test framework.
+A check is a coroutine function of a repository, entered once, and of what is known to be in it. It
+raises `AssertionError` with a sentence if the promise is broken. For components around another
+one there are `WRAPPER_CHECKS`. None of them needs a test framework.
 """
 
-import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterator
-
-import msgspec
-from typing_extensions import override
+from collections.abc import Awaitable, Callable
 
 from simple_repository_server.distributions.filenames import version_of
-from simple_repository_server.errors import NotFound, ProjectNotFound, ResourceNotFound
-from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
+from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository
-from simple_repository_server.resource import ByteRange, Resource
+from simple_repository_server.resource import ByteRange
+from simple_repository_server.testing.lookups import (
+    Known,
+    assert_digests,
+    expect_error,
+    read_all,
+)
+from simple_repository_server.testing.peek_checks import PEEK_CHECKS, assert_hidden_from_peeks
+from simple_repository_server.testing.wrapper_checks import (
+    WRAPPER_CHECKS,
+    Recording,
+    Wrap,
+    WrapperCheck,
+)
 
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the repository under test has, and has not."""
-
-    #: A project with at least one file.
-    project: ProjectName
-    absent: ProjectName = ProjectName("no-such-project-anywhere")
-
+__all__ = [
+    "CHECKS",
+    "WRAPPER_CHECKS",
+    "Check",
+    "Known",
+    "Recording",
+    "Wrap",
+    "WrapperCheck",
+    "assert_hidden",
+]
 
 Check = Callable[[Repository, Known], Awaitable[None]]
 
@@ -66,28 +76,45 @@ async def page_is_of_the_project(repository: Repository, known: Known) -> None:
 
 
 async def absent_project_is_absent(repository: Repository, known: Known) -> None:
-    """Page, files and metadata of an absent project: `ProjectNotFound`, not anything else."""
+    """Page, file and metadata of an absent project raise `ProjectNotFound` for that project."""
     name = FileName("no_such_project_anywhere-1.0-py3-none-any.whl")
-    await _expect(ProjectNotFound, repository.get_project_page(known.absent))
-    await _expect(ProjectNotFound, repository.get_resource(known.absent, name))
-    metadata = FileName(f"{name}.metadata")
-    await _expect(ProjectNotFound, repository.get_resource(known.absent, metadata))
+    for work in (
+        repository.get_project_page(known.absent),
+        repository.get_resource(known.absent, name),
+        repository.get_resource(known.absent, name.metadata),
+    ):
+        error = await expect_error(ProjectNotFound, work)
+        assert error.project == known.absent, "the error names the project"
 
 
 async def absent_file_is_absent(repository: Repository, known: Known) -> None:
-    """A file that is not on the page is not served: `ResourceNotFound`."""
-    for name in ("absent-9.9-py3-none-any.whl", "absent-9.9-py3-none-any.whl.metadata"):
-        await _expect(ResourceNotFound, repository.get_resource(known.project, FileName(name)))
+    """A file that is not on the page, and its metadata, raise `ResourceNotFound` for that name."""
+    absent = FileName("absent-9.9-py3-none-any.whl")
+    for name in (absent, absent.metadata, absent.metadata.metadata):
+        work = repository.get_resource(known.project, name)
+        error = await expect_error(ResourceNotFound, work)
+        assert error.project == known.project, "the error names the project"
+        assert error.filename == name, "the error names the file"
+
+
+async def other_spellings_are_absent(repository: Repository, known: Known) -> None:
+    """A name that only resembles that of a file on the page raises `ResourceNotFound`."""
+    page = await repository.get_project_page(known.project)
+    for file in page.files:
+        for name in _spellings(file.filename):
+            if page.find(name) is None:
+                for one in (name, name.metadata):
+                    await expect_error(ResourceNotFound, repository.get_resource(page.name, one))
 
 
 async def shown_is_downloadable(repository: Repository, known: Known) -> None:
     """Each file on the page opens, with the size and the digest that the page gives."""
     page = await repository.get_project_page(known.project)
     for file in page.files:
-        content = await _content(await repository.get_resource(page.name, file.filename))
+        content = await read_all(await repository.get_resource(page.name, file.filename))
         if file.size is not None:
             assert len(content) == file.size, f"{file.filename} has the size of its page"
-        _assert_digests(content, file.hashes, file.filename)
+        assert_digests(content, file.hashes, file.filename)
 
 
 async def parts_are_parts(repository: Repository, known: Known) -> None:
@@ -95,10 +122,10 @@ async def parts_are_parts(repository: Repository, known: Known) -> None:
     page = await repository.get_project_page(known.project)
     file = page.files[0]
     resource = await (await repository.get_resource(page.name, file.filename)).with_size()
-    whole = await _content(resource)
+    whole = await read_all(resource)
     assert resource.size == len(whole), "the size can be found out"
     for start, stop in ((0, 1), (1, len(whole)), (len(whole) - 1, len(whole))):
-        part = await _content(resource, ByteRange(start, stop))
+        part = await read_all(resource, ByteRange(start, stop))
         assert part == whole[start:stop], f"bytes {start} to {stop} of {file.filename}"
 
 
@@ -106,66 +133,44 @@ async def announced_metadata_answers(repository: Repository, known: Known) -> No
     """`.metadata` answers where it is announced, with that digest, and nowhere else."""
     page = await repository.get_project_page(known.project)
     for file in page.files:
-        name = FileName(f"{file.filename}.metadata")
+        name = file.filename.metadata
         if not file.core_metadata:
-            await _expect(ResourceNotFound, repository.get_resource(page.name, name))
+            await expect_error(ResourceNotFound, repository.get_resource(page.name, name))
             continue
-        content = await _content(await repository.get_resource(page.name, name))
+        content = await read_all(await repository.get_resource(page.name, name))
         assert b"Metadata-Version:" in content, f"{name} is core metadata"
         current = (await repository.get_project_page(known.project)).find(file.filename)
         assert current is not None
         if not isinstance(current.core_metadata, bool):
-            _assert_digests(content, current.core_metadata, name)
+            assert_digests(content, current.core_metadata, name)
 
 
 async def entering_twice_is_fine(repository: Repository, known: Known) -> None:
-    """A repository may be part of several combinations: leaving one does not close it."""
+    """Entered twice and left once, a repository is open: it may be part of combinations."""
     async with repository:
         await repository.get_project_page(known.project)
     await repository.get_project_page(known.project)
 
 
-async def states_are_told(repository: Repository, known: Known) -> None:
-    """Every source below says how it is doing, and none tells a credential."""
+async def closed_and_opened_again(repository: Repository, known: Known) -> None:
+    """A repository that was closed may be entered again, and answers as before."""
+    versions = (await repository.get_project_page(known.project)).versions
+    await repository.__aexit__(None, None, None)
+    await repository.__aenter__()
+    assert (await repository.get_project_page(known.project)).versions == versions
+    assert known.project in (await repository.get_project_list()).names
+
+
+async def states_are_stable(repository: Repository, known: Known) -> None:
+    """The sources below are reported in a stable order, with labels that hold no credentials."""
+    before = repository.source_states()
     await repository.get_project_page(known.project)
-    for state in repository.source_states():
+    after = repository.source_states()
+    assert [(one.label, one.kind) for one in before] == [(one.label, one.kind) for one in after]
+    for state in after:
         assert state.label, "a source has a label"
         assert "@" not in state.label, "a label has no credentials"
-
-
-async def peek_is_what_the_coroutine_returns(repository: Repository, known: Known) -> None:
-    """Before and after it, cold and warm, a peek is None or the very answer of the coroutine."""
-    await _assert_peeks(repository, known.project)
-    await _assert_peeks(repository, known.project)
-
-
-async def peek_of_the_absent_raises_the_same(repository: Repository, known: Known) -> None:
-    """What is not there is not there for a peek: None, or the error of the coroutine."""
-    name = FileName("absent-9.9-py3-none-any.whl")
-    for question in (
-        _Question(repository, known.absent),
-        *_of_file(repository, known.absent, name),
-        *_of_file(repository, known.project, name),
-    ):
-        await _assert_peek(question)
-        await _assert_peek(question)
-
-
-async def peek_when_revalidating_is_revalidated(repository: Repository, known: Known) -> None:
-    """Who asks for what was confirmed just now gets nothing else by a peek."""
-    await repository.get_project_page(known.project)
-    await _assert_peeks(repository, known.project, RequestContext(revalidate=True))
-
-
-async def peek_changes_nothing(repository: Repository, known: Known) -> None:
-    """However often it is peeked, each time it is the same, and so is what coroutines return."""
-    page = await repository.get_project_page(known.project)
-    for question in _questions(repository, page):
-        before = await question.get()
-        first, *others = (_peek(question) for _ in range(3))
-        assert all(one is None or _same(one, first) for one in others), f"{question} is the same"
-        if not isinstance(before, Resource):  # of which a cache may just have got the bytes
-            assert _same(await question.get(), before), f"{question} changes no answer"
+        assert state.available is not False, f"{state.label} is available"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -174,166 +179,45 @@ CHECKS: tuple[Check, ...] = (
     page_is_of_the_project,
     absent_project_is_absent,
     absent_file_is_absent,
+    other_spellings_are_absent,
     shown_is_downloadable,
     parts_are_parts,
     announced_metadata_answers,
     entering_twice_is_fine,
-    states_are_told,
-    peek_is_what_the_coroutine_returns,
-    peek_of_the_absent_raises_the_same,
-    peek_when_revalidating_is_revalidated,
-    peek_changes_nothing,
+    closed_and_opened_again,
+    states_are_stable,
+    *PEEK_CHECKS,
 )
 
 
 async def assert_hidden(
     repository: Repository, project: ProjectName, filenames: list[FileName]
 ) -> None:
-    """Nothing of the project is to be seen: not on the list, no page, no file, no metadata.
+    """Nothing of the project is visible: it is not listed, and has no page, file or metadata.
 
-    Neither by the coroutines nor by peeks, before the coroutines were asked and after.
+    Neither by coroutines nor by peeks, cold or warm, under any spelling of the file names.
     """
-    _assert_hidden_from_peeks(repository, project, filenames)
-    assert project not in (await repository.get_project_list()).names
-    await _expect(ProjectNotFound, repository.get_project_page(project))
-    for filename in filenames:
-        await _expect(ProjectNotFound, repository.get_resource(project, filename))
-        metadata = FileName(f"{filename}.metadata")
-        await _expect(ProjectNotFound, repository.get_resource(project, metadata))
-    _assert_hidden_from_peeks(repository, project, filenames)
+    assert_hidden_from_peeks(repository, project, filenames)
+    assert project not in (await repository.get_project_list()).names, "it is not listed"
+    await expect_error(ProjectNotFound, repository.get_project_page(project))
+    names = [*filenames, *(spelled for name in filenames for spelled in _spellings(name))]
+    for name in names:
+        await expect_error(ProjectNotFound, repository.get_resource(project, name))
+        await expect_error(ProjectNotFound, repository.get_resource(project, name.metadata))
+    assert_hidden_from_peeks(repository, project, names)
 
 
-def _assert_hidden_from_peeks(
-    repository: Repository, project: ProjectName, filenames: list[FileName]
-) -> None:
-    projects = repository.peek_project_list()
-    assert projects is None or project not in projects.names, "a peek does not list it"
-    questions = [_Question(repository, project)]
-    for filename in filenames:
-        questions += _of_file(repository, project, filename)
-    for question in questions:
-        peeked = _peek(question)
-        assert peeked is None or isinstance(peeked, ProjectNotFound), f"{question} is hidden"
-
-
-class _Question(msgspec.Struct, frozen=True):
-    """What can be asked by a peek and by a coroutine: for the list, a page or a resource."""
-
-    repository: Repository
-    project: ProjectName | None = None
-    filename: FileName | None = None
-    context: RequestContext = NO_CONTEXT
-
-    def peek(self) -> object:
-        """The answer of the peek, or the `NotFound` it raises."""
-        try:
-            if self.project is None:
-                return self.repository.peek_project_list(context=self.context)
-            if self.filename is None:
-                return self.repository.peek_project_page(self.project, context=self.context)
-            return self.repository.peek_resource(self.project, self.filename, context=self.context)
-        except NotFound as error:
-            return error
-
-    async def get(self) -> object:
-        """The answer of the coroutine, or the `NotFound` it raises."""
-        repository, context = self.repository, self.context
-        try:
-            if self.project is None:
-                return await repository.get_project_list(context=context)
-            if self.filename is None:
-                return await repository.get_project_page(self.project, context=context)
-            return await repository.get_resource(self.project, self.filename, context=context)
-        except NotFound as error:
-            return error
-
-    @override
-    def __str__(self) -> str:
-        return f"what a peek says of {self.filename or self.project or 'the list'}"
-
-
-def _of_file(
-    repository: Repository,
-    project: ProjectName,
-    filename: FileName,
-    context: RequestContext = NO_CONTEXT,
-) -> list[_Question]:
-    """The file, and its metadata, be there any or not."""
-    names = filename, FileName(f"{filename}.metadata")
-    return [_Question(repository, project, name, context) for name in names]
-
-
-def _questions(
-    repository: Repository, page: ProjectPage, context: RequestContext = NO_CONTEXT
-) -> Iterator[_Question]:
-    yield _Question(repository, context=context)
-    yield _Question(repository, page.name, context=context)
-    for file in page.files:
-        yield from _of_file(repository, page.name, file.filename, context)
-
-
-async def _assert_peeks(
-    repository: Repository, project: ProjectName, context: RequestContext = NO_CONTEXT
-) -> None:
-    """All peeks of list, page and files are None or right."""
-    await _assert_peek(_Question(repository, context=context))
-    await _assert_peek(_Question(repository, project, context=context))
-    page = await repository.get_project_page(project, context=context)
-    for question in _questions(repository, page, context):
-        await _assert_peek(question)
-
-
-async def _assert_peek(question: _Question) -> None:
-    for _ in range(_TRIES):
-        before = _peek(question)
-        answer = await question.get()
-        after = _peek(question)
-        if all(peeked is None or _same(peeked, answer) for peeked in (before, after)):
-            return
-        assert isinstance(answer, Resource), f"{question} is the answer"
-        await asyncio.sleep(_SETTLE_S)
-    raise AssertionError(f"{question} is the answer")
-
-
-def _peek(question: _Question) -> object:
-    running = asyncio.all_tasks()
-    peeked = question.peek()
-    assert asyncio.all_tasks() == running, f"{question} starts no work"
-    return peeked
-
-
-#: A cache may have got the bytes of a resource between peek and coroutine: both are asked anew.
-_TRIES, _SETTLE_S = 20, 0.05
-_SAID = ("size", "sha256", "media_type", "validator", "location", "path", "cache_key", "version")
-
-
-def _same(one: object, other: object) -> bool:
-    """The same object; of errors and resources, one that says the same."""
-    if isinstance(one, NotFound):
-        return type(one) is type(other) and str(one) == str(other)
-    if isinstance(one, Resource) and isinstance(other, Resource) and one is not other:
-        said = all(getattr(one, name) == getattr(other, name) for name in _SAID)
-        return said and type(one) is type(other) and dict(one.hashes) == dict(other.hashes)
-    return one is other
-
-
-async def _content(resource: Resource, byte_range: ByteRange | None = None) -> bytes:
-    async with resource.open(byte_range) as body:
-        content = b"".join([chunk async for chunk in body.chunks])
-    assert body.length in (None, len(content)), "a body has the length it says"
-    return content
-
-
-async def _expect(kind: type[Exception], work: Awaitable[object]) -> None:
-    try:
-        await work
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} was to be raised")
-
-
-def _assert_digests(content: bytes, hashes: object, what: str) -> None:
-    assert isinstance(hashes, dict)
-    for name, digest in hashes.items():
-        actual = hashlib.new(name, content, usedforsecurity=False).hexdigest()
-        assert actual == digest, f"{what} has the {name} that its page gives"
+def _spellings(filename: FileName) -> list[FileName]:
+    """Other names that a careless comparison might take for the file's."""
+    stem, separator, rest = filename.partition("-")
+    texts = (
+        filename.upper(),
+        filename.title(),
+        f"{stem.replace('_', '-')}{separator}{rest}",
+        f"{stem.replace('_', '.')}{separator}{rest}",
+        f"{filename} ",
+        f"{filename}.",
+        f"{filename}%00",
+        filename.replace("-", "%2D"),
+    )
+    return [FileName(text) for text in dict.fromkeys(texts) if text != filename]

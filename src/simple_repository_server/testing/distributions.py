@@ -1,4 +1,4 @@
-"""Distribution files made on the spot: small, valid, and the same bytes each time."""
+"""Builds distribution files: small, valid, and reproducible byte for byte."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Distribution files published at an `Upstream`, as the kinds of index there are would do it."""
+"""Distribution files published at an `Upstream`, as a modern or an old index would."""
 
 import json
 from collections.abc import Iterable
@@ -24,9 +24,10 @@ def publish_json(
     max_age: int | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """As an index of API version 1.4 does: JSON pages, sizes, dates, metadata if `metadata`.
+    """Publish as an index of API version 1.4: JSON pages with sizes and upload times.
 
-    `extra` are further keys of each file.
+    `metadata`: whether `.metadata` files are published and announced; `max_age`: the lifetime of
+    pages in seconds; `extra`: additional keys of each file.
     """
     headers = {"Content-Type": JSON_TYPE}
     if max_age is not None:
@@ -64,7 +65,10 @@ def publish_json(
 def publish_html(
     upstream: Upstream, files: Iterable[Built], *, hashes: bool = True, ranges: bool = True
 ) -> None:
-    """As an index of the old kind does: HTML, relative links, no sizes, dates or metadata."""
+    """Publish as an old index: HTML with relative links, without sizes, times or metadata.
+
+    `hashes`: whether links have digests; `ranges`: whether files can be requested in part.
+    """
     headers = {"Content-Type": "text/html; charset=utf-8"}
     projects = _by_project(files)
     for project, built in projects.items():

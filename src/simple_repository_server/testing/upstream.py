@@ -1,7 +1,7 @@
-"""A hostile upstream: a real HTTP/1.1 server on loopback that does what the test tells it to.
+"""A scripted upstream: a real HTTP/1.1 server on loopback that behaves, or misbehaves, as scripted.
 
-It runs in a thread of its own, so that blocking clients and coroutines can use it alike, and
-writes its answers by hand, so that it can break every rule.
+It runs in a thread, so that both blocking clients and coroutines can use it, and writes responses
+byte by byte, so that it can violate the protocol.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _START_S = 10
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request as it came in; header names are in lower case."""
+    """A received request; header names are in lower case."""
 
     method: str
     target: str
@@ -30,28 +30,30 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What to answer, and how to misbehave while doing so."""
+    """A response, and how to misbehave while sending it."""
 
     status: int = 200
     headers: Mapping[str, str] = {}
     body: bytes = b""
-    #: Answer conditional requests with 304, and send it along.
+    #: Sent as `ETag`; a request with it in `If-None-Match` gets 304.
     etag: str | None = None
-    #: Answer single ranges with 206.
+    #: Whether requests for a single range get 206.
     ranges: bool = False
-    #: Wait before answering at all.
+    #: The delay before the response.
     delay_s: float = 0.0
-    #: Wait before each piece of the body, of `piece` bytes.
+    #: The delay before each piece of the body.
     piece_delay_s: float = 0.0
+    #: The size of these pieces in bytes.
     piece: int = _CHUNK
-    #: The Content-Length to claim; None: the true one; -1: none at all (chunked).
+    #: The Content-Length that is stated; None: the true one; -1: none (chunked encoding).
     length: int | None = None
-    #: Send only so many bytes of the body, and close.
+    #: Send only so many bytes of the body, then close the connection.
     stop_after: int | None = None
-    #: Close without any answer; with a TCP reset if `reset`.
+    #: Close the connection without a response.
     hang_up: bool = False
+    #: The same with a TCP reset.
     reset: bool = False
-    #: Send these bytes instead of a proper answer.
+    #: Send these bytes instead of a response.
     raw: bytes | None = None
 
 
@@ -60,10 +62,10 @@ NOT_FOUND = Reply(status=404, body=b"not here")
 
 
 class Upstream:
-    """The server; use it in `with`. Paths without a script answer 404.
+    """The server, a context manager. Paths without a script get status 404.
 
     A script is a reply, a sequence of replies (the last one repeats), or a function of the request.
-    `requests` are those seen so far, `sent` the bytes of all answers.
+    `requests` are those received so far, `sent` the number of bytes sent so far.
     """
 
     def __init__(self) -> None:
@@ -75,7 +77,7 @@ class Upstream:
         self._thread = threading.Thread(target=self._run, daemon=True, name="upstream")
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        #: All connections, so that each of them is closed in the end, wherever it got to.
+        #: All accepted connections, which are closed at the end.
         self._accepted: list[socket.socket] = []
         self._ready = threading.Event()
         self._port = 0
@@ -92,21 +94,21 @@ class Upstream:
         return f"{self.url}/simple/"
 
     def on(self, target: str, script: Script) -> None:
-        """What to do for a path (with its query)."""
+        """Set the script for a path (with its query)."""
         self._turns.pop(target, None)
         self._scripts[target] = script
 
     def forget(self) -> None:
-        """Forget what was seen so far, not what to do."""
+        """Clear `requests` and `sent`; scripts remain."""
         self.requests.clear()
         self.sent = 0
 
     def seen(self, target: str) -> list[Request]:
-        """The requests for a path."""
+        """The requests received for a path."""
         return [request for request in self.requests if request.target == target]
 
     def refuse(self, *, refusing: bool = True) -> None:
-        """From now on, reset every connection (or stop doing so)."""
+        """Reset every connection from now on; with `refusing=False`, respond again."""
         self._refusing = refusing
 
     def __enter__(self) -> Self:
@@ -133,14 +135,14 @@ class Upstream:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for _ in range(5):  # what was accepted just now begins later than the others
+        for _ in range(5):  # connections accepted just now start their tasks late
             self._loop.run_until_complete(self._end())
         self._loop.close()
         for connection in self._accepted:
             connection.close()
 
     async def _end(self) -> None:
-        """End all connections, also such as have something to send to who does not read."""
+        """Abort all connections, including those whose client does not read."""
         await asyncio.sleep(0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
@@ -151,7 +153,7 @@ class Upstream:
         await asyncio.sleep(0.001)
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Note the connection before anything can cancel its task: that may never come to run."""
+        """Register the connection first: its task may be cancelled before it runs."""
         self._writers.add(writer)
         task = self._loop.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -164,12 +166,12 @@ class Upstream:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         except asyncio.CancelledError:
-            pass  # by `_end` alone: Python 3.11's streams would print a traceback for it
+            pass  # only by `_end`: Python 3.11's streams would print a traceback
         finally:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether the connection can go on."""
+        """Respond to one request; returns whether the connection remains open."""
         request = _parse(await reader.readuntil(b"\r\n\r\n"))
         self.requests.append(request)
         reply = Reply(reset=True) if self._refusing else self._reply(request)
@@ -202,7 +204,7 @@ class Upstream:
             headers["Content-Length"] = str(len(body) if reply.length is None else reply.length)
         lines = [f"HTTP/1.1 {status} Scripted", *(f"{k}: {v}" for k, v in headers.items())]
         await self._send(writer, "\r\n".join([*lines, "", ""]).encode("latin-1"))
-        if request.method == "HEAD" or status == 304:  # noqa: PLR2004
+        if request.method == "HEAD" or status == 304:  # noqa: PLR2004 - clearer than a name
             return True
         whole = body if reply.stop_after is None else body[: reply.stop_after]
         for start in range(0, len(whole), reply.piece):
@@ -221,7 +223,7 @@ class Upstream:
 
 
 class _Listener(socket.socket):
-    """A listening socket that notes down in `accepted` what it accepts."""
+    """A listening socket that appends accepted connections to `accepted`."""
 
     def __init__(self, accepted: list[socket.socket]) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -1,6 +1,7 @@
-"""Only some of the projects: for list, pages and files alike."""
+"""Filters by project, for the list, pages and files alike."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +13,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
-from simple_repository_server.names import FileName, ProjectName, merged
+from simple_repository_server.names import FileName, ProjectName, merge_sorted
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
@@ -21,18 +22,19 @@ _FILTER_HERE_NAMES = 5_000
 
 
 class _FilteredRepository(RepositoryContainer):
-    """A repository that has those projects of another one which `_allows` allows."""
+    """The projects of another repository for which `_allows` is true."""
 
     def __init__(self, source: Repository) -> None:
         super().__init__(source)
         self._filtered = SnapshotMemo(self._filter)
         self._filtering: SingleFlight[ProjectList, ProjectList] = SingleFlight()
 
+    @abstractmethod
     def _allows(self, project: ProjectName) -> bool:
-        raise NotImplementedError
+        """Whether the project is visible."""
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        names = merged([filter(self._allows, projects.names)])
+        names = merge_sorted([filter(self._allows, projects.names)])
         return msgspec.structs.replace(projects, names=names)
 
     def _check(self, project: ProjectName) -> None:
@@ -92,7 +94,7 @@ class _FilteredRepository(RepositoryContainer):
 
 
 class AllowListRepository(_FilteredRepository):
-    """Only the projects named, in any spelling. Raises `InvalidName` for what is no name."""
+    """Only the projects in `allowed`, in any spelling. Raises `InvalidName` for an invalid name."""
 
     def __init__(self, source: Repository, *, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(map(ProjectName, allowed))
@@ -104,7 +106,7 @@ class AllowListRepository(_FilteredRepository):
 
 
 class DenyListRepository(_FilteredRepository):
-    """All but the projects named, in any spelling. Raises `InvalidName` for what is no name."""
+    """All projects but those in `denied`, in any spelling. Raises `InvalidName` likewise."""
 
     def __init__(self, source: Repository, *, denied: Iterable[str]) -> None:
         self._denied = frozenset(map(ProjectName, denied))

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simple_repository_server.errors import RepositoryError
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
 from simple_repository_server.web.exchange import DEFAULT_SEND_TIMEOUT_S
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.problems import Problem, problem_of, render_problem
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES

@@ -35,8 +35,7 @@ def compressed_etag(etag: str, coding: str) -> str:
 
 def file_etag(resource: Resource) -> str | None:
     """The tag of a file: its digest, or else the strong validator of its origin, if it has one."""
-    sha256 = resource.sha256
-    return f'"sha256:{sha256}"' if sha256 else resource.validator
+    return resource.etag
 
 
 def matches(if_none_match: str, etag: str) -> bool:

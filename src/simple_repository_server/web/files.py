@@ -1,9 +1,9 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
-from enum import StrEnum
 from functools import lru_cache, partial
 
 from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.model import FilesMode
 from simple_repository_server.names import FileName, ProjectName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
@@ -28,17 +28,6 @@ _MAX_LOCATION = 512
 _SEND_WHOLE_BYTES = 128 * 1024
 _IMMUTABLE = (b"cache-control", b"public, max-age=365000000, immutable")
 _REVALIDATE = (b"cache-control", b"max-age=0, must-revalidate")
-
-
-class FilesMode(StrEnum):
-    """What clients get for a remote file."""
-
-    #: A redirect to its origin; where that needs credentials, the file.
-    REDIRECT = "redirect"
-    #: The file, streamed from its origin.
-    STREAM = "stream"
-    #: The file, from the cache once it was downloaded.
-    CACHE = "cache"
 
 
 class FileEndpoint:

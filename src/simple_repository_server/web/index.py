@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from functools import partial
 
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import (
@@ -20,7 +21,6 @@ from simple_repository_server.web.exchange import (
     Scope,
     Send,
 )
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES

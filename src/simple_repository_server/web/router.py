@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from typing_extensions import override
 
+from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint, PathNames, answer
@@ -20,7 +21,6 @@ from simple_repository_server.web.exchange import (
     Scope,
     Send,
 )
-from simple_repository_server.web.files import FilesMode
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
 from simple_repository_server.web.routes import AnswerOptions, Route, index_routes
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from simple_repository_server.model import FilesMode
 from simple_repository_server.web.endpoint import Endpoint, Immediate, PathNames
-from simple_repository_server.web.files import FileEndpoint, FilesMode
+from simple_repository_server.web.files import FileEndpoint
 from simple_repository_server.web.health import healthz, readyz
 from simple_repository_server.web.home import HomeEndpoint
 from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES, OpenFiles
