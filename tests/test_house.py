@@ -9,6 +9,8 @@ import click
 import pytest
 
 import simple_repository_server
+from bench.farm import PROJECTS
+from bench.traced import read_traces
 from simple_repository_server.cli.serve import command
 from simple_repository_server.observe import events, server_events
 
@@ -161,6 +163,18 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     """The reference of the library names each public name."""
     if name != "__version__":
         assert f"`{name}" in (ROOT / "docs" / "library.md").read_text()
+
+
+def test_traces_name_no_machine() -> None:
+    """The recorded requests of clients hold no address, no path and no header but these."""
+    for trace in read_traces():
+        assert trace.requests
+        for request in trace.requests:
+            assert request.project in PROJECTS
+            assert set(request.headers) <= {
+                "accept", "accept-encoding", "cache-control", "range", "user-agent",
+            }  # fmt: skip
+            assert re.fullmatch(r"(uv|pip)/[0-9.]+", request.headers["user-agent"])
 
 
 def test_no_registry_is_named() -> None:

@@ -1,7 +1,7 @@
 """The scenarios: each yields rows of measured figures, ours beside the others' in one run."""
 
 from bench.scenario import Scenario
-from bench.scenarios import before, cache, clients, cold, files, idle, pages, servers
+from bench.scenarios import before, cache, clients, cold, farm, files, idle, pages, servers
 
 SCENARIOS: dict[str, Scenario] = {
     "ceiling": servers.ceiling,
@@ -23,5 +23,6 @@ SCENARIOS: dict[str, Scenario] = {
     "many-pages": cache.many_pages,
     "mixed": clients.mixed,
     "install": clients.install,
+    "farm": farm.farm,
     "before": before.before,
 }
