@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import pytest
-
-import simple_repository_server
 from bench.farm import PROJECTS
 from bench.traced import read_traces
+
+import simple_repository_server
 from simple_repository_server.cli.serve import command
 from simple_repository_server.observe import events, server_events
 
