@@ -320,7 +320,7 @@ class ConnectionCut(Event, frozen=True, kw_only=True, tag="connection_cut"):
 
 
 class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):
-    """A defect of this program: the operation failed, serving goes on."""
+    """A defect of this program: the operation failed, serving continues."""
 
     level: ClassVar[str] = "error"
     what: str
