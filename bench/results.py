@@ -1,4 +1,4 @@
-"""What was measured: figures by server, rows of them, and the file they are kept in."""
+"""Measured figures by server, rows of them, and the results file."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ OLD = "0.10"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """What one server reached: the figure of the row, and what else is known of the same load."""
+    """The figure of one server, with CPU time and latencies of the same load."""
 
     value: float
     #: CPU time of the whole process tree for each answer.
