@@ -15,6 +15,7 @@ from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.sizes import parse_size
 from simple_repository_server.upstream.breaker import Breaker, Failure
 from simple_repository_server.upstream.private_addresses import (
+    PrivateAddress,
     Zone,
     zone_of_name,
     zone_of_source,
@@ -87,3 +88,16 @@ def test_zones_without_a_usual_address() -> None:
 def test_problems_show_the_text_of_the_error(error: Exception) -> None:
     """Clients read what the error says."""
     assert problem_of(error).detail == str(error)
+
+
+@pytest.mark.parametrize("host", ["[::1]", "::1", "127.0.0.1", "localhost", "::1%lo"])
+def test_literals_are_read_with_brackets_and_scope(host: str) -> None:
+    """An address is the same in brackets and with a scope."""
+    assert zone_of_name(host) is Zone.LOOPBACK
+
+
+@pytest.mark.parametrize("host", ["127.1.", "2130706433.", "0x7f.1", "::1::"])
+def test_odd_notations_are_refused(host: str) -> None:
+    """Other ways to write an address are refused, also with a dot at the end."""
+    with pytest.raises(PrivateAddress):
+        zone_of_name(host)
