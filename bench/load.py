@@ -77,23 +77,23 @@ def _latency(text: str, percentile: str) -> float:
 
 
 class Download(msgspec.Struct, frozen=True):
-    """One file, fetched on a new connection."""
+    """One file, downloaded over a new connection."""
 
     status: int
     bytes: int
     first_byte_ms: float
     total_ms: float
-    #: CPU time of the server's process tree, if it was looked at.
+    #: CPU time of the server's process tree; 0 if not measured.
     cpu_us: float = 0.0
 
     @property
     def mb_per_s(self) -> float:
-        """How fast it came."""
+        """The rate of the whole download."""
         return self.bytes / 1000 / self.total_ms
 
 
 def download(url: str) -> Download:
-    """Fetch a file and throw it away, as cheaply as that can be done."""
+    """Download a file and discard it, with little CPU time."""
     parts = urlsplit(url)
     host, _, port = parts.netloc.partition(":")
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"

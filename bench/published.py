@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,12 +26,26 @@ def publish(
 ) -> Published:
     """A project with one wheel of about `size` bytes; its page leads to `/<place>/<file>`."""
     built = build_wheel(name, files={f"{name}/data.bin": os.urandom(size)}, compressed=False)
+    return publish_built(upstream, name, built, place=place, metadata=metadata)
+
+
+def publish_built(
+    upstream: Path,
+    name: str,
+    built: Built,
+    *,
+    place: str = "files",
+    metadata: bool = True,
+    older: Iterable[Mapping[str, object]] = (),
+) -> Published:
+    """A project with that wheel; its page also lists the `older` files, which are not there."""
     _write_files(upstream, [built], metadata=metadata)
+    entries = [*older, _entry(built, place, metadata=metadata)]
     page = {
         "meta": {"api-version": "1.4"},
         "name": name,
-        "versions": ["1.0"],
-        "files": [_entry(built, place, metadata=metadata)],
+        "versions": list(dict.fromkeys(_version(entry) for entry in entries)),
+        "files": entries,
     }
     folder = upstream / "json" / name
     folder.mkdir(parents=True)
@@ -39,9 +53,13 @@ def publish(
     return Published(name, built.filename, len(built.content), f"/{place}/{built.filename}")
 
 
+def _version(entry: Mapping[str, object]) -> str:
+    return str(entry["filename"]).split("-")[1]
+
+
 def _write_files(upstream: Path, files: Iterable[Built], *, metadata: bool) -> None:
     folder = upstream / "files"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for built in files:
         (folder / built.filename).write_bytes(built.content)
         if metadata:

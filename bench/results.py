@@ -1,4 +1,4 @@
-"""What was measured: figures by server, rows of them, and the file they are kept in."""
+"""Measured figures by server, rows of them, and the results file."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ OLD = "0.10"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """What one server reached: the figure of the row, and what else is known of the same load."""
+    """The figure of one server, with CPU time and latencies of the same load."""
 
     value: float
     #: CPU time of the whole process tree for each answer.
@@ -30,7 +30,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str = ""
     name: str
     unit: str
-    #: By server: `ours` always, `nginx`, and at most one other.
+    #: By server: `ours` always, `nginx`, and others.
     figures: dict[str, Figure]
     #: More is better (requests per second), or less (milliseconds, bytes, MB).
     more_is_better: bool = True
@@ -47,9 +47,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.figures.get("nginx")
 
     @property
+    def others(self) -> dict[str, Figure]:
+        """The figures of the other servers, by their names."""
+        return {name: figure for name, figure in self.figures.items() if name not in _NAMED}
+
+    @property
     def other(self) -> tuple[str, Figure] | None:
-        """The name and the figure of the other server, if there is one."""
-        return next((pair for pair in self.figures.items() if pair[0] not in _NAMED), None)
+        """The name and the figure of the first of the other servers, if there is one."""
+        return next(iter(self.others.items()), None)
 
     def ratio(self, other: Figure | None) -> float | None:
         """How ours compares; above 1 ours is better. None where one of them is missing or 0."""

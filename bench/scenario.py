@@ -1,4 +1,4 @@
-"""What a scenario is given, and how it compares servers: in turns, round after round."""
+"""The context of a scenario, and the comparison of servers in alternating rounds."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.servers import Running
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What is asked for of one server."""
+    """A request to one server."""
 
     server: Running
     url: str
@@ -55,7 +55,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, nginx=nginx)
 
 
-#: What is asked for, by server; `ours` is one of them.
+#: The requests by server; `ours` is one of them.
 Targets = Mapping[str, Target]
 Scenario = Callable[[Bench], Iterator[Row]]
 #: How load is put on an address.

@@ -59,15 +59,14 @@ def ratio(value: float | None) -> str:
 
 def cells(row: Row) -> list[str]:
     """The row's texts, one for each of `COLUMNS`."""
-    name, other = row.other or ("", None)
     return [
         row.name,
         row.unit,
         number(row.ours.value),
         number(row.nginx.value if row.nginx else None),
         ratio(row.ratio(row.nginx)),
-        f"{number(other.value)} ({name})" if other else "",
-        ratio(row.ratio(other)),
+        ", ".join(f"{number(other.value)} ({name})" for name, other in row.others.items()),
+        ", ".join(filter(None, (ratio(row.ratio(other)) for other in row.others.values()))),
         *(_pair(row, of) for of in ("cpu_us", "p50_ms", "p99_ms")),
         row.note,
     ]

@@ -70,6 +70,22 @@ def p99_to_nginx(row: Row, _: Sequence[Row]) -> float | None:
     return _quotient(row, lambda figure: figure.p99_ms)
 
 
+def in_nginx(row: Row, _: Sequence[Row]) -> float | None:
+    """Our figure in nginx's; for what should be small."""
+    return _quotient(row, lambda figure: figure.value)
+
+
+def in_other(row: Row, _: Sequence[Row]) -> float | None:
+    """Our figure in that of the other server or way; for what should be small."""
+    return row.ours.value / row.other[1].value if row.other and row.other[1].value else None
+
+
+def to_before(row: Row, _: Sequence[Row]) -> float | None:
+    """Our figure in that of the commit before; for what should be small."""
+    before = row.figures.get("before")
+    return row.ours.value / before.value if before and before.value else None
+
+
 def own(row: Row, _: Sequence[Row]) -> float | None:
     """Our figure by itself."""
     return row.ours.value
@@ -92,7 +108,7 @@ TARGETS = (
     Target("small and medium pages, any form and coding, to nginx", "warm",
            "^(small|medium) page", to_nginx, 0.6, aim=0.8),
     Target("304s, to nginx", "warm", "^304", to_nginx, 0.6),
-    Target("redirects, to nginx's return 302", "redirect", "^302", to_nginx, 0.6),
+    Target("C10 redirects, to nginx's return 302", "redirect", "^302", to_nginx, 0.6),
     Target("large and huge pages, to nginx", "warm", "^(large|huge) page", to_nginx, 1.0),
     Target("17 MB file, to nginx", "files", "^17 MB file, sendfile", to_nginx, 0.9),
     Target("17 MB file, CPU time in nginx's", "files", "^17 MB file, sendfile", cpu_to_nginx, 1.3,
@@ -108,6 +124,33 @@ TARGETS = (
     Target("256 connections: p99 in nginx's", "connections", " 256 connections", p99_to_nginx, 2.0,
            at_least=False),
     # 5 % are noise.
+    Target("C9 own code of a warm answer, µs", "own-code", "with its log line$", own, 5,
+           at_least=False),
+    Target("C11 500 warm pages of 10,000 wheels: time in nginx's", "directories",
+           "^second start, 500 pages", in_nginx, 3, at_least=False),
+    Target("C11 first start: time in that of sha256sum", "directories",
+           "^first start, 500 pages", in_nginx, 1.2, at_least=False),
+    Target("C11 100,000 files: start, s", "directories", "start of 100,000 .*: ready", own, 3,
+           at_least=False),
+    Target("C11 100,000 files: memory, MB", "directories", "start of 100,000 .*: memory", own, 150,
+           at_least=False),
+    Target("C11 100,000 files: a new file seen within, s", "directories",
+           "new file is on its page", own, 1, at_least=False),
+    Target("C12 small files streamed, to nginx's proxy_pass", "stream-small",
+           "file, --files stream", to_nginx, 0.3),
+    Target("C13 mixed load, to nginx's proxy_cache", "mixed", "projects$", to_nginx, 0.75),
+    Target("C14 install through a cold cache, in straight from upstream", "install", "cold$",
+           in_other, 1.25, at_least=False),
+    Target("C14 cold file into the cache, to nginx's proxy_pass", "cached-file",
+           r"cold, --files cache \(nginx: pass\)", to_nginx, 0.8),
+    Target("C14 cold page of 4,400 files, JSON, ms", "cold", "from json, own time", own, 60,
+           at_least=False),
+    Target("C14 cold page of 4,400 files, HTML, ms", "cold", "from html, own time", own, 80,
+           at_least=False),
+    Target("C14 the same, in that of the commit before", "before", "^cold large page", to_before,
+           0.85, at_least=False),
+    Target("C15 build farm: p99, in nginx's", "farm", "all requests, p99", in_nginx, 2,
+           at_least=False),
     Target("nothing slower than under Granian", "granian", "", to_other, 0.95),
     Target("20,000 idle connections, MB", "idle", "^memory for 20,000", own, 150, at_least=False),
     Target("start to first answer, ms", "start", "^start to first answer$", own, 350,

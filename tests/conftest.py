@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, one event loop, a hostile upstream."""
+"""Fixtures of all tests: a clean environment, one event loop, a scriptable upstream."""
 
 import os
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import pytest
 
 from simple_repository_server.testing.upstream import Upstream
 
-#: Settings of the machine's owner that would reach clients and servers under test.
+#: Variables of the user's environment that would change clients and servers under test.
 _FOREIGN = ("SRS_", "PIP_", "UV_", "POETRY_", "PDM_", "TWINE_", "NETRC", "XDG_", "PYTHONPATH",
             "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the machine's settings, caches or credentials reaches a test."""
+    """No settings, caches or credentials of the user reach a test."""
     for name in os.environ:
         if name.startswith(_FOREIGN) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -1,9 +1,9 @@
-"""How much memory an index comes to hold: run as a process, as nothing else's memory counts then.
+"""Memory that an index holds after many requests; a process of its own, to measure only that.
 
     python -m tests.memory_use ADDRESS BUDGET_IN_BYTES
 
-reads targets from stdin, asks an index over ADDRESS for each of them, without a server in between,
-and prints how many bytes more it holds after them than after the first of them.
+reads targets from stdin, requests each from an index over ADDRESS, without a server, and prints the
+growth in bytes from the 30th request to the last.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from simple_repository_server.web.index import IndexApp
 from simple_repository_server.wiring import build_app
 from tests.asgi import JSON, ask
 
-#: What each target is asked for with, as different clients do.
+#: Headers of different clients, used in turn.
 HEADERS: tuple[dict[str, str], ...] = (
     {},
     {"Accept": JSON},
@@ -31,7 +31,7 @@ async def _ask_all(app: IndexApp, targets: list[str]) -> None:
 
 
 async def main(address: str, budget: int) -> None:
-    """Ask for all, and print the growth."""
+    """Request all targets and print the growth."""
     settings = Settings(sources=(IndexSource(url=address),), memory_bytes=budget)
     app = build_app(settings, ignore)
     targets = sys.stdin.read().split()

@@ -21,7 +21,7 @@ _LOG_S = 5
 
 
 class Server:
-    """A running server: where it is, and what it has printed."""
+    """A running server: its addresses, its banner and its log."""
 
     def __init__(self, process: subprocess.Popen[str], url: str, banner: str, log: Path) -> None:
         self.process = process
@@ -37,11 +37,11 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What is on stderr so far."""
+        """All of stderr so far."""
         return self._log.read_text()
 
     def logged(self, text: str) -> bool:
-        """Whether that comes to be in the log: it is written a moment after the fact."""
+        """Whether the log contains the text within 5 s: lines are written asynchronously."""
         deadline = time.monotonic() + _LOG_S
         while text not in self.log and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -49,17 +49,17 @@ class Server:
 
     @property
     def workers(self) -> set[int]:
-        """The processes below the one that was started."""
+        """The process ids of the workers."""
         return children(self.process.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it as a supervisor or a user would; its exit status."""
+        """Send a signal and wait; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(_STOP_S)
 
 
 def children(pid: int) -> set[int]:
-    """The processes that process started, and has not seen the end of."""
+    """The ids of its child processes, zombies included."""
     tasks = Path(f"/proc/{pid}/task")
     if not tasks.exists():
         pytest.skip("the numbers of processes are read from /proc")
@@ -67,7 +67,7 @@ def children(pid: int) -> set[int]:
 
 
 def comes_true(condition: Callable[[], object]) -> bool:
-    """Whether that comes to be so, within a time that is long on any machine."""
+    """Whether the condition becomes true within 30 s."""
     deadline = time.monotonic() + _START_S
     while not condition():
         if time.monotonic() > deadline:
@@ -78,7 +78,7 @@ def comes_true(condition: Callable[[], object]) -> bool:
 
 @contextmanager
 def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
-    """The process, which does not outlive the block, also when that fails."""
+    """The process, killed at the end of the block."""
     with process:
         try:
             yield process
@@ -90,9 +90,9 @@ def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyS
 def serving(
     tmp_path: Path, *arguments: str | Path, descriptors: int | None = None, **environment: str
 ) -> Iterator[Server]:
-    """The command with these arguments, on a free port, until the block is left.
+    """The command with these arguments, on a free port, until the end of the block.
 
-    It may have so many `descriptors`, if that is given.
+    `descriptors` limits its open files (`ulimit -n`).
     """
     log = tmp_path / f"server-{os.urandom(3).hex()}.log"
     command = [

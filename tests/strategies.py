@@ -1,4 +1,4 @@
-"""Random pages and what they are made of, hostile text included."""
+"""Hypothesis strategies for pages and their parts, hostile text included."""
 
 import string
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ _WORD = string.ascii_lowercase + string.digits
 project_names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,5}){0,2}", fullmatch=True).map(
     ProjectName
 )
-#: What may stand in names, reasons and specifiers: markup, quotes, scripts, anything printable.
+#: For names, reasons and specifiers: markup, quotes, any script, anything printable.
 hostile_text = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from("<>&\"'/;#?%+"),
     min_size=1,
@@ -33,7 +33,7 @@ urls = st.text(_WORD + "-._~%+", min_size=1, max_size=20).map(
 
 @st.composite
 def files(draw: st.DrawFn, project: ProjectName) -> File:
-    """A wheel or sdist of the project, with all that can be said of one."""
+    """A wheel or sdist of the project, with every field."""
     stem = f"{project.replace('-', '_')}-{draw(versions)}"
     suffix = draw(st.sampled_from(("-py3-none-any.whl", "-cp311-abi3-linux_x86_64.whl", ".tar.gz")))
     return File(

@@ -1,4 +1,4 @@
-"""Waiting for what happens in the background."""
+"""Waiting for background work."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from simple_repository_server.repository import Repository
 
 
 async def until_asked_again(repository: Repository, within_s: float = 5.0) -> None:
-    """Wait until all sources are asked again after a failure; `TimeoutError` if that is late."""
+    """Wait until no source is backing off after a failure; may raise `TimeoutError`."""
     async with asyncio.timeout(within_s):
-        while any(state.detail for state in repository.source_states()):  # noqa: ASYNC110
+        while any(state.detail for state in repository.source_states()):  # noqa: ASYNC110 - sources have no event to wait for
             await asyncio.sleep(0.005)

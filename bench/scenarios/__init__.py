@@ -7,6 +7,7 @@ from bench.scenarios import (
     clients,
     cold,
     directories,
+    farm,
     files,
     idle,
     pages,
@@ -36,5 +37,6 @@ SCENARIOS: dict[str, Scenario] = {
     "many-pages": cache.many_pages,
     "mixed": clients.mixed,
     "install": clients.install,
+    "farm": farm.farm,
     "before": before.before,
 }

@@ -122,12 +122,13 @@ def install(bench: Bench) -> Iterator[Row]:
             time.sleep(0.5)
             took["straight"].append(_uv(bench, index, names))
             took["warm"].append(_uv(bench, own, names))
-    straight, cold, warm = (statistics.median(took[way]) for way in ("straight", "cold", "warm"))
-    name = f"uv pip install of {_INSTALLED} wheels through us"
-    for way, value in (("cold", cold), ("warm", warm)):
-        yield single(f"{name}, {way}", "ms", value,
-                     note=f"{value / straight:.2f} times straight from upstream: {straight:.0f} ms",
-                     )  # fmt: skip
+    medians = {way: statistics.median(found) for way, found in took.items()}
+    for way in ("cold", "warm"):
+        yield Row(
+            name=f"uv pip install of {_INSTALLED} wheels through us, {way}", unit="ms",
+            figures={"ours": Figure(medians[way]), "straight": Figure(medians["straight"])},
+            more_is_better=False, note="straight: from the upstream, without us",
+        )  # fmt: skip
 
 
 def _uv(bench: Bench, index: str, names: list[str]) -> float:

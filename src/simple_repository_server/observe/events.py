@@ -1,7 +1,9 @@
-"""The events components emit: immutable records, and nothing that writes them down.
+"""The events components emit: immutable records, and nothing that writes them.
 
-Their names and fields are a public contract, listed in docs/events.md. No field ever holds a
-credential: sources are named by their label, requests by their path without the query.
+Their names and fields are a public contract: `python -m docs.generate_events` writes the table in
+docs/events.md from this module. The docstring of a class says what happened, a comment `#:` what a
+field holds. No field holds a credential: sources are named by their label, requests by their path
+without the query.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from simple_repository_server.observe.sizes import shown_size
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something happened that an operator may want to know."""
+    """The base of all events."""
 
     level: ClassVar[str] = "info"
 
@@ -25,17 +27,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestFinished(Event, frozen=True, kw_only=True, tag="request"):
-    """A request was answered (or its transfer cut: then `error` says why)."""
+    """A request was answered, or its transfer was cut: then `error` says why."""
 
     method: str
     path: str
     status: int
-    #: Bytes of the body that were handed to the server.
+    #: of the body, as handed to the server
     bytes: int
     duration_ms: float
+    #: the address of the client, as a trusted proxy forwards it
     client: str
     user_agent: str
-    #: What the cache decided (`fresh`, `stale-if-error`, `hit`, …); empty if none was used.
+    #: what the cache decided (see below); empty if none was used
     cache: str = ""
     error: str = ""
 
@@ -67,13 +70,13 @@ def _agent(user_agent: str) -> str:
 
 
 class ProbeFinished(RequestFinished, frozen=True, kw_only=True, tag="request"):
-    """A request of a load balancer that asked how we are: as any other, but for its level."""
+    """A health check (`/healthz`, `/readyz`) was answered."""
 
     level: ClassVar[str] = "debug"
 
 
 class SourceFailed(Event, frozen=True, kw_only=True, tag="source_failed"):
-    """A source could not be asked; told once, until it works again."""
+    """A source, or a host it redirects to, is unavailable; emitted once until it recovers."""
 
     level: ClassVar[str] = "warning"
     source: str
@@ -81,60 +84,69 @@ class SourceFailed(Event, frozen=True, kw_only=True, tag="source_failed"):
 
     @override
     def text(self) -> str:
-        """The source and what is wrong with it."""
+        """The source and the reason."""
         return f"source {self.source} failed: {self.reason}"
 
 
 class SourceRecovered(Event, frozen=True, kw_only=True, tag="source_recovered"):
-    """A source that had failed answers again."""
+    """A source that had failed is available again."""
 
     source: str
 
     @override
     def text(self) -> str:
-        """The source that is back."""
-        return f"source {self.source} answers again"
+        """The source."""
+        return f"source {self.source} is available again"
 
 
 class EntriesDropped(Event, frozen=True, kw_only=True, tag="entries_dropped"):
-    """A page was read, but some of its entries were no use; told once per version of the page."""
+    """Unusable entries of a page were ignored; emitted once per version of the page."""
 
     level: ClassVar[str] = "warning"
     source: str
     project: str
+    #: how many
     count: int
+    #: one of them
     example: str
 
     @override
     def text(self) -> str:
-        """How many were dropped, and one of them."""
-        return f"{self.project} at {self.source}: left out {self.count} unusable, as {self.example}"
+        """How many entries were ignored, and one of them."""
+        entries = "entry" if self.count == 1 else "entries"
+        return (
+            f"{self.project} at {self.source}: ignored {self.count} unusable {entries}, "
+            f"e.g. {self.example}"
+        )
 
 
 class ListIncomplete(Event, frozen=True, kw_only=True, tag="list_incomplete"):
-    """The list is answered without the projects of some sources; told when one more is missing."""
+    """The list of projects is served without those of some sources.
+
+    They failed, or their list is still being fetched; emitted again when one more is missing.
+    """
 
     level: ClassVar[str] = "warning"
-    #: One sentence for each of those sources.
+    #: one sentence for each of those sources
     missing: tuple[str, ...]
 
     @override
     def text(self) -> str:
-        """What is missing."""
+        """Which sources are missing, and why."""
         return f"the list of projects is incomplete: {' '.join(self.missing)}"
 
 
 class ListComplete(Event, frozen=True, kw_only=True, tag="list_complete"):
-    """The lists of all sources are there again."""
+    """The list of projects is complete again."""
 
     @override
     def text(self) -> str:
-        """Just that."""
+        """The same for each."""
         return "the list of projects is complete again"
 
 
 class FileSkipped(Event, frozen=True, kw_only=True, tag="file_skipped"):
-    """A file in a local directory is not served, though it looks as if it was meant to be."""
+    """A local file is not served (a `.metadata` file: not used); emitted once."""
 
     level: ClassVar[str] = "warning"
     source: str
@@ -159,7 +171,7 @@ class DigestProgress(Event, frozen=True, kw_only=True, tag="digest_progress"):
 
     @override
     def text(self) -> str:
-        """How far it is."""
+        """The files and bytes done, and all."""
         return (
             f"digests of {self.source}: {self.done_files} of {self.files} files, "
             f"{shown_size(self.done_bytes)} of {shown_size(self.bytes)}"
@@ -167,7 +179,7 @@ class DigestProgress(Event, frozen=True, kw_only=True, tag="digest_progress"):
 
 
 class DigestsComputed(Event, frozen=True, kw_only=True, tag="digests_computed"):
-    """The digests of many local files have been computed; the next start need not do it again."""
+    """The digests of many local files were computed; the next start uses the stored ones."""
 
     source: str
     files: int
@@ -176,7 +188,7 @@ class DigestsComputed(Event, frozen=True, kw_only=True, tag="digests_computed"):
 
     @override
     def text(self) -> str:
-        """How much it was, and how long it took."""
+        """How many files and bytes, and the time."""
         return (
             f"computed the digests of {self.files} files ({shown_size(self.bytes)}) "
             f"of {self.source} in {self.duration_s:.0f} s"
@@ -184,7 +196,7 @@ class DigestsComputed(Event, frozen=True, kw_only=True, tag="digests_computed"):
 
 
 class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreadable"):
-    """A wheel has no metadata that can be read: its page stops announcing it."""
+    """A wheel has no readable metadata: its page no longer announces any."""
 
     level: ClassVar[str] = "warning"
     project: str
@@ -198,17 +210,17 @@ class MetadataUnreadable(Event, frozen=True, kw_only=True, tag="metadata_unreada
 
 
 class MetadataDiffers(Event, frozen=True, kw_only=True, tag="metadata_differs"):
-    """A metadata file in a local directory is used, and says something else than its wheel."""
+    """A metadata file in a local directory is used although it differs from its wheel."""
 
     level: ClassVar[str] = "warning"
     source: str
     file: str
-    #: The fields that differ, in words.
+    #: the metadata fields that differ
     fields: str
 
     @override
     def text(self) -> str:
-        """The file, and what may come of it."""
+        """The file, and what may follow."""
         return (
             f"{self.file} in {self.source} differs from its wheel in {self.fields}: it is used, "
             "but installers may refuse the wheel"
@@ -216,7 +228,7 @@ class MetadataDiffers(Event, frozen=True, kw_only=True, tag="metadata_differs"):
 
 
 class CacheFailed(Event, frozen=True, kw_only=True, tag="cache_failed"):
-    """The cache on disk cannot be written; told once, until it can be again."""
+    """The cache on disk cannot be written and is not used; emitted once until it recovers."""
 
     level: ClassVar[str] = "error"
     folder: str
@@ -224,7 +236,7 @@ class CacheFailed(Event, frozen=True, kw_only=True, tag="cache_failed"):
 
     @override
     def text(self) -> str:
-        """Where, why, and what that means."""
+        """The folder, the reason and the consequence."""
         return f"the cache at {self.folder} cannot be written ({self.reason}): serving without it"
 
 
@@ -235,12 +247,12 @@ class CacheRecovered(Event, frozen=True, kw_only=True, tag="cache_recovered"):
 
     @override
     def text(self) -> str:
-        """Where."""
+        """The folder."""
         return f"the cache at {self.folder} can be written again"
 
 
 class CachePruned(Event, frozen=True, kw_only=True, tag="cache_pruned"):
-    """The cache had more than its budget; what was not used for longest was removed."""
+    """The cache exceeded its budget: the least recently used entries were evicted."""
 
     folder: str
     files: int
@@ -248,14 +260,14 @@ class CachePruned(Event, frozen=True, kw_only=True, tag="cache_pruned"):
 
     @override
     def text(self) -> str:
-        """How much that was."""
+        """How many files and bytes, and the folder."""
         return (
-            f"removed {self.files} files ({shown_size(self.bytes)}) from the cache at {self.folder}"
+            f"evicted {self.files} files ({shown_size(self.bytes)}) from the cache at {self.folder}"
         )
 
 
 class NotCached(Event, frozen=True, kw_only=True, tag="not_cached"):
-    """A file was sent without being kept, as the budget does not allow for it."""
+    """A file was sent without being cached, as it does not fit the budget."""
 
     file: str
     reason: str
@@ -263,11 +275,11 @@ class NotCached(Event, frozen=True, kw_only=True, tag="not_cached"):
     @override
     def text(self) -> str:
         """The file and why."""
-        return f"{self.file} is not kept in the cache: {self.reason}"
+        return f"{self.file} is not cached: {self.reason}"
 
 
 class CacheDamaged(Event, frozen=True, kw_only=True, tag="cache_damaged"):
-    """A file in the cache was not what it should be; it was removed, and will be fetched again."""
+    """A file in the cache was corrupt: it was deleted, and is fetched again when requested."""
 
     level: ClassVar[str] = "warning"
     file: str
@@ -275,62 +287,63 @@ class CacheDamaged(Event, frozen=True, kw_only=True, tag="cache_damaged"):
 
     @override
     def text(self) -> str:
-        """The file and what was wrong."""
-        return f"removed {self.file} from the cache: {self.reason}"
+        """The file and the defect."""
+        return f"deleted the corrupt {self.file} from the cache: {self.reason}"
 
 
 class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
-    """A transfer from a source broke off and is being continued."""
+    """A transfer into the cache was interrupted and is being resumed."""
 
     level: ClassVar[str] = "warning"
     file: str
+    #: bytes received before
     at: int
     reason: str
 
     @override
     def text(self) -> str:
-        """The file, where it broke off, and why."""
-        return f"{self.file} broke off after {shown_size(self.at)}, going on: {self.reason}"
+        """The file, how much had come, and the reason."""
+        return f"resuming {self.file} after {shown_size(self.at)}: {self.reason}"
 
 
 class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_limit_reached"):
-    """There are as many connections as there may be, and none is idle: new ones are refused."""
+    """All connections are in use, none is idle: new ones get 503; emitted once a minute."""
 
     level: ClassVar[str] = "warning"
     limit: int
 
     @override
     def text(self) -> str:
-        """How many there are, and what can be done."""
+        """The limit, and what to do."""
         return (
-            f"all {self.limit} connections are in use, new ones are refused; "
+            f"all {self.limit} connections are in use, new ones get 503; "
             "see --max-connections and the limit of open files"
         )
 
 
 class ConnectionCut(Event, frozen=True, kw_only=True, tag="connection_cut"):
-    """A client did not take an answer that was complete on our side: the connection was cut."""
+    """A connection was closed because the client did not read an answer that was complete."""
 
     client: str
     reason: str
 
     @override
     def text(self) -> str:
-        """Whom, and why."""
-        return f"cut off {self.client or 'a client'}: {self.reason}"
+        """The client and the reason."""
+        return f"closed the connection of {self.client or 'a client'}: {self.reason}"
 
 
 class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):
-    """Something of our own does not work as it should; the service goes on without it."""
+    """A defect of this program: the operation failed, serving continues."""
 
     level: ClassVar[str] = "error"
     what: str
-    #: Where in the code, for developers: a traceback. As text it is shown at level debug only.
+    #: a traceback; in text logs shown at level `debug` only
     detail: str = ""
 
     @override
     def text(self) -> str:
-        """What is wrong."""
+        """What failed."""
         return self.what
 
 
@@ -338,4 +351,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The default of every component: nobody listens."""
+    """Discard the event: the default of every component."""
