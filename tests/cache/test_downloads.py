@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,10 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import TransferAborted
@@ -45,8 +49,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def _cached(upstream: Upstream, folder: Path) -> AsyncIterator[FileCacheRepository]:
-    files = FileCache(CacheFolder(folder))
+async def _cached(
+    upstream: Upstream, folder: Path, memory: TransferMemory = DEFAULT_MEMORY
+) -> AsyncIterator[FileCacheRepository]:
+    files = FileCache(CacheFolder(folder), memory=memory)
     async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
         yield found
 
@@ -155,10 +161,10 @@ async def test_memory_is_for_the_front_alone(
         places.append(start)
         return read(self, start, length)
 
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 200_000)
     monkeypatch.setattr(PartialFile, "read", noted)
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    memory = TransferMemory(whole_file_bytes=0, recent_bytes=200_000, pending_bytes=200_000)
+    async with _cached(upstream, folder, memory) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body, resource.open() as late:
             assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
@@ -226,7 +232,7 @@ async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, fo
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
     assert not _files(folder)
-    assert not list((folder / "partial").iterdir())
+    assert not list((folder / "partial").glob("*"))
 
 
 class _Hanging(CacheFolder):
@@ -238,23 +244,20 @@ class _Hanging(CacheFolder):
 
     @override
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        if getattr(work, "__name__", "") == "_write":
+        if isinstance(work, partial) and work.func.__name__ == "_append":
             await self.free.wait()
         return await super().run(work, *arguments)
 
 
-async def test_all_transfers_have_one_share_of_memory(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_transfers_have_one_share_of_memory(upstream: Upstream, folder: Path) -> None:
     """However many there are: a disk that hangs holds them up before they fill the memory."""
-    monkeypatch.setattr("simple_repository_server.cache.files._TRANSFERS_BYTES", 2_000_000)
     wheels = [
         build_wheel("foo", f"{number}.0", files={"d": os.urandom(2_000_000)}, compressed=False)
         for number in range(10)
     ]
     publish_json(upstream, wheels, metadata=False)
     disk = _Hanging(folder)
-    files = FileCache(disk)
+    files = FileCache(disk, memory=TransferMemory(total_bytes=2_000_000))
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository, AsyncExitStack() as stack:
         names = [FileName(wheel.filename) for wheel in wheels]
@@ -263,7 +266,8 @@ async def test_all_transfers_have_one_share_of_memory(
             await stack.enter_async_context((await repository.get_resource(FOO, name)).open())
             for name in names
         ]
-        running = [download for origin in origins if (download := files.running(origin))]
+        refs = [FileRef(origin, FOO, name) for origin, name in zip(origins, names, strict=True)]
+        running = [download for ref in refs if (download := files.downloads.running(ref))]
         assert len(running) == 10
         before, now = -1, 0
         while now > before:

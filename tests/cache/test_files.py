@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import (
@@ -42,6 +44,8 @@ SIZE = 700_000
 WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
 NAME = FileName(WHEEL.filename)
 PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+#: Every file is written while it arrives, however small, and soon read back from the disk.
+LITTLE_MEMORY = TransferMemory(whole_file_bytes=0, recent_bytes=50_000, pending_bytes=100_000)
 QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
 
 
@@ -53,10 +57,13 @@ def folder(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def _cached(
-    upstream: Upstream, folder: Path, emit: Callable[[Event], None] = ignore
+    upstream: Upstream,
+    folder: Path,
+    emit: Callable[[Event], None] = ignore,
+    memory: TransferMemory = DEFAULT_MEMORY,
 ) -> AsyncIterator[FileCacheRepository]:
     disk = CacheFolder(folder, emit=emit)
-    files = FileCache(disk, emit=emit)
+    files = FileCache(disk, memory=memory, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
         yield repository
@@ -152,13 +159,10 @@ async def test_a_client_that_leaves_does_not_stop_it(upstream: Upstream, folder:
     assert len(upstream.seen(PATH)) == 1
 
 
-async def test_a_slow_reader_gets_all_of_it(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who falls behind what is in memory reads on from the disk."""
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 50_000)
+async def test_a_slow_reader_gets_all_of_it(upstream: Upstream, folder: Path) -> None:
+    """A reader that falls behind what is in memory reads the rest from the disk."""
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=LITTLE_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         parts = []
         async with resource.open() as body:

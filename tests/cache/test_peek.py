@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.blobs import BlobStore, FoundBlob
@@ -77,7 +78,7 @@ async def _is_peeked(repository: FileCacheRepository) -> bool:
 async def test_a_file_that_is_not_here_is_peeked_by_its_address(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Once the disk was looked at, who is redirected is so without another look, for a second."""
+    """After one lookup a redirect needs the disk no more, while nobody stores the file."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await repository.get_project_page(FOO)
@@ -88,8 +89,6 @@ async def test_a_file_that_is_not_here_is_peeked_by_its_address(
         assert peeked.location == asked.location
         assert peeked.location is not None
         assert peeked.path is None
-        await asyncio.sleep(1.1)
-        assert repository.peek_resource(FOO, NAME) is None
     assert not upstream.seen(PATH)
 
 
@@ -132,10 +131,10 @@ async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
         origin = await repository.source.get_resource(FOO, NAME)
         looking = asyncio.create_task(repository.get_resource(FOO, NAME))
         await asyncio.to_thread(store.looking.wait, 5)
-        await files.download(origin, FOO, NAME)
+        await files.downloads.join(FileRef(origin, FOO, NAME))
 
         async def complete() -> bool:
-            return files.running(origin) is None
+            return files.downloads.running(FileRef(origin, FOO, NAME)) is None
 
         await _until(complete)
         store.go_on.set()
@@ -148,16 +147,19 @@ async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
 async def test_a_file_that_another_process_removed_is_peeked_no_more(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A second after it was last found nothing is said of it; until then it is still served."""
+    """Its removal is noticed soon; until then its content is fetched when it is opened."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         resource = await _fill(repository)
         assert resource.path is not None
+        assert repository.peek_resource(FOO, NAME) is not None
         resource.path.unlink()
+
+        async def forgotten() -> bool:
+            return repository.peek_resource(FOO, NAME) is None
+
+        await _until(forgotten)
         assert await _content(resource) == WHEEL.content
-        await repository.get_resource(FOO, NAME)
-        await asyncio.sleep(1.1)
-        assert repository.peek_resource(FOO, NAME) is None
 
 
 async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
@@ -172,7 +174,7 @@ async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
     files = FileCache(disk)
     async with FileCacheRepository(HttpRepository(upstream.simple), files) as repository:
         await repository.get_project_page(FOO)
-        assert await files.find(WHEEL.sha256) is not None
+        assert await files.lookup(WHEEL.sha256) is not None
         assert repository.peek_resource(FOO, NAME) is None
         assert not (folder / "served" / "foo").exists()
         await repository.get_resource(FOO, NAME)

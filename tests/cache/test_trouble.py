@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.ownership import claim
@@ -38,6 +41,8 @@ SIZE = 700_000
 WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
 NAME = FileName(WHEEL.filename)
 PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+#: Every file is written while it arrives, however small, and soon read back from the disk.
+NO_MEMORY = TransferMemory(whole_file_bytes=0, recent_bytes=1, pending_bytes=100_000)
 QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
 
 
@@ -54,12 +59,13 @@ async def _cached(
     *,
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
+    memory: TransferMemory = DEFAULT_MEMORY,
 ) -> AsyncIterator[FileCacheRepository]:
     disk = CacheFolder(folder, emit=emit)
     source = HttpRepository(
         upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
     )
-    files = FileCache(disk, emit=emit)
+    files = FileCache(disk, memory=memory, emit=emit)
     async with FileCacheRepository(source, files, cached_only=offline) as repository:
         yield repository
 
@@ -105,7 +111,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_open(
         create(self, folder)
         time.sleep(0.2)
 
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         monkeypatch.setattr(PartialFile, "__init__", slow)
         reading = asyncio.create_task(_content(resource))
@@ -128,20 +134,20 @@ async def test_closing_before_a_transfer_has_begun_tells_its_readers(
     files = FileCache(CacheFolder(folder))
     async with HttpRepository(upstream.simple, limits=QUICK) as source, files:
         origin = await source.get_resource(FOO, NAME)
-        download = await files.download(origin, FOO, NAME)
+        download = await files.downloads.join(FileRef(origin, FOO, NAME))
         assert download is not None
     with pytest.raises(TransferAborted):
         async with asyncio.timeout(2):
             await download.has_begun()
     assert not _open_files(folder)
-    assert files.running(origin) is None
+    assert files.downloads.running(FileRef(origin, FOO, NAME)) is None
 
 
 async def test_nothing_half_lies_about_once_it_is_closed(upstream: Upstream, folder: Path) -> None:
     """Closing waits until the files of stopped transfers are removed."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.5))
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open():
             pass
@@ -195,10 +201,9 @@ async def test_what_cannot_be_read_back_is_read_from_its_origin(
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 1)
     monkeypatch.setattr(PartialFile, "read", broken)
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body:
             got = b""

@@ -57,7 +57,7 @@ class FileCacheRepository(RepositoryContainer):
         found = await self.source.get_project_list(context=context)
         if not self._cached_only:
             return found
-        served = await self._cache.served(found.names)
+        served = await self._cache.cached_projects(found.names)
         names = tuple(name for name in found.names if name in served)
         if names != self._list.names:
             self._list = ProjectList(names=names)
@@ -142,7 +142,7 @@ class FileCacheRepository(RepositoryContainer):
 
     async def _there(self, page: ProjectPage) -> frozenset[str]:
         digests = (file.hashes["sha256"] for file in page.files if "sha256" in file.hashes)
-        present = await self._cache.present(digests)
+        present = await self._cache.existing(digests)
         names = {file.filename for file in page.files if file.hashes.get("sha256") in present}
         for file in page.files:
             if "sha256" not in file.hashes and await self._is_kept(page.name, file):
@@ -151,7 +151,7 @@ class FileCacheRepository(RepositoryContainer):
 
     async def _is_kept(self, project: ProjectName, file: File) -> bool:
         resource = await self.source.get_resource(project, file.filename)
-        return resource.cache_key is None or await self._cache.kept(resource) is not None
+        return resource.cache_key is None or await self._cache.lookup_origin(resource) is not None
 
 
 def _not_kept(project: ProjectName, filename: FileName) -> ResourceNotFound:
