@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 #: Of the memory of one transfer, the part for bytes that are on disk already.
 _RECENT_PART = 4
-#: Of the bytes that may be pending, the part that is waited for before a batch is written.
-_BATCH_PART = 2
+#: Smaller batches cost more hand-overs to a thread; larger ones have left the CPU caches by then.
+_WRITE_BATCH_BYTES = 1024 * 1024
 _DIGEST_BATCH_BYTES = 256 * 1024
 #: Digesting so much takes less time than handing it to a thread.
 _DIGEST_HERE_BYTES = 64 * 1024
@@ -96,7 +96,7 @@ class Download:
         self._writer: WriteBehind | None = None
         if file is not None:
             # Whether a file of unknown size exceeds the budget should be known early.
-            batch_bytes = 1 if self.total is None else self._max_pending() // _BATCH_PART
+            batch_bytes = 1 if self.total is None else min(_WRITE_BATCH_BYTES, self._max_pending())
             self._writer = WriteBehind(
                 partial(_append, file), in_thread, batch_bytes=batch_bytes, after=self._trim_front
             )
