@@ -229,5 +229,5 @@ async def test_memory_is_bounded(upstream: Upstream) -> None:
     async with _over(upstream, memory_bytes=20_000) as repository:
         for wheel in wheels:
             assert await _metadata(repository, wheel.filename) == wheel.metadata
-        assert repository._contents.bytes <= 20_000
+        assert repository._metadata.bytes <= 20_000
         assert await _metadata(repository, wheels[0].filename) == wheels[0].metadata

@@ -63,12 +63,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class ProjectVerdicts:
     """The verdicts on the wheels of one project, by their keys."""
 
-    __slots__ = ("by_key", "recalled", "revision")
+    __slots__ = ("by_key", "loaded", "revision")
 
     def __init__(self) -> None:
         self.by_key: dict[str, Verdict] = {}
-        #: What is on disk was looked at.
-        self.recalled = False
+        #: What is on disk was loaded.
+        self.loaded = False
         #: Changes with every verdict; no two projects have the same.
         self.revision = 0
 
