@@ -172,6 +172,7 @@ class MetadataInjectorRepository(RepositoryContainer):
             yield
             await self._finding.cancel_all()
             await self._publishing.cancel_all()
+            await self._finder.close()
 
     def _forget_project(self, project: ProjectName) -> None:
         """Drop what is in memory of its wheels: an operator changed what is on disk."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
+from simple_repository_server.cache.background import Background
 from simple_repository_server.disk.metadata_store import PLAUSIBLE_S, MetadataEntry, MetadataStore
 from simple_repository_server.distributions.metadata import describes
 from simple_repository_server.errors import (
@@ -72,6 +73,11 @@ class MetadataFinder:
         self._store = store
         self._clock = clock
         self._emit = emit
+        self._background = Background(emit)
+
+    async def close(self) -> None:
+        """Wait, for a bounded time, until what was found is stored."""
+        await self._background.close()
 
     async def find(
         self,
@@ -119,7 +125,7 @@ class MetadataFinder:
             if before is not None and file.hashes:
                 return self._extended(before, PASSING_S)
             return self._missing(project, file, str(error), absent=False)
-        return await self._stored_reading(project, file, key, reading)
+        return self._stored_reading(project, file, key, reading)
 
     async def _load(self, project: ProjectName, key: str) -> Found | Missing | None:
         stored = await self._store.load(project, key) if self._store else None
@@ -177,13 +183,14 @@ class MetadataFinder:
         found = hasher(algorithm, content, usedforsecurity=False).hexdigest()
         return Reading(content, proven=True) if found == digest else None
 
-    async def _stored_reading(
+    def _stored_reading(
         self, project: ProjectName, file: File, key: str, reading: Reading
     ) -> Found:
         now = self._clock()
         if self._store is not None and (reading.proven or file.hashes):
             head = MetadataEntry(proven=reading.proven, read_at=now)
-            await self._store.save(project, key, head, reading.content)
+            # Nobody waits for the disk: what a crash loses is read again.
+            self._background.start(self._store.save(project, key, head, reading.content))
         seconds = PLAUSIBLE_S if file.hashes else CONFIRM_S
         until = None if reading.proven else now + seconds
         may_change = until is not None and not file.hashes
