@@ -219,7 +219,7 @@ def test_shares_of_memory_are_those_of_the_code() -> None:
     section = section.partition("\n## ")[0]
     parts = [(int(part), int(whole)) for part, whole in re.findall(r"(\d+)/(\d+)", section)]
     shares = [
-        wiring._ANSWERS, wiring._PAGES, wiring._LISTS, wiring._UNION, wiring._METADATA,
+        wiring._RESPONSES, wiring._PAGES, wiring._LISTS, wiring._UNION, wiring._METADATA,
         wiring._LOOKUPS,
     ]  # fmt: skip
     assert parts == [(share, wiring._WHOLE) for share in shares]

@@ -95,7 +95,7 @@ async def test_files_without_digests_are_cached_per_token(upstream: Upstream, fo
         async with FileCacheRepository(index(upstream, folder, user=user), cache) as repository:
             resource = await repository.source.get_resource(FOO, NAME)
             identities.add(resource.cache_key)
-            found.append(await cache.kept(resource) is not None)
+            found.append(await cache.lookup_origin(resource) is not None)
             async with (await repository.get_resource(FOO, NAME)).open() as body:
                 assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
             await asyncio.sleep(0.2)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -12,14 +13,17 @@ from typing import ParamSpec, TypeVar
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import TransferAborted
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.sources.http import HttpRepository
-from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.transforms.file_cache import FileCacheRepository
@@ -46,8 +50,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def _cached(upstream: Upstream, folder: Path) -> AsyncIterator[FileCacheRepository]:
-    files = FileCache(CacheFolder(folder))
+async def _cached(
+    upstream: Upstream, folder: Path, memory: TransferMemory = DEFAULT_MEMORY
+) -> AsyncIterator[FileCacheRepository]:
+    files = FileCache(CacheFolder(folder), memory=memory)
     async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
         yield found
 
@@ -72,7 +78,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 async def test_the_end_of_a_wrong_file_is_held_back(upstream: Upstream, folder: Path) -> None:
-    """Of a file that proves wrong with its last byte nobody has the last 64 kB."""
+    """No reader gets the last 64 kB of a file whose digest turns out to be wrong."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content[:-1] + b"!"))
     async with _cached(upstream, folder) as repository:
@@ -80,10 +86,10 @@ async def test_the_end_of_a_wrong_file_is_held_back(upstream: Upstream, folder: 
     assert len(got) <= len(WHEEL.content) - HELD_BACK
 
 
-async def test_an_origin_that_refuses_to_go_on_cuts_the_body(
+async def test_a_body_is_truncated_if_the_origin_refuses_the_rest(
     upstream: Upstream, folder: Path
 ) -> None:
-    """What has begun breaks off, whatever the origin answers when it is asked for the rest."""
+    """A body that was begun is truncated if the origin refuses the request for the rest."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, [Reply(body=WHEEL.content, stop_after=300_000), Reply(status=403)])
     async with _cached(upstream, folder) as repository:
@@ -119,10 +125,10 @@ async def test_an_origin_that_sends_parts_of_parts(upstream: Upstream, folder: P
         assert await _read(repository) == WHEEL.content
 
 
-async def test_a_transfer_that_breaks_off_again_and_again(
+async def test_a_transfer_is_resumed_as_long_as_bytes_arrive(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As long as it gets on it goes on."""
+    """However often it is interrupted, it is resumed while each attempt brings some bytes."""
     monkeypatch.setattr("simple_repository_server.cache.downloads._BACKOFF_S", 0.001)
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, ranges=True, stop_after=100_000))
@@ -131,7 +137,7 @@ async def test_a_transfer_that_breaks_off_again_and_again(
     assert len(upstream.seen(PATH)) >= 7
 
 
-async def test_a_file_that_is_too_long_is_not_asked_for_again(
+async def test_a_file_that_is_too_long_is_not_requested_again(
     upstream: Upstream, folder: Path
 ) -> None:
     """What is longer than its page says is wrong, with or without a digest, and stays so."""
@@ -145,10 +151,10 @@ async def test_a_file_that_is_too_long_is_not_asked_for_again(
     assert len([request for request in upstream.seen(PATH) if request.method == "GET"]) == 1
 
 
-async def test_memory_is_for_the_front_alone(
+async def test_a_late_reader_reads_from_the_disk(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who falls behind reads from the disk, as only so much is kept in memory."""
+    """A reader that falls behind reads from the disk, as memory is for the front of a transfer."""
     places: list[int] = []
     read = PartialFile.read
 
@@ -156,10 +162,10 @@ async def test_memory_is_for_the_front_alone(
         places.append(start)
         return read(self, start, length)
 
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 200_000)
     monkeypatch.setattr(PartialFile, "read", noted)
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    memory = TransferMemory(whole_file_bytes=0, recent_bytes=200_000, pending_bytes=200_000)
+    async with _cached(upstream, folder, memory) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body, resource.open() as late:
             assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
@@ -187,8 +193,8 @@ class _Crumbs(Resource):
         yield Body(chunks=chunks(), length=self.size, total=self.size)
 
 
-async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
-    """Who joins late is not given each of the pieces in which a file came."""
+async def test_a_file_that_arrives_in_crumbs_is_read_in_large_pieces(folder: Path) -> None:
+    """A late reader does not get each of the pieces in which the file arrived."""
     async with FileCache(CacheFolder(folder)) as files:
         resource = await files.resource(_Crumbs(), FOO, NAME)
         async with resource.open() as body, resource.open() as late:
@@ -198,7 +204,7 @@ async def test_tiny_pieces_are_handed_out_in_large_ones(folder: Path) -> None:
     assert len(chunks) < 10
 
 
-class _SlowToKeep(CacheFolder):
+class _SlowThreads(CacheFolder):
     """A disk that takes its time for each thing it is to do."""
 
     @override
@@ -207,18 +213,20 @@ class _SlowToKeep(CacheFolder):
         return await super().run(work, *args, **kwargs)
 
 
-async def test_what_clients_have_is_kept_at_the_end(upstream: Upstream, folder: Path) -> None:
-    """A server that is stopped right after a download keeps the file, however busy its disk."""
+async def test_closing_stores_what_clients_have_received(upstream: Upstream, folder: Path) -> None:
+    """A server that is stopped right after a download stores the file, however busy its disk."""
     publish_json(upstream, [WHEEL])
-    files = FileCache(_SlowToKeep(folder))
+    files = FileCache(_SlowThreads(folder))
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
         assert await _read(repository) == WHEEL.content
     assert [path.read_bytes() for path in _files(folder)] == [WHEEL.content]
 
 
-async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, folder: Path) -> None:
-    """The end does not wait for a transfer that is under way."""
+async def test_closing_does_not_wait_for_unfinished_transfers(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Closing cancels what is under way and removes its file."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece=1000, piece_delay_s=0.05))
     async with _cached(upstream, folder) as repository:
@@ -227,7 +235,7 @@ async def test_what_nobody_has_yet_is_given_up_at_the_end(upstream: Upstream, fo
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
     assert not _files(folder)
-    assert not list((folder / "partial").iterdir())
+    assert not list((folder / "partial").glob("*"))
 
 
 class _Hanging(CacheFolder):
@@ -239,23 +247,20 @@ class _Hanging(CacheFolder):
 
     @override
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if getattr(work, "__name__", "") == "_write":
+        if isinstance(work, partial) and work.func.__name__ == "_append":
             await self.free.wait()
         return await super().run(work, *args, **kwargs)
 
 
-async def test_all_transfers_have_one_share_of_memory(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many there are: a disk that hangs holds them up before they fill the memory."""
-    monkeypatch.setattr("simple_repository_server.cache.files._TRANSFERS_BYTES", 2_000_000)
+async def test_all_transfers_have_one_share_of_memory(upstream: Upstream, folder: Path) -> None:
+    """A disk that hangs holds up any number of transfers before they exceed the memory."""
     wheels = [
         build_wheel("foo", f"{number}.0", files={"d": os.urandom(2_000_000)}, compressed=False)
         for number in range(10)
     ]
     publish_json(upstream, wheels, metadata=False)
     disk = _Hanging(folder)
-    files = FileCache(disk)
+    files = FileCache(disk, memory=TransferMemory(total_bytes=2_000_000))
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository, AsyncExitStack() as stack:
         names = [FileName(wheel.filename) for wheel in wheels]
@@ -264,7 +269,8 @@ async def test_all_transfers_have_one_share_of_memory(
             await stack.enter_async_context((await repository.get_resource(FOO, name)).open())
             for name in names
         ]
-        running = [download for origin in origins if (download := files.running(origin))]
+        refs = [FileRef(origin, FOO, name) for origin, name in zip(origins, names, strict=True)]
+        running = [download for ref in refs if (download := files.downloads.running(ref))]
         assert len(running) == 10
         before, now = -1, 0
         while now > before:
@@ -274,3 +280,66 @@ async def test_all_transfers_have_one_share_of_memory(
         assert now < 8_000_000, "of 20 MB: each may have one piece more than its part"
         for wheel, body in zip(wheels, bodies, strict=True):
             assert b"".join([chunk async for chunk in body.chunks]) == wheel.content
+
+
+class _Slow(CacheFolder):
+    """A disk that creates no files until it is `free`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.free = asyncio.Event()
+
+    @override
+    async def create(self, size: int | None = None) -> PartialFile:
+        await self.free.wait()
+        return await super().create(size)
+
+
+async def test_a_small_file_does_not_wait_for_the_disk(upstream: Upstream, folder: Path) -> None:
+    """Clients have all of it, one transfer serves those that come later, and then it is stored."""
+    publish_json(upstream, [WHEEL])
+    disk = _Slow(folder)
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, FileCache(disk)) as repository:
+        async with asyncio.timeout(10):
+            assert await _read(repository) == WHEEL.content
+            assert await _read(repository) == WHEEL.content
+        assert not _files(folder)
+        disk.free.set()
+    assert [path.read_bytes() for path in _files(folder)] == [WHEEL.content]
+    assert len(upstream.seen(PATH)) == 1
+
+
+async def test_small_files_do_not_exceed_their_share_of_memory(
+    upstream: Upstream, folder: Path
+) -> None:
+    """While a slow disk holds up those in memory, further ones wait for a file of their own."""
+    wheels = [build_wheel("foo", f"{n}.0", files={"d": bytes(100_000)}) for n in range(10)]
+    publish_json(upstream, wheels, metadata=False)
+    disk = _Slow(folder)
+    size = len(wheels[0].content)
+    files = FileCache(disk, memory=TransferMemory(total_bytes=4 * size + 4))
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository:
+
+        async def read(wheel: Built) -> bytes:
+            resource = await repository.get_resource(FOO, FileName(wheel.filename))
+            async with resource.open() as body:
+                return b"".join([chunk async for chunk in body.chunks])
+
+        reading = [asyncio.create_task(read(wheel)) for wheel in wheels]
+        await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(reading, timeout=0.5)
+        done = [task for task in reading if task.done()]
+        assert 1 <= len(done) <= 2, "half of the memory is for files that are there as a whole"
+        disk.free.set()
+        assert await asyncio.gather(*reading) == [wheel.content for wheel in wheels]
+
+
+async def test_a_failed_transfer_is_not_joined(upstream: Upstream, folder: Path) -> None:
+    """Right after a failure the next client gets the file from another transfer."""
+    publish_json(upstream, [WHEEL])
+    upstream.on(PATH, [Reply(body=bytes(len(WHEEL.content))), Reply(body=WHEEL.content)])
+    async with _cached(upstream, folder) as repository:
+        await _until_it_fails(repository)
+        assert await _read(repository) == WHEEL.content

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.disk.folder import DEFAULT_TIMINGS, CacheFolder, FolderTimings
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import (
@@ -42,6 +44,8 @@ SIZE = 700_000
 WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
 NAME = FileName(WHEEL.filename)
 PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+#: Every file is written while it arrives, however small, and soon read back from the disk.
+LITTLE_MEMORY = TransferMemory(whole_file_bytes=0, recent_bytes=50_000, pending_bytes=100_000)
 QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
 
 
@@ -56,10 +60,11 @@ async def _cached(
     upstream: Upstream,
     folder: Path,
     emit: Callable[[Event], None] = ignore,
+    memory: TransferMemory = DEFAULT_MEMORY,
     timings: FolderTimings = DEFAULT_TIMINGS,
 ) -> AsyncIterator[FileCacheRepository]:
     disk = CacheFolder(folder, timings=timings, emit=emit)
-    files = FileCache(disk, emit=emit)
+    files = FileCache(disk, memory=memory, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
         yield repository
@@ -77,14 +82,14 @@ async def _content(resource: Resource, wanted: ByteRange | None = None) -> bytes
         return b"".join([chunk async for chunk in body.chunks])
 
 
-async def _kept(repository: FileCacheRepository) -> Resource:
+async def _stored(repository: FileCacheRepository) -> Resource:
     """The file, once it is in the cache."""
     for _ in range(200):
         resource = await repository.get_resource(FOO, NAME)
         if resource.path is not None:
             return resource
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to lie in the cache")
+    raise AssertionError("it was not stored in the cache")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -95,12 +100,14 @@ def _partials(folder: Path) -> list[Path]:
     return list((folder / "partial").glob("*"))
 
 
-async def test_the_second_time_costs_the_upstream_nothing(upstream: Upstream, folder: Path) -> None:
+async def test_a_cached_file_is_served_without_the_upstream(
+    upstream: Upstream, folder: Path
+) -> None:
     """A file that came through once is served from the disk, by its path, after a restart too."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
     async with _cached(upstream, folder) as repository:
         resource = await repository.get_resource(FOO, NAME)
         assert resource.path is not None
@@ -111,7 +118,7 @@ async def test_the_second_time_costs_the_upstream_nothing(upstream: Upstream, fo
     assert not _partials(folder)
 
 
-async def test_all_who_want_it_share_one_transfer(upstream: Upstream, folder: Path) -> None:
+async def test_concurrent_clients_share_one_transfer(upstream: Upstream, folder: Path) -> None:
     """Twenty-five clients, also such as come late or want the end, cost one transfer."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.03))
@@ -130,7 +137,7 @@ async def test_all_who_want_it_share_one_transfer(upstream: Upstream, folder: Pa
     assert len(upstream.seen(PATH)) == 1
 
 
-async def test_it_streams_while_it_is_stored(upstream: Upstream, folder: Path) -> None:
+async def test_a_file_is_streamed_while_it_is_stored(upstream: Upstream, folder: Path) -> None:
     """The first bytes are there long before the last ones have come."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.1))
@@ -143,7 +150,9 @@ async def test_it_streams_while_it_is_stored(upstream: Upstream, folder: Path) -
             assert body.length == len(WHEEL.content)
 
 
-async def test_a_client_that_leaves_does_not_stop_it(upstream: Upstream, folder: Path) -> None:
+async def test_a_transfer_survives_the_client_that_began_it(
+    upstream: Upstream, folder: Path
+) -> None:
     """The transfer goes on for the next one who asks."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.02))
@@ -151,17 +160,14 @@ async def test_a_client_that_leaves_does_not_stop_it(upstream: Upstream, folder:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body:
             await anext(aiter(body.chunks))
-        assert await _content(await _kept(repository)) == WHEEL.content
+        assert await _content(await _stored(repository)) == WHEEL.content
     assert len(upstream.seen(PATH)) == 1
 
 
-async def test_a_slow_reader_gets_all_of_it(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who falls behind what is in memory reads on from the disk."""
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 50_000)
+async def test_a_slow_reader_gets_all_of_it(upstream: Upstream, folder: Path) -> None:
+    """A reader that falls behind what is in memory reads the rest from the disk."""
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=LITTLE_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         parts = []
         async with resource.open() as body:
@@ -172,10 +178,10 @@ async def test_a_slow_reader_gets_all_of_it(
 
 
 @pytest.mark.parametrize("validator", [{"ETag": '"v1"'}, {}])
-async def test_a_broken_transfer_goes_on(
+async def test_an_interrupted_transfer_is_resumed(
     upstream: Upstream, folder: Path, validator: dict[str, str]
 ) -> None:
-    """What has come is not fetched again, and nobody notices but the log."""
+    """What was received is not fetched again, and only the log mentions it."""
     publish_json(upstream, [WHEEL])
     broken = Reply(body=WHEEL.content, ranges=True, stop_after=300_000, headers=validator)
     whole = Reply(body=WHEEL.content, ranges=True, headers=validator)
@@ -191,15 +197,15 @@ async def test_a_broken_transfer_goes_on(
     assert [type(event) for event in events] == [TransferResumed]
 
 
-async def test_an_origin_without_ranges_is_asked_for_all_again(
+async def test_an_origin_without_ranges_is_resumed_from_the_start(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Going on with an origin that sends the whole passes over what is there already."""
+    """When such an origin sends the whole file again, what was received already is skipped."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, [Reply(body=WHEEL.content, stop_after=300_000), Reply(body=WHEEL.content)])
     async with _cached(upstream, folder) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
 
 
 WRONG = bytes(len(WHEEL.content))
@@ -221,10 +227,10 @@ WRONG = bytes(len(WHEEL.content))
     ],
     ids=["zeros", "last byte", "short", "long", "cut", "sizes", "503", "404", "hang up", "reset"],
 )  # fmt: skip
-async def test_what_is_wrong_is_neither_completed_nor_kept(
+async def test_a_defective_file_is_neither_completed_nor_stored(
     upstream: Upstream, folder: Path, reply: Reply, error: type[RepositoryError]
 ) -> None:
-    """No client gets the end of a wrong file, nothing of it is kept, and a right one follows."""
+    """No client gets the end of a defective file, it is not stored, and a retry succeeds."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, reply)
     async with _cached(upstream, folder) as repository:
@@ -243,12 +249,14 @@ async def test_what_is_wrong_is_neither_completed_nor_kept(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "longer", "empty", "gone"])
-async def test_damage_on_the_disk_is_found(upstream: Upstream, folder: Path, damage: str) -> None:
-    """After a restart a damaged file is noticed before any of it is sent, and fetched again."""
+async def test_corruption_on_disk_is_found_after_a_restart(
+    upstream: Upstream, folder: Path, damage: str
+) -> None:
+    """A corrupt file is noticed before any of it is sent, and fetched again."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        path = (await _kept(repository)).path
+        path = (await _stored(repository)).path
     assert path is not None
     content = {
         "flipped": WHEEL.content[:1000] + b"\x00" + WHEEL.content[1001:],
@@ -261,16 +269,18 @@ async def test_damage_on_the_disk_is_found(upstream: Upstream, folder: Path, dam
     events: list[Event] = []
     async with _cached(upstream, folder, events.append) as repository:
         assert await _read(repository) == WHEEL.content
-        assert await _content(await _kept(repository)) == WHEEL.content
+        assert await _content(await _stored(repository)) == WHEEL.content
     assert [type(event) for event in events] == [CacheDamaged] * (damage != "gone")
 
 
-async def test_damage_while_it_runs_is_found_by_its_time(upstream: Upstream, folder: Path) -> None:
-    """A file that was touched since it was checked is checked again."""
+async def test_corruption_at_run_time_is_found_by_modification_time(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A file that was modified since it was verified is not served."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        path = (await _kept(repository)).path
+        path = (await _stored(repository)).path
         assert path is not None
         path.write_bytes(WRONG)
         await asyncio.sleep(1.1)
@@ -278,7 +288,7 @@ async def test_damage_while_it_runs_is_found_by_its_time(upstream: Upstream, fol
 
 
 async def test_a_small_range_of_a_cold_file_is_just_that(upstream: Upstream, folder: Path) -> None:
-    """Who wants the directory of a wheel does not cause a transfer of all of it."""
+    """A request for the directory of a wheel does not download all of it."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         assert (
@@ -289,27 +299,27 @@ async def test_a_small_range_of_a_cold_file_is_just_that(upstream: Upstream, fol
 
 
 async def test_one_file_of_two_indexes_is_stored_once(upstream: Upstream, folder: Path) -> None:
-    """The content says where it lies, and what is there is fetched from nobody."""
+    """Files are stored by digest: what one index has brought is not fetched from another one."""
     with Upstream() as other:
         for one in (upstream, other):
             publish_json(one, [WHEEL])
         async with _cached(upstream, folder) as repository:
             await _read(repository)
-            await _kept(repository)
+            await _stored(repository)
         async with _cached(other, folder) as repository:
             assert await _read(repository) == WHEEL.content
         assert not other.seen(PATH)
     assert len(_files(folder)) == 1
 
 
-async def test_a_file_without_a_digest_is_asked_about(upstream: Upstream, folder: Path) -> None:
-    """It is served from the cache as long as its index says that it is the same."""
+async def test_a_file_without_a_digest_is_revalidated(upstream: Upstream, folder: Path) -> None:
+    """It is served from the cache while its origin confirms its version."""
     publish_html(upstream, [WHEEL], hashes=False)
     upstream.on(PATH, Reply(body=WHEEL.content, headers={"ETag": '"1"'}, ranges=True))
     clock = Clock()
     async with _cached_at(upstream, folder, clock) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
         fetched = len(upstream.seen(PATH))
         assert await _read(repository) == WHEEL.content
         assert len(upstream.seen(PATH)) == fetched
@@ -342,11 +352,11 @@ async def _cached_at(
 
 
 async def test_a_hidden_file_is_not_served_from_the_cache(upstream: Upstream, folder: Path) -> None:
-    """What its page no longer shows is gone, though it still lies there."""
+    """A file that was removed from its page is not served, even if it is in the cache."""
     publish_json(upstream, [WHEEL], max_age=0)
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
         publish_json(upstream, [build_wheel("foo", "2.0")], max_age=0)
         with pytest.raises(ResourceNotFound):
             await repository.get_resource(FOO, NAME)
@@ -374,7 +384,7 @@ async def test_a_full_disk_is_survived(
     monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
     monkeypatch.setattr(FullDisk, "room", 300_000)
     timings = FolderTimings(failure_pause_s=0.2)
-    async with _cached(upstream, folder, events.append, timings) as repository:
+    async with _cached(upstream, folder, events.append, timings=timings) as repository:
         contents = await asyncio.gather(*(_read(repository) for _ in range(5)))
         assert all(content == WHEEL.content for content in contents)
         assert await _read(repository) == WHEEL.content
@@ -385,7 +395,7 @@ async def test_a_full_disk_is_survived(
         monkeypatch.setattr(FullDisk, "room", 10_000_000)
         await asyncio.sleep(0.3)
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
     kinds = [type(event) for event in events]
     assert kinds == [CacheFailed, CacheRecovered]
 
@@ -403,24 +413,24 @@ async def test_a_wrong_file_on_a_full_disk_is_not_completed(
             await _read(repository)
 
 
-async def test_a_cache_deleted_under_it_is_made_again(upstream: Upstream, folder: Path) -> None:
-    """Somebody removes the folder: nothing fails, and files are kept again."""
+async def test_a_cache_folder_deleted_at_run_time_is_recreated(
+    upstream: Upstream, folder: Path
+) -> None:
+    """No request fails after the folder is deleted, and files are stored again."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         folder.rmdir()
         await asyncio.sleep(1.1)
         assert await _read(repository) == WHEEL.content
-        assert await _content(await _kept(repository)) == WHEEL.content
+        assert await _content(await _stored(repository)) == WHEEL.content
 
 
-async def test_what_is_under_way_at_the_end_leaves_nothing(
-    upstream: Upstream, folder: Path
-) -> None:
-    """Closing stops transfers; their readers are told, and nothing half lies about."""
+async def test_closing_leaves_no_partial_files(upstream: Upstream, folder: Path) -> None:
+    """Closing stops transfers; their readers get an error, and partial files are removed."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.5))
     async with _cached(upstream, folder) as repository:

@@ -1,4 +1,4 @@
-"""Peeks through the file cache: the last lookup on disk counts for a second, hit or miss."""
+"""Peeks through the file cache: what was found on disk a moment ago, be it nothing."""
 
 import asyncio
 import threading
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.blobs import BlobStore, FoundBlob
@@ -54,7 +55,7 @@ async def _content(resource: Resource) -> bytes:
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(5):
-        while not await condition():  # noqa: ASYNC110 - nothing signals it
+        while not await condition():  # noqa: ASYNC110 - nobody says when it is so
             await asyncio.sleep(0.01)
 
 
@@ -74,29 +75,25 @@ async def _is_peeked(repository: FileCacheRepository) -> bool:
     return peeked is not None and peeked.path is not None
 
 
-async def test_peek_redirects_for_a_second_after_a_lookup_missed(
+async def test_a_file_that_is_not_here_is_peeked_by_its_address(
     upstream: Upstream, folder: Path
 ) -> None:
-    """The disk is not looked up again within that second."""
+    """After one lookup a redirect needs the disk no more, while nobody stores the file."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await repository.get_project_page(FOO)
         assert repository.peek_resource(FOO, NAME) is None
-        resource = await repository.get_resource(FOO, NAME)
+        asked = await repository.get_resource(FOO, NAME)
         peeked = repository.peek_resource(FOO, NAME)
         assert peeked is not None
-        assert peeked.location == resource.location
+        assert peeked.location == asked.location
         assert peeked.location is not None
         assert peeked.path is None
-        await asyncio.sleep(1.1)
-        assert repository.peek_resource(FOO, NAME) is None
     assert not upstream.seen(PATH)
 
 
-async def test_complete_download_replaces_the_remembered_miss(
-    upstream: Upstream, folder: Path
-) -> None:
-    """The file is served from the cache at once."""
+async def test_what_was_downloaded_is_here_at_once(upstream: Upstream, folder: Path) -> None:
+    """That it was not here is forgotten as soon as a transfer of ours is complete."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         absent = await repository.get_resource(FOO, NAME)
@@ -122,10 +119,10 @@ class SlowStore(BlobStore):
         return found
 
 
-async def test_lookup_overtaken_by_a_download_is_discarded(
+async def test_a_look_that_was_overtaken_by_a_download_says_nothing(
     upstream: Upstream, folder: Path
 ) -> None:
-    """A miss found before the download ended is not remembered."""
+    """Who looked before the file was there does not make it be taken for absent afterwards."""
     publish_json(upstream, [WHEEL])
     disk = CacheFolder(folder)
     store = disk.files = SlowStore(disk.files.folder, folder / "partial")
@@ -134,10 +131,10 @@ async def test_lookup_overtaken_by_a_download_is_discarded(
         origin = await repository.source.get_resource(FOO, NAME)
         looking = asyncio.create_task(repository.get_resource(FOO, NAME))
         await asyncio.to_thread(store.looking.wait, 5)
-        await files.download(origin, FOO, NAME)
+        await files.downloads.join(FileRef(origin, FOO, NAME))
 
         async def complete() -> bool:
-            return files.running(origin) is None
+            return files.downloads.running(FileRef(origin, FOO, NAME)) is None
 
         await _until(complete)
         store.go_on.set()
@@ -147,23 +144,28 @@ async def test_lookup_overtaken_by_a_download_is_discarded(
         assert peeked.path is not None
 
 
-async def test_file_evicted_by_another_process_is_not_peeked_after_a_second(
+async def test_a_file_that_another_process_removed_is_peeked_no_more(
     upstream: Upstream, folder: Path
 ) -> None:
-    """Until then its open descriptor is still served."""
+    """Its removal is noticed soon; until then its content is fetched when it is opened."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         resource = await _fill(repository)
         assert resource.path is not None
+        assert repository.peek_resource(FOO, NAME) is not None
         resource.path.unlink()
+
+        async def forgotten() -> bool:
+            return repository.peek_resource(FOO, NAME) is None
+
+        await _until(forgotten)
         assert await _content(resource) == WHEEL.content
-        await repository.get_resource(FOO, NAME)
-        await asyncio.sleep(1.1)
-        assert repository.peek_resource(FOO, NAME) is None
 
 
-async def test_peek_writes_nothing(upstream: Upstream, folder: Path) -> None:
-    """A cached file is peeked once its project is recorded as cached, for offline."""
+async def test_what_has_to_be_written_down_is_no_matter_of_a_peek(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A file that lies there is peeked once it is noted that its project has some, for offline."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _fill(repository)
@@ -172,7 +174,7 @@ async def test_peek_writes_nothing(upstream: Upstream, folder: Path) -> None:
     files = FileCache(disk)
     async with FileCacheRepository(HttpRepository(upstream.simple), files) as repository:
         await repository.get_project_page(FOO)
-        assert await files.find(WHEEL.sha256) is not None
+        assert await files.lookup(WHEEL.sha256) is not None
         assert repository.peek_resource(FOO, NAME) is None
         assert not (folder / "served" / "foo").exists()
         await repository.get_resource(FOO, NAME)
@@ -180,16 +182,16 @@ async def test_peek_writes_nothing(upstream: Upstream, folder: Path) -> None:
         assert (folder / "served" / "foo").exists()
 
 
-async def test_file_without_a_digest_is_not_peeked(upstream: Upstream, folder: Path) -> None:
-    """Its content is known by its URL only, on disk or at its origin."""
+async def test_a_file_without_a_digest_is_not_peeked(upstream: Upstream, folder: Path) -> None:
+    """Which content its address has is on the disk, and may have to be asked."""
     publish_html(upstream, [WHEEL], hashes=False)
     async with _cached(upstream, folder) as repository:
         await repository.get_resource(FOO, NAME)
         assert repository.peek_resource(FOO, NAME) is None
 
 
-async def test_offline_peek_agrees_with_the_coroutine(upstream: Upstream, folder: Path) -> None:
-    """Neither lists nor serves a file or metadata that is not cached."""
+async def test_offline_no_more_is_peeked_than_is_there(upstream: Upstream, folder: Path) -> None:
+    """The page shows what is kept, and neither a file that is not nor metadata is said to be."""
     publish_json(upstream, [WHEEL, OTHER])
     async with _cached(upstream, folder) as repository:
         await _fill(repository)
@@ -209,8 +211,8 @@ async def test_offline_peek_agrees_with_the_coroutine(upstream: Upstream, folder
                 repository.peek_resource(FOO, FileName(name))
 
 
-async def test_offline_list_is_not_peeked(folder: Path) -> None:
-    """A source that knows its list does not show projects without cached files."""
+async def test_offline_the_list_is_a_matter_of_the_disk(folder: Path) -> None:
+    """A source that knows its list does not tell projects of which no file is kept."""
     source = MemoryRepository()
     source.add(NAME, WHEEL.content)
     files = FileCache(CacheFolder(folder))
@@ -220,10 +222,10 @@ async def test_offline_list_is_not_peeked(folder: Path) -> None:
         assert repository.peek_project_list() is None
 
 
-async def test_offline_file_fetched_by_another_process_is_served(
+async def test_offline_what_another_process_fetched_is_served_with_its_page(
     upstream: Upstream, folder: Path
 ) -> None:
-    """As soon as the page lists it."""
+    """A file that was not here a moment ago is served as soon as the page shows it."""
     publish_json(upstream, [WHEEL, OTHER])
     async with _cached(upstream, folder) as other:
         await other.get_project_page(FOO)

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.front import TransferMemory
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.ownership import claim
@@ -38,6 +41,8 @@ SIZE = 700_000
 WHEEL = build_wheel("foo", "1.0", files={"foo/data.bin": os.urandom(SIZE)}, compressed=False)
 NAME = FileName(WHEEL.filename)
 PATH = f"/files/{WHEEL.sha256[:2]}/{WHEEL.filename}"
+#: Every file is written while it arrives, however small, and soon read back from the disk.
+NO_MEMORY = TransferMemory(whole_file_bytes=0, recent_bytes=1, pending_bytes=100_000)
 QUICK = Limits(connect_s=0.5, idle_s=1.0, page_s=5.0, attempts=1, backoff_s=0.01)
 
 
@@ -54,12 +59,13 @@ async def _cached(
     *,
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
+    memory: TransferMemory = DEFAULT_MEMORY,
 ) -> AsyncIterator[FileCacheRepository]:
     disk = CacheFolder(folder, emit=emit)
     source = HttpRepository(
         upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
     )
-    files = FileCache(disk, emit=emit)
+    files = FileCache(disk, memory=memory, emit=emit)
     async with FileCacheRepository(source, files, cached_only=offline) as repository:
         yield repository
 
@@ -73,13 +79,13 @@ async def _read(repository: FileCacheRepository, wanted: ByteRange | None = None
     return await _content(await repository.get_resource(FOO, NAME), wanted)
 
 
-async def _kept(repository: FileCacheRepository) -> Resource:
+async def _stored(repository: FileCacheRepository) -> Resource:
     for _ in range(200):
         resource = await repository.get_resource(FOO, NAME)
         if resource.path is not None:
             return resource
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to lie in the cache")
+    raise AssertionError("it was not stored in the cache")
 
 
 def _partials(folder: Path) -> list[Path]:
@@ -105,7 +111,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_open(
         create(self, folder)
         time.sleep(0.2)
 
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         monkeypatch.setattr(PartialFile, "__init__", slow)
         reading = asyncio.create_task(_content(resource))
@@ -114,7 +120,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_open(
         await asyncio.gather(reading, return_exceptions=True)
         await asyncio.sleep(0.5)
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
         await asyncio.sleep(0.1)
         assert not _open_files(folder)
         assert not _partials(folder)
@@ -128,20 +134,22 @@ async def test_closing_before_a_transfer_has_begun_tells_its_readers(
     files = FileCache(CacheFolder(folder))
     async with HttpRepository(upstream.simple, limits=QUICK) as source, files:
         origin = await source.get_resource(FOO, NAME)
-        download = await files.download(origin, FOO, NAME)
+        download = await files.downloads.join(FileRef(origin, FOO, NAME))
         assert download is not None
     with pytest.raises(TransferAborted):
         async with asyncio.timeout(2):
             await download.has_begun()
     assert not _open_files(folder)
-    assert files.running(origin) is None
+    assert files.downloads.running(FileRef(origin, FOO, NAME)) is None
 
 
-async def test_nothing_half_lies_about_once_it_is_closed(upstream: Upstream, folder: Path) -> None:
+async def test_closing_waits_until_partial_files_are_removed(
+    upstream: Upstream, folder: Path
+) -> None:
     """Closing waits until the files of stopped transfers are removed."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, piece_delay_s=0.5))
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open():
             pass
@@ -150,14 +158,14 @@ async def test_nothing_half_lies_about_once_it_is_closed(upstream: Upstream, fol
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EPERM])
-async def test_a_use_that_cannot_be_noted_is_a_use(
+async def test_a_file_whose_access_time_cannot_be_set_is_served(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A file on a disk that is read-only, or of another user, is served, whatever its age."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        path = (await _kept(repository)).path
+        path = (await _stored(repository)).path
     assert path is not None
     os.utime(path, (path.stat().st_atime - 100, path.stat().st_mtime - 100))
 
@@ -170,7 +178,7 @@ async def test_a_use_that_cannot_be_noted_is_a_use(
     assert len(upstream.seen(PATH)) == 1
 
 
-async def test_files_that_may_not_be_looked_at_are_not_there(
+async def test_files_without_permission_count_as_absent(
     upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cache whose folders belong to somebody else is no use, and no error."""
@@ -195,10 +203,9 @@ async def test_what_cannot_be_read_back_is_read_from_its_origin(
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("simple_repository_server.cache.downloads._RECENT_BYTES", 1)
     monkeypatch.setattr(PartialFile, "read", broken)
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body:
             got = b""
@@ -208,28 +215,30 @@ async def test_what_cannot_be_read_back_is_read_from_its_origin(
     assert got == WHEEL.content
 
 
-async def test_after_the_folder_was_deleted_projects_are_noted_again(
+async def test_projects_are_recorded_again_after_the_folder_was_deleted(
     upstream: Upstream, folder: Path
 ) -> None:
-    """What came through since is listed when offline."""
+    """Files stored since are listed when offline."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         await asyncio.sleep(1.1)
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
     assert (folder / "served" / "foo").exists()
 
 
-async def test_what_is_served_from_the_disk_is_noted(upstream: Upstream, folder: Path) -> None:
+async def test_a_file_served_from_the_cache_is_recorded_for_its_project(
+    upstream: Upstream, folder: Path
+) -> None:
     """A project whose file is there already is listed offline, too, once that was asked for."""
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
     (folder / "served" / "foo").unlink()
     async with _cached(upstream, folder) as repository:
         await _read(repository)
@@ -246,7 +255,7 @@ async def test_offline_what_stays_the_same_is_the_same_object(
     publish_json(upstream, [WHEEL, build_wheel("foo", "2.0")])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
     async with _cached(upstream, folder, offline=True) as repository:
         page = await repository.get_project_page(FOO)
         assert len(page.files) == 1
@@ -257,8 +266,10 @@ async def test_offline_what_stays_the_same_is_the_same_object(
             await repository.get_resource(FOO, FileName(f"{NAME}.metadata"))
 
 
-async def test_a_kept_file_counts(upstream: Upstream, folder: Path) -> None:
-    """What a file takes on the disk is known to those who make room."""
+async def test_a_stored_file_counts_towards_the_disk_usage(
+    upstream: Upstream, folder: Path
+) -> None:
+    """The size of a stored file is reported to the cache folder, which evicts by it."""
     told: list[int] = []
 
     class Counting(CacheFolder):
@@ -271,7 +282,7 @@ async def test_a_kept_file_counts(upstream: Upstream, folder: Path) -> None:
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, FileCache(Counting(folder))) as repository:
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
     assert len(WHEEL.content) in told
 
 
@@ -289,7 +300,7 @@ async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
         async with asyncio.timeout(1):
             found = await _read(repository, ByteRange(500_000, 700_000))
         assert found == WHEEL.content[500_000:700_000]
-        await _kept(repository)
+        await _stored(repository)
 
 
 @pytest.mark.parametrize("how", ["replaced", "removed"])
@@ -300,7 +311,7 @@ async def test_a_file_that_is_just_replaced_is_served(
     publish_json(upstream, [WHEEL])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
-        resource = await _kept(repository)
+        resource = await _stored(repository)
         assert resource.path is not None
         resource.path.unlink()
         if how == "replaced":
@@ -321,8 +332,10 @@ async def test_what_was_under_way_does_not_end_a_pause(folder: Path) -> None:
     assert CacheRecovered not in map(type, events)
 
 
-async def test_a_disk_that_failed_is_left_alone(upstream: Upstream, folder: Path) -> None:
-    """For a while no file is begun there, and clients get theirs without."""
+async def test_a_disk_that_failed_is_not_written_for_a_while(
+    upstream: Upstream, folder: Path
+) -> None:
+    """No file is created there meanwhile, and clients get theirs from the origin."""
     publish_json(upstream, [WHEEL])
     disk = CacheFolder(folder)
     async with (
@@ -394,7 +407,7 @@ async def test_a_folder_made_again_is_private(upstream: Upstream, folder: Path) 
     async with _cached(upstream, folder) as repository:
         shutil.rmtree(folder)
         await _read(repository)
-        await _kept(repository)
+        await _stored(repository)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.joinpath("CACHEDIR.TAG").exists()
 

@@ -81,13 +81,13 @@ async def _read(
     return await _content(await repository.get_resource(project, name))
 
 
-async def _kept(repository: FileCacheRepository) -> Resource:
+async def _stored(repository: FileCacheRepository) -> Resource:
     for _ in range(200):
         resource = await repository.get_resource(FOO, NAME)
         if resource.path is not None:
             return resource
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to lie in the cache")
+    raise AssertionError("it was not stored in the cache")
 
 
 def _tagged(content: bytes, tag: str, **more: object) -> Reply:
@@ -99,7 +99,7 @@ def _tagged(content: bytes, tag: str, **more: object) -> Reply:
     [_tagged(NEW, '"2"'), Reply(body=NEW), _tagged(NEW, '"2"', ranges=True)],
     ids=["other version", "no version", "other part"],
 )
-async def test_a_transfer_does_not_go_on_with_another_version(
+async def test_a_transfer_is_not_resumed_with_another_version(
     upstream: Upstream, folder: Path, again: Reply
 ) -> None:
     """A file without a digest that changed while it came is not made of two halves."""
@@ -126,14 +126,16 @@ async def test_a_date_beside_a_weak_tag_is_not_trusted(upstream: Upstream, folde
             await _read(repository)
 
 
-async def test_what_has_no_version_is_fetched_again(upstream: Upstream, folder: Path) -> None:
+async def test_a_file_without_a_version_is_fetched_again_when_it_expires(
+    upstream: Upstream, folder: Path
+) -> None:
     """Where nothing tells whether a file is still the same, its size alone does not."""
     publish_html(upstream, [WHEEL], hashes=False, ranges=False)
     clock = Clock()
     upstream.on(PATH, Reply(body=OLD))
     async with _cached(upstream, folder, clock=clock) as repository:
         assert await _read(repository) == OLD
-        await _kept(repository)
+        await _stored(repository)
         upstream.on(PATH, Reply(body=NEW))
         clock.now += 61
         assert await _read(repository) == NEW
@@ -148,7 +150,7 @@ async def test_a_file_with_a_size_and_no_digest_is_asked_about(
     clock = Clock()
     async with _cached(upstream, folder, clock=clock) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
         fetched = len(upstream.seen(PATH))
         clock.now += 61
         assert await _read(repository) == WHEEL.content
@@ -165,7 +167,7 @@ async def test_a_wrong_size_does_not_cost_others_their_file(
     publish_json(upstream, [WHEEL], metadata=False)
     async with _cached(upstream, folder) as repository:
         assert await _read(repository) == WHEEL.content
-        kept = (await _kept(repository)).path
+        kept = (await _stored(repository)).path
     events: list[Event] = []
     with Upstream() as liar:
         publish_json(liar, [WHEEL], metadata=False, extra={"size": 5})
@@ -252,7 +254,7 @@ async def test_another_size_on_the_page_is_another_file(upstream: Upstream, fold
     upstream.on(PATH, _tagged(WHEEL.content, '"1"'))
     async with _cached(upstream, folder) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
         page = {"hashes": {}, "url": upstream.url + PATH}
         publish_json(upstream, [other], metadata=False, extra=page, max_age=0)
         assert path != PATH
@@ -270,7 +272,7 @@ async def test_with_another_digest_nothing_has_to_be_asked(
     clock = Clock()
     async with _cached(upstream, folder, clock=clock) as repository:
         assert await _read(repository) == WHEEL.content
-        await _kept(repository)
+        await _stored(repository)
         clock.now += 3600
         assert await _read(repository) == WHEEL.content
     assert len(upstream.seen(PATH)) == 1

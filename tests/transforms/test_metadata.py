@@ -1,11 +1,14 @@
 """Core metadata for every wheel: where it comes from, what it costs, when it is not announced."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, ParamSpec
 
 import pytest
+from typing_extensions import override
 
 from simple_repository_server import (
     FileName,
@@ -14,6 +17,8 @@ from simple_repository_server import (
     MetadataInjectorRepository,
     ProjectName,
 )
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import ResourceNotFound, SourceUnavailable
 from simple_repository_server.observe.events import Event, MetadataUnreadable
 from simple_repository_server.testing.distributions import Built, build_sdist, build_wheel, zip_of
@@ -21,6 +26,8 @@ from simple_repository_server.testing.published import publish_html, publish_jso
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.upstream.client import Limits
 from tests.waiting import until_asked_again
+
+P = ParamSpec("P")
 
 pytestmark = pytest.mark.anyio
 
@@ -223,11 +230,34 @@ async def test_one_project_cannot_speak_for_another() -> None:
 
 
 async def test_memory_is_bounded(upstream: Upstream) -> None:
-    """Metadata beyond the budget is read again instead of kept."""
+    """Metadata beyond the budget is evicted, and read again."""
     wheels = [build_wheel("foo", f"1.{n}", requires=["x" * 2000]) for n in range(30)]
     publish_html(upstream, wheels)
     async with _over(upstream, memory_bytes=20_000) as repository:
         for wheel in wheels:
             assert await _metadata(repository, wheel.filename) == wheel.metadata
-        assert repository._contents.bytes <= 20_000
+        assert repository._metadata.bytes <= 20_000
         assert await _metadata(repository, wheels[0].filename) == wheels[0].metadata
+
+
+async def test_metadata_does_not_wait_for_the_disk(upstream: Upstream, tmp_path: Path) -> None:
+    """It is answered while the disk hangs, and is on disk once the repository is closed."""
+
+    class Hanging(CacheFolder):
+        free = asyncio.Event()
+
+        @override
+        async def write(self, work: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> bool:
+            if args:  # the folder itself may be prepared
+                await self.free.wait()
+            return await super().write(work, *args, **kwargs)
+
+    publish_json(upstream, [WHEEL])
+    disk = Hanging(tmp_path / "cache")
+    async with _over(upstream, store=MetadataStore(disk)) as repository:
+        async with asyncio.timeout(10):
+            assert await _metadata(repository, WHEEL.filename) == WHEEL.metadata
+        disk.free.set()
+    entries = [path for path in (disk.folder / "metadata").rglob("*") if path.is_file()]
+    stored = [path.read_bytes() for path in entries]
+    assert any(WHEEL.metadata in content for content in stored)

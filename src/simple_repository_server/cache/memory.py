@@ -1,6 +1,6 @@
-"""What is kept in memory, within a budget of bytes.
+"""Caches in memory: least recently used entries are evicted to stay within a budget of bytes.
 
-What a value weighs is up to who puts it in: all that is there because of it, its place in here
+The caller states the weight of a value: all the memory it occupies, its entry in the cache
 (`ENTRY_BYTES`) included.
 """
 
@@ -13,28 +13,28 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
 
-#: What an entry takes beside its value: its place in the table, and a key of usual length.
+#: What an entry occupies beside its value: its slot in the table, and a key of usual length.
 ENTRY_BYTES = 400
 _numbers = count()
 
 
 class Memory(Protocol[K_contra, V]):
-    """What can be kept, and may be gone the next time."""
+    """A cache: a value that was put in may be evicted at any time."""
 
     def get(self, key: K_contra) -> V | None:
-        """The value, which counts as used now, or None."""
+        """The value, which becomes the most recently used one, or None."""
 
     def put(self, key: K_contra, value: V, weight: int) -> None:
-        """Keep the value, which takes about `weight` bytes, if the budget allows it."""
+        """Store the value, which occupies about `weight` bytes, if the budget allows it."""
 
     def discard(self, key: K_contra) -> None:
-        """Forget the value, if it is here."""
+        """Remove the value, if there is one."""
 
 
 class MemoryCache(Generic[K, V]):
-    """A mapping that forgets what was not used for longest when it grows beyond `max_bytes`.
+    """A mapping that evicts least recently used entries when it exceeds `max_bytes`.
 
-    One value larger than the whole budget is not kept at all: the budget holds in any case.
+    A value larger than the whole budget is not stored at all.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -43,7 +43,7 @@ class MemoryCache(Generic[K, V]):
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now, or None."""
+        """The value, which becomes the most recently used one, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -51,7 +51,7 @@ class MemoryCache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Keep the value, which takes about `weight` bytes, and forget others if needed."""
+        """Store the value, which occupies about `weight` bytes, and evict others if needed."""
         self.discard(key)
         if weight > self.max_bytes:
             return
@@ -62,13 +62,13 @@ class MemoryCache(Generic[K, V]):
             self.bytes -= freed
 
     def discard(self, key: K) -> None:
-        """Forget the value, if it is here."""
+        """Remove the value, if there is one."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.bytes -= entry[1]
 
     def discard_if(self, unwanted: Callable[[K], bool]) -> None:
-        """Forget all values by whose keys they are unwanted."""
+        """Remove all values whose keys are unwanted."""
         for key in [key for key in self._entries if unwanted(key)]:
             self.discard(key)
 
@@ -77,21 +77,21 @@ class MemoryCache(Generic[K, V]):
 
 
 class MemoryPart(Generic[K, V]):
-    """A mapping of its own, whose values compete with those of other parts for one budget."""
+    """A mapping that shares one budget with other parts of the `whole`."""
 
     def __init__(self, whole: "MemoryCache[Any, Any]") -> None:
         self._whole = whole
         self._number = next(_numbers)
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now, or None."""
+        """The value, which becomes the most recently used one, or None."""
         value: V | None = self._whole.get((self._number, key))
         return value
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Keep the value, which takes about `weight` bytes, and forget others if needed."""
+        """Store the value, which occupies about `weight` bytes, and evict others if needed."""
         self._whole.put((self._number, key), value, weight)
 
     def discard(self, key: K) -> None:
-        """Forget the value, if it is here."""
+        """Remove the value, if there is one."""
         self._whole.discard((self._number, key))

@@ -1,10 +1,44 @@
-"""Remembering what was made of a snapshot, for as long as the snapshot lives."""
+"""What was derived from a snapshot is remembered for as long as the snapshot lives."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 S = TypeVar("S")
+D = TypeVar("D")
+
+
+class Derived(msgspec.Struct, Generic[S, D], frozen=True):
+    """A snapshot derived from another one, and what its owner has to know of that."""
+
+    #: None: the original itself, which as a value would keep its own key alive.
+    changed: S | None
+    details: D
+
+    def of(self, original: S) -> S:
+        """The derived snapshot, given the one it was derived from."""
+        return original if self.changed is None else self.changed
+
+
+class DerivedSnapshots(Generic[S, D]):
+    """A mapping from a snapshot to the one derived from it, which goes with its key."""
+
+    def __init__(self) -> None:
+        self._entries: WeakKeyDictionary[S, Derived[S, D]] = WeakKeyDictionary()
+        #: The entry of a snapshot, or None. Every warm page needs it, so it is no method.
+        self.get = self._entries.get
+
+    def put(self, original: S, derived: S, details: D) -> None:
+        """Remember it, in place of what was derived from the original before."""
+        changed = None if derived is original else derived
+        self._entries[original] = Derived(changed, details)
+
+    def discard_if(self, unwanted: Callable[[S], bool]) -> None:
+        """Forget what was derived from the originals that are unwanted."""
+        for original in [original for original in self._entries if unwanted(original)]:
+            del self._entries[original]
 
 
 class SnapshotMemo(Generic[S]):
@@ -15,19 +49,17 @@ class SnapshotMemo(Generic[S]):
 
     def __init__(self, function: Callable[[S], S]) -> None:
         self._function = function
-        # None stands for the snapshot itself, which as a value would keep its own key alive.
-        self._results: WeakKeyDictionary[S, S | None] = WeakKeyDictionary()
+        self._results: DerivedSnapshots[S, None] = DerivedSnapshots()
 
     def peek(self, snapshot: S) -> S | None:
-        """What was computed of it, or None if that was not done yet."""
-        try:
-            return self._results[snapshot] or snapshot
-        except KeyError:
-            return None
+        """The result for the snapshot, or None if it was not computed yet."""
+        known = self._results.get(snapshot)
+        return None if known is None else known.of(snapshot)
 
     def __call__(self, snapshot: S) -> S:
-        result = self.peek(snapshot)
-        if result is None:
-            result = self._function(snapshot)
-            self._results[snapshot] = None if result is snapshot else result
+        known = self._results.get(snapshot)
+        if known is not None:
+            return known.of(snapshot)
+        result = self._function(snapshot)
+        self._results.put(snapshot, result, None)
         return result

@@ -1,15 +1,15 @@
-"""Files of a source kept on disk, so that nothing is fetched twice."""
+"""Files of a source cached on disk, so that none is fetched twice."""
 
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from weakref import WeakKeyDictionary
 
 import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.file_resources import DownloadingResource
 from simple_repository_server.cache.files import FileCache
+from simple_repository_server.cache.snapshots import DerivedSnapshots
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -22,34 +22,33 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
-#: How often it is looked what is there, for those who are offered nothing else.
+#: How long the files found in the cache are listed on a page before it is checked again.
 _LOOK_S = 2.0
 
 
-class _Offer(msgspec.Struct):
-    """What was there, when that was looked for, and what is offered for it."""
+class _Basis(msgspec.Struct, frozen=True):
+    """What a page of cached files depends on besides the page of the source."""
 
-    looked_at: float
-    there: Hashable
-    #: None: all of it.
-    page: ProjectPage | None
+    #: The names of the files in the cache.
+    cached: frozenset[str]
+    #: By the monotonic clock.
+    checked_at: float
 
 
 class FileCacheRepository(RepositoryContainer):
-    """Keeps the files of `source` that are read through here in `cache`.
+    """Stores the files of `source` that are read through here in `cache`.
 
-    What is offered remains the source's decision: a file its page does not show is not served,
-    though it may lie in the cache. With `cached_only` no more is offered than what can be served
-    without asking for any file: the files in the cache, and in the list the projects that have
-    some. The page of another project that `source` has is there, without files: so it is nobody
-    else's.
+    The source decides what is available: a file that is not on its page is not served, even if it
+    is in the cache. With `cached_only` (offline) the pages list only files that are in the cache,
+    and the list only projects that have some. The page of any other project of `source` is empty
+    instead of absent, so that no other source can claim the name.
     """
 
     def __init__(self, source: Repository, cache: FileCache, *, cached_only: bool = False) -> None:
         super().__init__(source)
         self._cache = cache
         self._cached_only = cached_only
-        self._offers: WeakKeyDictionary[ProjectPage, _Offer] = WeakKeyDictionary()
+        self._cached_pages: DerivedSnapshots[ProjectPage, _Basis] = DerivedSnapshots()
         self._list = ProjectList(names=())
 
     @override
@@ -57,8 +56,8 @@ class FileCacheRepository(RepositoryContainer):
         found = await self.source.get_project_list(context=context)
         if not self._cached_only:
             return found
-        served = await self._cache.served(found.names)
-        names = tuple(name for name in found.names if name in served)
+        cached = await self._cache.cached_projects(found.names)
+        names = tuple(name for name in found.names if name in cached)
         if names != self._list.names:
             self._list = ProjectList(names=names)
         return self._list
@@ -68,17 +67,17 @@ class FileCacheRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         page = await self.source.get_project_page(project, context=context)
-        return await self._offered(page) if self._cached_only else page
+        return await self._cached_page(page) if self._cached_only else page
 
     @override
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         resource = await self.source.get_resource(project, filename, context=context)
-        if not self._is_cached(resource, project, filename):
+        if not self._uses_cache(resource, project, filename):
             return resource
         found = await self._cache.resource(resource, project, filename)
-        return self._offered_file(found, project, filename)
+        return self._checked(found, project, filename)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
@@ -89,27 +88,27 @@ class FileCacheRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
         page = self.source.peek_project_page(project, context=context)
-        return page if page is None or not self._cached_only else self._peek_offered(page)
+        return page if page is None or not self._cached_only else self._peek_cached_page(page)
 
     @override
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
         resource = self.source.peek_resource(project, filename, context=context)
-        if resource is None or not self._is_cached(resource, project, filename):
+        if resource is None or not self._uses_cache(resource, project, filename):
             return resource
         found = self._cache.peek(resource, project, filename)
-        return None if found is None else self._offered_file(found, project, filename)
+        return None if found is None else self._checked(found, project, filename)
 
-    def _is_cached(self, resource: Resource, project: ProjectName, filename: FileName) -> bool:
-        """Whether it comes through the cache. Raises `ResourceNotFound` for what cannot now."""
+    def _uses_cache(self, resource: Resource, project: ProjectName, filename: FileName) -> bool:
+        """Whether it comes through the cache. Raises `ResourceNotFound` for metadata offline."""
         if self._cached_only and filename.is_metadata and resource.cache_key is not None:
-            raise _not_kept(project, filename)
+            raise _not_cached(project, filename)
         return resource.cache_key is not None and not filename.is_metadata
 
-    def _offered_file(self, found: Resource, project: ProjectName, filename: FileName) -> Resource:
+    def _checked(self, found: Resource, project: ProjectName, filename: FileName) -> Resource:
         if self._cached_only and isinstance(found, DownloadingResource):
-            raise _not_kept(project, filename)
+            raise _not_cached(project, filename)
         return found
 
     @override
@@ -118,43 +117,47 @@ class FileCacheRepository(RepositoryContainer):
         async with self._cache, super().lifespan():
             yield
 
-    def _peek_offered(self, page: ProjectPage) -> ProjectPage | None:
-        """The same as it was looked for a moment ago, or None."""
-        known = self._offers.get(page)
-        if known is None or time.monotonic() - known.looked_at >= _LOOK_S:
+    def _peek_cached_page(self, page: ProjectPage) -> ProjectPage | None:
+        """The page with the files in the cache, if that was checked a moment ago, or None."""
+        known = self._cached_pages.get(page)
+        if known is None or time.monotonic() - known.details.checked_at >= _LOOK_S:
             return None
-        return known.page or page
+        return known.of(page)
 
-    async def _offered(self, page: ProjectPage) -> ProjectPage:
-        """The page with the files that are there; the same object while they are the same."""
-        offered = self._peek_offered(page)
-        if offered is not None:
-            return offered
-        known = self._offers.get(page)
-        there = await self._there(page)
-        if known is None or known.there != there:
-            files = tuple(file for file in page.files if file.filename in there)
-            all_of_it = len(files) == len(page.files)
-            offered = None if all_of_it else msgspec.structs.replace(page, files=files)
-            known = self._offers[page] = _Offer(0.0, there, offered)
-        known.looked_at = time.monotonic()
-        return known.page or page
+    async def _cached_page(self, page: ProjectPage) -> ProjectPage:
+        """The page with the files in the cache; the same object while these are the same."""
+        recent = self._peek_cached_page(page)
+        if recent is not None:
+            return recent
+        cached = await self._cached_names(page)
+        known = self._cached_pages.get(page)
+        if known is not None and known.details.cached == cached:
+            result = known.of(page)
+        elif all(file.filename in cached for file in page.files):
+            result = page
+        else:
+            files = tuple(file for file in page.files if file.filename in cached)
+            result = msgspec.structs.replace(page, files=files)
+        self._cached_pages.put(page, result, _Basis(cached, time.monotonic()))
+        return result
 
-    async def _there(self, page: ProjectPage) -> frozenset[str]:
+    async def _cached_names(self, page: ProjectPage) -> frozenset[str]:
         digests = (file.hashes["sha256"] for file in page.files if "sha256" in file.hashes)
-        present = await self._cache.present(digests)
-        names = {file.filename for file in page.files if file.hashes.get("sha256") in present}
+        existing = await self._cache.existing(digests)
+        names = {file.filename for file in page.files if file.hashes.get("sha256") in existing}
         for file in page.files:
-            if "sha256" not in file.hashes and await self._is_kept(page.name, file):
+            if "sha256" not in file.hashes and await self._is_available(page.name, file):
                 names.add(file.filename)
         return frozenset(names)
 
-    async def _is_kept(self, project: ProjectName, file: File) -> bool:
+    async def _is_available(self, project: ProjectName, file: File) -> bool:
         resource = await self.source.get_resource(project, file.filename)
-        return resource.cache_key is None or await self._cache.kept(resource) is not None
+        if resource.cache_key is None:
+            return True  # it is local
+        return await self._cache.lookup_origin(resource) is not None
 
 
-def _not_kept(project: ProjectName, filename: FileName) -> ResourceNotFound:
-    """Not "there is no such file": its page shows it, but it is not offered."""
+def _not_cached(project: ProjectName, filename: FileName) -> ResourceNotFound:
+    """The error for a file that its source has, but which is not available offline."""
     why = f"The file {filename!r} of {project!r} is not in the cache, and this server is offline."
     return ResourceNotFound(project, filename, why=why)

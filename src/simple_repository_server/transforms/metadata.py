@@ -5,8 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import NoReturn
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import msgspec
 from typing_extensions import override
@@ -15,6 +14,7 @@ from simple_repository_server.cache.change_watch import watch
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.cache.metadata_policy import usable_until
 from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.cache.snapshots import DerivedSnapshots
 from simple_repository_server.disk.layout import wheel_key
 from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import ResourceNotFound
@@ -40,39 +40,35 @@ from simple_repository_server.transforms.metadata_verdicts import (
 from simple_repository_server.transforms.wheel_metadata import DOWNLOAD_BYTES, MetadataReader
 
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
-#: Of the memory, the part for verdicts: one on each wheel that was asked for.
-_FOR_VERDICTS = 4
-#: What metadata takes beside its content.
-_CONTENT_BYTES = 1500
-#: Larger pages are gone through in a thread.
-_ANNOUNCE_HERE_FILES = 2_000
+#: Of the memory, the part for verdicts: one on each wheel whose metadata was requested.
+_VERDICTS_PART = 4
+#: What an entry of metadata takes in memory beside its content.
+_ENTRY_BYTES = 1500
+#: Pages with more files are processed in a thread.
+_MAX_FILES_HERE = 2_000
 
-
-#: As announced, and until when.
+#: The files of a page as they are published, and until when.
 _Files = tuple[tuple[File, ...], float | None]
 
 
-class _Announced(msgspec.Struct, frozen=True):
-    """A page as it was announced, and of what that was made."""
+class _Basis(msgspec.Struct, frozen=True):
+    """What a published page depends on besides the page of the source."""
 
     #: Of the verdicts on the project's wheels.
     revision: int
-    #: When one of them holds no longer; None: never.
+    #: When the first of these verdicts expires; None: never.
     until: float | None
-    #: None: the page itself, which as a value would keep its own key alive.
-    page: ProjectPage | None
 
 
 class MetadataInjectorRepository(RepositoryContainer):
-    """Announces metadata for every wheel of `source`, and has it (PEP 658, 714).
+    """Announces core metadata for every wheel of `source`, and serves it (PEP 658, PEP 714).
 
-    What the source announces is taken from there; else it is read out of the wheel, from a remote
-    one by ranges. What is found is remembered within `memory_bytes`, and its own digest announced
-    once known. What was read out of bytes that proved to have the wheel's digest holds for ever,
-    and with `store` outlives the process; anything else is looked for again (see
-    `metadata_finding`). A wheel whose metadata cannot be read, or that its source has no longer,
-    is announced no longer. Where an index does no ranges a wheel of up to `download_bytes` is
-    downloaded for it.
+    Metadata that the source announces is fetched from there; other metadata is read out of the
+    wheel, from a remote one by range requests. It is cached in `memory_bytes` of memory, and its
+    digest announced once known. What was read out of bytes with the wheel's digest never expires,
+    and is stored in `store`; anything else expires (see `metadata_finding`). A wheel whose metadata
+    cannot be read, or which its source has no more, is not announced any more. If an index does
+    not support ranges, wheels of up to `download_bytes` are downloaded for their metadata.
     """
 
     def __init__(
@@ -89,30 +85,29 @@ class MetadataInjectorRepository(RepositoryContainer):
         self._store = store
         self._clock = clock
         self._emit = emit
-        self._watching: asyncio.Task[NoReturn] | None = None
         reader = MetadataReader(download_bytes)
         self._finder = MetadataFinder(source, reader, store=store, clock=clock, emit=emit)
-        for_verdicts = memory_bytes // _FOR_VERDICTS
-        self._contents: MemoryCache[str, Found] = MemoryCache(memory_bytes - for_verdicts)
-        self._verdicts = Verdicts(for_verdicts, clock=clock)
-        self._pages: WeakKeyDictionary[ProjectPage, _Announced] = WeakKeyDictionary()
-        self._flight: SingleFlight[str, BytesResource] = SingleFlight()
-        self._announcing: SingleFlight[tuple[ProjectPage, int], _Files] = SingleFlight()
+        verdicts_bytes = memory_bytes // _VERDICTS_PART
+        self._metadata: MemoryCache[str, Found] = MemoryCache(memory_bytes - verdicts_bytes)
+        self._verdicts = Verdicts(verdicts_bytes, clock=clock)
+        #: The page of the source, and the one with what is known of its wheels' metadata.
+        self._published: DerivedSnapshots[ProjectPage, _Basis] = DerivedSnapshots()
+        self._finding: SingleFlight[str, BytesResource] = SingleFlight()
+        self._publishing: SingleFlight[tuple[ProjectPage, int], _Files] = SingleFlight()
 
     @override
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
         page = await self.source.get_project_page(project, context=context)
-        known = self._known(page)
-        if known is not None:
-            return known
+        published = self._peek_published(page)
+        if published is not None:
+            return published
         verdicts = self._verdicts.of(project)
-        forgotten = verdicts is not None and not verdicts.recalled
-        if self._store is not None and (forgotten or page not in self._pages):
-            await self._recall(self._store, page)
-        self._pages[page] = made = await self._announced(page)
-        return made.page or page
+        evicted = verdicts is not None and not verdicts.loaded
+        if self._store is not None and (evicted or self._published.get(page) is None):
+            await self._load_verdicts(self._store, page)
+        return await self._publish(page)
 
     @override
     async def get_resource(
@@ -121,19 +116,19 @@ class MetadataInjectorRepository(RepositoryContainer):
         if not filename.is_metadata:
             return await self.source.get_resource(project, filename, context=context)
         page = await self.source.get_project_page(project, context=context)
-        wheel = _wheel_of(page, filename)
+        wheel = _wheel_described_by(page, filename)
         if wheel is None:
             return await self.source.get_resource(project, filename, context=context)
         key = key_of(project, wheel)
-        known = self._peek_content(key)
+        known = self._peek_metadata(key)
         if known is not None:
             return known
         verdict = self._verdicts.find(page, key)
-        # Who asks for what is so just now need not believe what will pass anyway.
-        believed = verdict is not None and not (context.revalidate and verdict.until is not None)
-        if verdict is not None and verdict.sha256 is None and believed:
+        # A client that wants revalidation gets no negative verdict that would expire anyway.
+        usable = verdict is not None and not (context.revalidate and verdict.until is not None)
+        if verdict is not None and verdict.sha256 is None and usable:
             raise verdict.refusal(page, wheel, self._clock())
-        return await self._flight.run(key, partial(self._find, page, wheel, context))
+        return await self._finding.run(key, partial(self._find_metadata, page, wheel, context))
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
@@ -144,7 +139,7 @@ class MetadataInjectorRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
         page = self.source.peek_project_page(project, context=context)
-        return None if page is None else self._known(page)
+        return None if page is None else self._peek_published(page)
 
     @override
     def peek_resource(
@@ -155,11 +150,11 @@ class MetadataInjectorRepository(RepositoryContainer):
         page = self.source.peek_project_page(project, context=context)
         if page is None:
             return None
-        wheel = _wheel_of(page, filename)
+        wheel = _wheel_described_by(page, filename)
         if wheel is None:
             return self.source.peek_resource(project, filename, context=context)
         key = key_of(project, wheel)
-        known = self._peek_content(key)
+        known = self._peek_metadata(key)
         if known is None:
             verdict = self._verdicts.find(page, key)
             if verdict is not None and verdict.sha256 is None and verdict.until is None:
@@ -174,78 +169,85 @@ class MetadataInjectorRepository(RepositoryContainer):
                 await stack.enter_async_context(self._store)
             await stack.enter_async_context(super().lifespan())
             if self._store is not None:
-                look = watch(self._store.changed, self._forget, self._emit)
-                await stack.enter_async_context(running(look))
+                watching = watch(self._store.changed, self._forget_project, self._emit)
+                await stack.enter_async_context(running(watching))
             yield
-            await self._flight.cancel_all()
-            await self._announcing.cancel_all()
+            await self._finding.cancel_all()
+            await self._publishing.cancel_all()
+            await self._finder.close()
 
-    def _forget(self, project: ProjectName) -> None:
-        """What is in memory of its wheels: what is on disk was changed by hand."""
+    def _forget_project(self, project: ProjectName) -> None:
+        """Drop what is in memory of its wheels: an operator changed what is on disk."""
         self._verdicts.forget(project)
-        self._contents.discard_if(lambda key: key.startswith(f"{project} "))
-        for page in [page for page in self._pages if page.name == project]:
-            del self._pages[page]
+        self._metadata.discard_if(lambda key: key.startswith(f"{project} "))
+        self._published.discard_if(lambda page: page.name == project)
 
-    def _known(self, page: ProjectPage) -> ProjectPage | None:
-        """The page of the source as it was announced, if nothing was found out about it since."""
-        known = self._pages.get(page)
-        if known is None:
+    def _peek_published(self, page: ProjectPage) -> ProjectPage | None:
+        """The published page, if nothing was found out about its wheels since."""
+        published = self._published.get(page)
+        if published is None:
             return None
+        basis = published.details
         verdicts = self._verdicts.of(page.name)
-        if verdicts is not None and verdicts.revision != known.revision:
+        if verdicts is not None and verdicts.revision != basis.revision:
             return None
-        if known.until is not None and self._clock() >= known.until:
+        if basis.until is not None and self._clock() >= basis.until:
             return None
-        return known.page or page
+        return published.of(page)
 
-    async def _announced(self, page: ProjectPage) -> _Announced:
+    async def _publish(self, page: ProjectPage) -> ProjectPage:
+        """The page with what is known by now; the same object as before if it says the same."""
         verdicts = self._verdicts.of(page.name)
         revision = 0 if verdicts is None else verdicts.revision
-        make = partial(announced_files, page, verdicts, self._clock())
-        if len(page.files) > _ANNOUNCE_HERE_FILES:
-            work = partial(asyncio.to_thread, make)
-            files, until = await self._announcing.run((page, revision), work)
+        announce = partial(announced_files, page, verdicts, self._clock())
+        if len(page.files) > _MAX_FILES_HERE:
+            in_thread = partial(asyncio.to_thread, announce)
+            files, until = await self._publishing.run((page, revision), in_thread)
         else:
-            files, until = make()
-        before = self._pages.get(page)
+            files, until = announce()
+        earlier = self._published.get(page)
         if all(a is b for a, b in zip(files, page.files, strict=True)):
-            return _Announced(revision, until, None)
-        if before is not None and before.page is not None and before.page.files == files:
-            return _Announced(revision, until, before.page)
-        return _Announced(revision, until, msgspec.structs.replace(page, files=files))
+            published = page
+        elif earlier is not None and earlier.changed is not None and earlier.changed.files == files:
+            published = earlier.changed
+        else:
+            published = msgspec.structs.replace(page, files=files)
+        self._published.put(page, published, _Basis(revision, until))
+        return published
 
-    def _peek_content(self, key: str) -> BytesResource | None:
-        """What is in memory, and counts."""
-        found = self._contents.get(key)
+    def _peek_metadata(self, key: str) -> BytesResource | None:
+        """The metadata from memory, unless it has expired."""
+        found = self._metadata.get(key)
         if found is None or (found.until is not None and self._clock() >= found.until):
             return None
         return found.resource
 
-    async def _find(self, page: ProjectPage, file: File, context: RequestContext) -> BytesResource:
+    async def _find_metadata(
+        self, page: ProjectPage, file: File, context: RequestContext
+    ) -> BytesResource:
         key = key_of(page.name, file)
-        before = self._contents.get(key)
+        before = self._metadata.get(key)
         found = await self._finder.find(page.name, file, key, before=before, context=context)
         if isinstance(found, Missing):
-            # What may pass may have passed on the next page.
+            # A temporary failure says nothing about the next version of the page.
             about = None if found.until is None else ref(page)
             verdict = Verdict(
                 reason=found.reason, absent=found.absent, until=found.until, page=about
             )
-            self._contents.discard(key)
+            self._metadata.discard(key)
             self._verdicts.add(page.name, key, verdict)
             raise verdict.refusal(page, file, self._clock())
-        self._contents.put(key, found, len(found.resource.content) + _CONTENT_BYTES)
+        self._metadata.put(key, found, len(found.resource.content) + _ENTRY_BYTES)
         self._verdicts.add(page.name, key, Verdict(sha256=found.resource.sha256, until=found.until))
         return found.resource
 
-    async def _recall(self, store: MetadataStore, page: ProjectPage) -> None:
-        """Take up what is on disk about the wheels of a page that was not seen before."""
-        notes = await store.digests(page.name)
+    async def _load_verdicts(self, store: MetadataStore, page: ProjectPage) -> None:
+        """Load what is on disk about the wheels of a page that is new, or was evicted."""
+        entries = await store.digests(page.name)
         now = self._clock()
-        for file in page.files if notes else ():
+        for file in page.files if entries else ():
             key = key_of(page.name, file)
-            head, digest = notes.get(wheel_key(key), (None, "")) if file.is_wheel else (None, "")
+            head, digest = entries.get(wheel_key(key), (None, "")) if file.is_wheel else (None, "")
             until = usable_until(head) if head is not None else 0.0
             if head is None or (until is not None and until <= now):
                 continue
@@ -257,11 +259,11 @@ class MetadataInjectorRepository(RepositoryContainer):
             )
         verdicts = self._verdicts.of(page.name)
         if verdicts is not None:
-            verdicts.recalled = True
+            verdicts.loaded = True
 
 
-def _wheel_of(page: ProjectPage, filename: FileName) -> File | None:
-    """The wheel whose metadata has that name; None if it is up to the source what that is."""
+def _wheel_described_by(page: ProjectPage, filename: FileName) -> File | None:
+    """The wheel whose metadata has that name; None if only the source can tell."""
     file = page.find(filename.distribution)
     if file is None or not file.is_wheel or file.inspected or page.find(filename) is not None:
         return None

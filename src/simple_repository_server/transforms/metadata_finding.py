@@ -1,4 +1,4 @@
-"""Where the metadata of a wheel is found: on disk, at its source, or in the wheel."""
+"""Finding the metadata of a wheel: on disk, at its source, or in the wheel."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
+from simple_repository_server.cache.background import Background
 from simple_repository_server.cache.metadata_policy import UNPROVEN_TTL_S, usable_until
 from simple_repository_server.disk.metadata_store import MetadataEntry, MetadataStore
 from simple_repository_server.distributions.metadata import describes
@@ -30,34 +31,34 @@ from simple_repository_server.transforms.wheel_metadata import (
     version_of,
 )
 
-#: How long it counts that metadata cannot be had now, or is gone.
+#: How long metadata that is unavailable or missing is not requested again.
 PASSING_S = 120.0
-#: How often it is asked whether a wheel without a digest is still the same, as for files.
+#: How long the metadata of a wheel without a digest is used before the wheel is revalidated.
 CONFIRM_S = 60.0
 _MAX_SIBLING_BYTES = 20 * 1024 * 1024
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Metadata, ready to be sent, and until when it counts (None: for ever)."""
+    """Metadata, ready to be sent, and when it expires (None: never)."""
 
     resource: BytesResource
     until: float | None
-    #: Which wheel it is of, where there is no digest to tell.
+    #: The version of the wheel it was read from, if that has no digest.
     version: str | None = None
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """There is none, or none now."""
+    """There is no metadata, or it is unavailable."""
 
     reason: str
-    #: None: it was proven that there is none.
+    #: When to look again; None: never, as it was proven that there is none.
     until: float | None
-    #: It is certain that there is none, be it for now.
+    #: It is certain that there is none, even if only for now.
     absent: bool
 
 
 class MetadataFinder:
-    """Finds the metadata of the wheels of `source`, and keeps on disk what may be kept."""
+    """Finds the metadata of the wheels of `source`, and stores on disk what may be reused."""
 
     def __init__(
         self,
@@ -73,6 +74,11 @@ class MetadataFinder:
         self._store = store
         self._clock = clock
         self._emit = emit
+        self._background = Background(emit)
+
+    async def close(self) -> None:
+        """Wait, for a bounded time, until what was found is stored."""
+        await self._background.close()
 
     async def find(
         self,
@@ -83,23 +89,23 @@ class MetadataFinder:
         before: Found | None,
         context: RequestContext,
     ) -> Found | Missing:
-        """What there is now; `before` is what was found earlier, and counts no longer by itself.
+        """The current metadata; `before` is what was found earlier and has expired.
 
-        Raises `SourceUnavailable` when the source cannot answer, and there was nothing before, or
-        when it refuses to.
+        Raises `SourceUnavailable` if the source cannot answer and there is nothing stale to serve,
+        or if it refuses access.
         """
-        known = await self._stored(project, key)
-        if isinstance(known, Missing) or (known is not None and self._counts(known)):
+        known = await self._load(project, key)
+        if isinstance(known, Missing) or (known is not None and self._is_fresh(known)):
             return known
         before = before or known
         try:
-            return await self._look(project, file, key, before=before, context=context)
+            return await self._revalidate(project, file, key, before=before, context=context)
         except SourceUnavailable as error:
             if before is None or error.refused:
                 raise
-            return self._again(before, PASSING_S)
+            return self._extended(before, PASSING_S)
 
-    async def _look(
+    async def _revalidate(
         self,
         project: ProjectName,
         file: File,
@@ -110,7 +116,7 @@ class MetadataFinder:
     ) -> Found | Missing:
         try:
             if before is not None and await self._is_confirmed(project, file, before, context):
-                return self._again(before, CONFIRM_S)
+                return self._extended(before, CONFIRM_S)
             reading = await self._read(project, file, context)
         except Malformed as error:
             return await self._unreadable(project, file, key, str(error) or "it is malformed")
@@ -118,32 +124,32 @@ class MetadataFinder:
             return self._missing(project, file, str(error), absent=True)
         except Unproven as error:
             if before is not None and file.hashes:
-                return self._again(before, PASSING_S)
+                return self._extended(before, PASSING_S)
             return self._missing(project, file, str(error), absent=False)
-        return await self._found(project, file, key, reading)
+        return self._stored_reading(project, file, key, reading)
 
-    async def _stored(self, project: ProjectName, key: str) -> Found | Missing | None:
-        kept = await self._store.load(project, key) if self._store else None
-        if kept is None:
+    async def _load(self, project: ProjectName, key: str) -> Found | Missing | None:
+        stored = await self._store.load(project, key) if self._store else None
+        if stored is None:
             return None
-        head, content = kept
+        head, content = stored
         until = usable_until(head)
         if not head.unreadable:
-            return _of(content, until)
+            return _as_found(content, until)
         return (
             None if until is not None else Missing(reason=head.unreadable, until=None, absent=True)
         )
 
-    def _counts(self, found: Found) -> bool:
+    def _is_fresh(self, found: Found) -> bool:
         return found.until is None or self._clock() < found.until
 
-    def _again(self, found: Found, seconds: float) -> Found:
+    def _extended(self, found: Found, seconds: float) -> Found:
         return msgspec.structs.replace(found, until=self._clock() + seconds)
 
     async def _is_confirmed(
         self, project: ProjectName, file: File, before: Found, context: RequestContext
     ) -> bool:
-        """Whether a wheel without a digest is the one that its metadata was read from."""
+        """Whether a wheel without a digest is still the one that its metadata was read from."""
         if file.hashes or before.version is None:
             return False
         wheel = await self._source.get_resource(project, file.filename, context=context)
@@ -162,7 +168,7 @@ class MetadataFinder:
     async def _sibling(
         self, project: ProjectName, file: File, context: RequestContext
     ) -> Reading | None:
-        """What the source itself has for the announced metadata; None if that is no use."""
+        """The metadata that the source announces; None if that is unavailable or wrong."""
         announced = file.core_metadata
         if not announced:
             return None
@@ -178,33 +184,36 @@ class MetadataFinder:
         found = hasher(algorithm, content, usedforsecurity=False).hexdigest()
         return Reading(content, proven=True) if found == digest else None
 
-    async def _found(self, project: ProjectName, file: File, key: str, reading: Reading) -> Found:
+    def _stored_reading(
+        self, project: ProjectName, file: File, key: str, reading: Reading
+    ) -> Found:
         now = self._clock()
         if self._store is not None and (reading.proven or file.hashes):
             head = MetadataEntry(proven=reading.proven, read_at=now)
-            await self._store.save(project, key, head, reading.content)
+            # Nobody waits for the disk: what a crash loses is read again.
+            self._background.start(self._store.save(project, key, head, reading.content))
         seconds = UNPROVEN_TTL_S if file.hashes else CONFIRM_S
         until = None if reading.proven else now + seconds
         may_change = until is not None and not file.hashes
-        return _of(reading.content, until, reading.version, may_change=may_change)
+        return _as_found(reading.content, until, reading.version, may_change=may_change)
 
     async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
-        self._tell(project, file, reason)
+        self._report(project, file, reason)
         if self._store is not None:
             head = MetadataEntry(unreadable=reason, proven=True, read_at=self._clock())
             await self._store.save(project, key, head, b"")
         return Missing(reason=reason, until=None, absent=True)
 
     def _missing(self, project: ProjectName, file: File, reason: str, *, absent: bool) -> Missing:
-        """There is none for now."""
-        self._tell(project, file, reason)
+        """There is none, or it is unavailable, for a while."""
+        self._report(project, file, reason)
         return Missing(reason=reason, until=self._clock() + PASSING_S, absent=absent)
 
-    def _tell(self, project: ProjectName, file: File, reason: str) -> None:
+    def _report(self, project: ProjectName, file: File, reason: str) -> None:
         self._emit(MetadataUnreadable(project=project, file=file.filename, reason=reason))
 
 
-def _of(
+def _as_found(
     content: bytes, until: float | None, version: str | None = None, *, may_change: bool = False
 ) -> Found:
     resource = BytesResource(

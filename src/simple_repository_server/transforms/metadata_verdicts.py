@@ -1,7 +1,7 @@
-"""What was found out about the metadata of wheels, and what a page announces for it.
+"""Verdicts on the metadata of wheels, and what a page announces according to them.
 
-A verdict on bytes whose digest was checked holds for ever. Any other holds for a time, and one that
-there is no metadata only for as long as the page is the same.
+A verdict on bytes whose digest was verified never expires. Any other expires, and one that there is
+no metadata holds only for one version of the page.
 """
 
 import time
@@ -20,89 +20,89 @@ from simple_repository_server.errors import (
 from simple_repository_server.model import File, ProjectPage
 from simple_repository_server.names import ProjectName
 
-#: A verdict with its key, its digest, and what the page announces for it.
+#: A verdict with its key, its digest, and what the page announces accordingly.
 _VERDICT_BYTES = 1000
 _PROJECT_BYTES = 800
-#: Of the memory for verdicts, the part that those on one project may take.
-_OF_ONE_PROJECT = 4
+#: Of the memory for verdicts, the part that those on one project may occupy.
+_PROJECT_PART = 4
 _revisions = count(1)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out about the metadata of a wheel."""
+    """The result of the search for the metadata of a wheel."""
 
-    #: The sha256 of the metadata; None: there is none, or none now.
+    #: The sha256 of the metadata; None: there is none, or it is unavailable.
     sha256: str | None = None
     #: Why there is none.
     reason: str = ""
-    #: It is certain that there is none, be it for now; else that may be told later.
+    #: It is certain that there is none, even if only for now; otherwise that is unknown.
     absent: bool = False
     #: In seconds since the epoch; None: it holds for ever.
     until: float | None = None
-    #: The page it is about: what is no longer there may be back on the next one. None: any page.
+    #: The page it is limited to: what is missing now may be back on the next one. None: any page.
     page: "ref[ProjectPage] | None" = None
 
     def holds(self, page: ProjectPage, now: float) -> bool:
-        """Whether it is still so."""
+        """Whether it has not expired, and applies to the page."""
         if self.page is not None and self.page() is not page:
             return False
         return self.until is None or now < self.until
 
     def refusal(self, page: ProjectPage, file: File, now: float) -> RepositoryError:
-        """What to tell who asks for metadata that cannot be had."""
+        """The error for a request for metadata that is absent or unavailable."""
         if self.absent:
             return ResourceNotFound(page.name, f"{file.filename}.metadata")
         wait = None if self.until is None else max(1, int(self.until - now))
         return SourceUnavailable(f"of {file.filename}", self.reason, retry_after_s=wait)
 
-    def says_the_same(self, other: "Verdict | None") -> bool:
-        """Whether the same is announced for both, while they hold."""
+    def announces_same_as(self, other: "Verdict | None") -> bool:
+        """Whether a page announces the same for both, until they expire."""
         return other is not None and (self.sha256, self.absent) == (other.sha256, other.absent)
 
 
 class ProjectVerdicts:
     """The verdicts on the wheels of one project, by their keys."""
 
-    __slots__ = ("by_key", "recalled", "revision")
+    __slots__ = ("by_key", "loaded", "revision")
 
     def __init__(self) -> None:
         self.by_key: dict[str, Verdict] = {}
-        #: What is on disk was looked at.
-        self.recalled = False
+        #: What is on disk was loaded.
+        self.loaded = False
         #: Changes with every verdict; no two projects have the same.
         self.revision = 0
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory they take."""
+        """About how many bytes of memory they occupy."""
         return _PROJECT_BYTES + _VERDICT_BYTES * len(self.by_key)
 
 
 class Verdicts:
-    """The verdicts on the wheels of the projects that were asked for last, in `memory_bytes`."""
+    """The verdicts on the wheels of recently requested projects, in `memory_bytes`."""
 
     def __init__(self, memory_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._projects: MemoryCache[ProjectName, ProjectVerdicts] = MemoryCache(memory_bytes)
-        self._most_bytes = memory_bytes // _OF_ONE_PROJECT
-        #: What is known of a project's wheels, or None. Every warm page asks, so it is no method.
+        self._most_bytes = memory_bytes // _PROJECT_PART
+        #: The verdicts on a project, or None. Every warm page needs them, so it is no method.
         self.of = self._projects.get
 
     def find(self, page: ProjectPage, key: str) -> Verdict | None:
-        """The verdict on a wheel of the page, if there is one that holds."""
+        """The verdict on a wheel of the page, unless it has expired."""
         known = self._projects.get(page.name)
         verdict = known.by_key.get(key) if known is not None else None
         return verdict if verdict is not None and verdict.holds(page, self._clock()) else None
 
     def forget(self, project: ProjectName) -> None:
-        """As if nothing had been found out about its wheels."""
+        """Drop all verdicts on its wheels."""
         self._projects.discard(project)
 
     def add(self, project: ProjectName, key: str, verdict: Verdict) -> None:
-        """Remember it; where there are too many on one project, the oldest go."""
+        """Add a verdict; if there are too many on one project, its oldest are evicted."""
         known = self._projects.get(project) or ProjectVerdicts()
         before = known.by_key.pop(key, None)
-        if not verdict.says_the_same(before) or verdict.sha256 is None:
+        if not verdict.announces_same_as(before) or verdict.sha256 is None:
             known.revision = next(_revisions)
         known.by_key[key] = verdict
         while known.weight > self._most_bytes and len(known.by_key) > 1:
@@ -113,7 +113,7 @@ class Verdicts:
 def announced_files(
     page: ProjectPage, known: ProjectVerdicts | None, now: float
 ) -> tuple[tuple[File, ...], float | None]:
-    """The files of a page with what is announced of their metadata, and until when that is so."""
+    """The files of a page as it announces their metadata, and when that expires (None: never)."""
     files: list[File] = []
     ends: list[float] = []
     for file in page.files:
@@ -124,15 +124,15 @@ def announced_files(
         if verdict is not None and not verdict.holds(page, now):
             verdict = None
         files.append(_announced(file, verdict))
-        if verdict is not None and verdict.until is not None and _is_told(file, verdict):
+        if verdict is not None and verdict.until is not None and _is_announced(file, verdict):
             ends.append(verdict.until)
     return tuple(files), min(ends, default=None)
 
 
 def _announced(file: File, verdict: Verdict | None) -> File:
-    """The same object if it says just that already."""
+    """The file as it is announced; the same object if that changes nothing."""
     announcement: object = file.core_metadata or True
-    if verdict is not None and _is_told(file, verdict):
+    if verdict is not None and _is_announced(file, verdict):
         announcement = {"sha256": verdict.sha256} if verdict.sha256 is not None else False
     elif verdict is not None:
         announcement = True
@@ -141,20 +141,19 @@ def _announced(file: File, verdict: Verdict | None) -> File:
     return msgspec.structs.replace(file, core_metadata=announcement)
 
 
-def _is_told(file: File, verdict: Verdict) -> bool:
-    """Whether the page says it.
+def _is_announced(file: File, verdict: Verdict) -> bool:
+    """Whether the page announces it.
 
-    No digest of metadata that is remembered for a minute: it may be replaced with its wheel.
+    The digest of metadata that expires within a minute is not: it may be replaced with its wheel.
     """
     return verdict.sha256 is None or bool(file.hashes) or verdict.until is None
 
 
 def key_of(project: ProjectName, file: File) -> str:
-    """A wheel of a project: by its digest, or else by its address and size.
+    """The key of a wheel: its project, name and digest, or else its address and size.
 
-    The digest alone would not do: it is what an index claims, and one project's index must not be
-    able to say what another project's metadata is. Metadata that is announced with a digest is
-    other metadata when that changes.
+    The digest alone is only a claim of an index: with it as the key, one project could replace
+    another project's metadata. An announced digest of the metadata is part of the key, too.
     """
     wheel = next(iter(file.hashes.values()), None) or f"{file.url} {file.size}"
     announcement = file.core_metadata

@@ -1,8 +1,7 @@
-"""Reading the metadata out of a wheel, wherever that is, with as little traffic as possible.
+"""Reading the metadata out of a local or remote wheel, with as little traffic as possible.
 
-What is read is worth what its bytes are: `Reading.proven` says that they were the wheel's, by its
-digest. A verdict of "unreadable" (`Malformed`) is only given on such bytes; all other trouble
-(`Unproven`) may have passed by the next time.
+`Reading.proven` states that the bytes it was read from have the digest of the wheel. Only such
+bytes can be `Malformed` for good; any other failure is `Unproven`, and worth another attempt later.
 """
 
 import asyncio
@@ -30,34 +29,34 @@ from simple_repository_server.errors import (
 from simple_repository_server.model import File
 from simple_repository_server.resource import CHUNK_BYTES, ByteRange, Resource
 
-#: Of a wheel at an index that does no ranges this much is downloaded for its metadata.
+#: The largest wheel that is downloaded for its metadata, if its index does not support ranges.
 DOWNLOAD_BYTES = 512 * 1024 * 1024
 _DOWNLOADS_AT_ONCE = 2
-_ANOTHER_DIGEST = "what its index sends does not have the digest that its page gives"
+_ANOTHER_DIGEST = "the file at its index does not have the digest that its page states"
 
 #: A name `hashlib` knows, and the lowercase hex.
 Digest = tuple[str, str]
 
 
 class Unproven(Exception):
-    """The metadata cannot be read now, out of bytes that need not be the wheel's."""
+    """The metadata cannot be read now, from bytes that may not be those of the wheel."""
 
 
 class TooLarge(Exception):
-    """Its index does no ranges now, and it is too large to be downloaded for its metadata."""
+    """Its index does not support ranges, and it is too large to be downloaded."""
 
 
 class _NoRanges(Exception):
-    """The origin sends the whole where a part is asked for."""
+    """The origin answers a range request with the whole file."""
 
 
 class Reading(msgspec.Struct, frozen=True):
     """Metadata, byte for byte, and what it was read from."""
 
     content: bytes
-    #: The digest of the bytes it was read from was checked.
+    #: The bytes it was read from have the digest of the wheel.
     proven: bool
-    #: Which bytes these were, for a wheel without a digest; None if its origin does not say.
+    #: The version of a wheel without a digest; None if its origin states none.
     version: str | None = None
 
 
@@ -92,18 +91,20 @@ class MetadataReader:
             return await self._downloaded(wheel, file)
 
     def _check_worth(self, size: int, file: File, error: Exception) -> None:
-        """Raise what is to be said where a download is no use, or not at that price."""
+        """Raise the error for a wheel that must not be downloaded as a whole."""
         if isinstance(error, Unproven) and not file.hashes:
             raise error
         if size > self._download_bytes:
             if isinstance(error, _NoRanges):
                 raise TooLarge(self._too_large) from error
-            # It may be between two versions of the wheel, which says nothing of its metadata.
+            # Its index may be replacing the wheel just now, which says nothing about its metadata.
             raise Unproven(str(error)) from error
 
     @property
     def _too_large(self) -> str:
-        return f"its index does no ranges, and it is larger than {self._download_bytes} bytes"
+        return (
+            f"its index does not support ranges, and it is larger than {self._download_bytes} bytes"
+        )
 
     async def _downloaded(self, wheel: Resource, file: File) -> Reading:
         digest = digest_of(file)
@@ -147,18 +148,18 @@ async def _by_ranges(wheel: Resource, size: int, file: File) -> Reading:
             raise Malformed(fault)
         return Reading(content, proven=True)
     if fault or not describes(content, file.filename):
-        raise Unproven(fault or "its metadata is that of something else")
+        raise Unproven(fault or "its metadata describes another distribution")
     return Reading(content, proven=False, version=version_of(wheel))
 
 
 class _Parts:
-    """The parts of a wheel, of which all must be of one version of `size` bytes."""
+    """Ranges of a wheel, which must all be of one version of `size` bytes."""
 
     def __init__(self, wheel: Resource, size: int) -> None:
         self._wheel = wheel
         self._size = size
         self._etag = wheel.validator
-        #: All of it, if it is so small that it came in one part.
+        #: All of it, if it is so small that one range has it.
         self.whole: bytes | None = None
 
     async def fetch(self, wanted: ByteRange) -> bytes:
@@ -177,7 +178,7 @@ class _Parts:
 
 
 def _read_local(wheel: Resource, file: File) -> Reading:
-    """Out of the very file that `wheel` is. Raises `SourceUnavailable` if it is another by now."""
+    """From the very file of `wheel`. Raises `SourceUnavailable` if it was replaced."""
     try:
         with wheel.open_checked() as opened:
             size = os.fstat(opened.fileno()).st_size
@@ -206,7 +207,7 @@ def _digest_of_all(file: BinaryIO, algorithm: str) -> str:
 
 
 def _judged(file: File, read: Callable[[], bytes], version: str | None) -> Reading:
-    """What `read` reads out of all of a wheel, which has its digest if it has any."""
+    """What `read` returns for a complete wheel, whose digest was verified if it has one."""
     proven = bool(file.hashes)
     try:
         content = read()
@@ -215,7 +216,7 @@ def _judged(file: File, read: Callable[[], bytes], version: str | None) -> Readi
             raise
         raise Unproven(str(error)) from error
     if not proven and not describes(content, file.filename):
-        raise Unproven("its metadata is that of something else")
+        raise Unproven("its metadata describes another distribution")
     return Reading(content, proven=proven, version=version)
 
 
@@ -225,12 +226,12 @@ def _read_from(file: BinaryIO, filename: str, size: int) -> bytes:
 
 
 def digest_of(file: File) -> Digest | None:
-    """The digest that the file's bytes are known by; None if its index gives none."""
+    """The digest that the index states for the file; None if it states none."""
     return next(iter(file.hashes.items()), None)
 
 
 def version_of(wheel: Resource) -> str | None:
-    """What tells two versions of a wheel without a digest apart; None if nothing does."""
+    """What distinguishes two versions of a wheel without a digest; None if nothing does."""
     if wheel.sha256 is not None:
         return wheel.sha256
     return None if wheel.version is None else f"{wheel.size} {wheel.version}"

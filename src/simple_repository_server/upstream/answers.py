@@ -91,8 +91,10 @@ class Incoming:
         """The body as it arrives. Raises `TransferAborted` if it breaks off or takes too long."""
         deadline = time.monotonic() + within_s
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
+            # Chunks as they were received: `iter_any` would copy them into one.
+            async for chunk, _ in self._response.content.iter_chunks():
+                if chunk:
+                    yield chunk
                 if time.monotonic() > deadline:
                     raise TimeoutError  # noqa: TRY301 - reported like any other timeout
         except Exception as error:

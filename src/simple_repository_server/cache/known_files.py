@@ -1,0 +1,182 @@
+"""What is known of the files on disk, so that requests need neither the disk nor a thread.
+
+A file that was found is used from memory until a check in the background, one a second for all
+files requested since the last one, finds it removed or replaced. Opening it notices that, too. That
+a file is absent is believed while its folder has not changed.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from simple_repository_server.cache.background import internal_failure
+from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.single_flight import SingleFlight
+from simple_repository_server.disk.blobs import BlobStore, FoundBlob
+from simple_repository_server.disk.folder import CacheFolder
+from simple_repository_server.observe.events import CacheDamaged, Emit
+from simple_repository_server.resource import PathResource
+
+_CHECK_S = 0.8
+#: The checks end after so many without a request in between.
+_IDLE_CHECKS = 75
+#: How exact modification times of folders are: within it two changes may look like one.
+_MTIME_S = 2.0
+#: Of the memory, the part for files that are absent.
+_ABSENT_PART = 12
+_PRESENT_WEIGHT = 1500
+_ABSENT_WEIGHT = 650
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """The result of a lookup: the file as it is on disk and as a resource; None if absent."""
+
+    blob: FoundBlob | None
+    found: PathResource | None
+
+
+_ABSENT = Lookup(None, None)
+
+
+class KnownFiles:
+    """The files of `disk` by their sha256, from at most `memory_bytes` of memory."""
+
+    def __init__(self, disk: CacheFolder, memory_bytes: int, *, emit: Emit) -> None:
+        self._disk = disk
+        self._emit = emit
+        absent_bytes = memory_bytes // _ABSENT_PART
+        self._present: MemoryCache[str, Lookup] = MemoryCache(memory_bytes - absent_bytes)
+        #: Apart: requests for files that are not here must not evict what was verified.
+        self._absent: MemoryCache[str, Lookup] = MemoryCache(absent_bytes)
+        self._lookups: SingleFlight[str, PathResource | None] = SingleFlight()
+        #: The digests requested since the last check.
+        self._requested: set[str] = set()
+        self._folders: dict[str, int] | None = None
+        self._is_checking = False
+
+    def peek(self, digest: str) -> Lookup | None:
+        """What is known of the file of that sha256; None if the disk has to be asked."""
+        known = self._present.get(digest)
+        if known is None and self._is_checking:
+            known = self._absent.get(digest)
+        self._requested.add(digest)
+        return known
+
+    async def find(self, digest: str) -> PathResource | None:
+        """The file of that sha256, verified since this process started, or None."""
+        known = self.peek(digest)
+        if known is not None:
+            return known.found
+        return await self._lookups.run(digest, partial(self._look_up, digest))
+
+    def remember(self, digest: str, blob: FoundBlob) -> PathResource:
+        """The file as a resource; its bytes are known to be those of the digest."""
+        found = PathResource(
+            blob.path, size=blob.size, mtime_ns=blob.mtime_ns, inode=blob.inode, sha256=digest
+        )
+        self._present.put(digest, Lookup(blob, found), _PRESENT_WEIGHT)
+        self._absent.discard(digest)
+        return found
+
+    async def existing(self, digests: Iterable[str]) -> frozenset[str]:
+        """Those of the digests whose files are on disk now."""
+        path = self._disk.files.path
+        found = await self._disk.run(
+            lambda wanted: frozenset(digest for digest in wanted if path(digest).exists()),
+            list(digests),
+        )
+        for digest in found:
+            self._absent.discard(digest)
+        return found
+
+    async def close(self) -> None:
+        """Stop the lookups under way."""
+        await self._lookups.cancel_all()
+
+    async def check_forever(self) -> NoReturn:
+        """Check about once a second, as long as files are requested."""
+        idle = 0
+        try:
+            while True:
+                await asyncio.sleep(_CHECK_S)
+                idle = 0 if self._requested else idle + 1
+                if idle > _IDLE_CHECKS:
+                    self._is_checking = False
+                    continue
+                try:
+                    await self.check()
+                except Exception as error:  # noqa: BLE001  # the next check may succeed
+                    self._is_checking = False
+                    self._emit(internal_failure("cannot check the files of the cache", error))
+        finally:
+            self._is_checking = False
+
+    async def check(self) -> None:
+        """Drop what is not true any more; files that were requested count as used now."""
+        requested, self._requested = self._requested, set()
+        present = [digest for digest in requested if self._present.get(digest) is not None]
+        before = {digest: self._present.get(digest) for digest in present}
+        files, now = self._disk.files, self._disk.clock()
+        blobs, folders = await self._disk.run(_scan, files, present, now)
+        for digest, blob in blobs.items():
+            known = self._present.get(digest)
+            if known is not None and known is before[digest] and known.blob != blob:
+                self._present.discard(digest)  # the next request looks it up again
+        changed = _changed(self._folders, folders, time.time())
+        self._absent.discard_if(changed)
+        self._folders = folders
+        self._is_checking = True
+
+    async def _look_up(self, digest: str) -> PathResource | None:
+        files = self._disk.files
+        blob, is_intact = await self._disk.run(_verified, files, digest, self._disk.clock())
+        known = self._present.get(digest)
+        if known is not None:
+            return known.found  # a download has stored it meanwhile
+        if blob is None:
+            self._absent.put(digest, _ABSENT, _ABSENT_WEIGHT)
+            return None
+        if not is_intact:
+            self._emit(CacheDamaged(file=str(blob.path), reason="its content has changed"))
+            await self._disk.run(files.discard, digest)
+            return None
+        return self.remember(digest, blob)
+
+
+def _verified(files: BlobStore, digest: str, now: float) -> tuple[FoundBlob | None, bool]:
+    """The file, and whether it has its digest. Blocks."""
+    blob = files.find(digest, now)
+    return blob, blob is not None and files.is_intact(digest)
+
+
+def _scan(
+    files: BlobStore, digests: Iterable[str], now: float
+) -> tuple[dict[str, FoundBlob | None], dict[str, int]]:
+    """The files, which count as used now, and when each folder was last changed. Blocks."""
+    return {digest: files.find(digest, now) for digest in digests}, _folder_times(files.folder)
+
+
+def _folder_times(folder: Path) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat(follow_symlinks=False).st_mtime_ns for entry in entries}
+    except OSError:
+        return {}
+
+
+def _changed(
+    before: dict[str, int] | None, after: dict[str, int], now: float
+) -> Callable[[str], bool]:
+    """Which digests may have another file now, by the change of their folders."""
+    if before is None:
+        return lambda _digest: True
+    recent = {name for name, mtime_ns in after.items() if abs(now - mtime_ns / 1e9) < _MTIME_S}
+    differing = {name for name, mtime_ns in after.items() if before.get(name) != mtime_ns}
+    changed = recent | differing
+    return lambda digest: digest[:2] in changed
