@@ -16,6 +16,8 @@
 a source by its label, which never contains credentials.
 """
 
+from typing_extensions import override
+
 
 class RepositoryError(Exception):
     """The base class of all errors that this project raises on purpose."""
@@ -37,8 +39,13 @@ class ProjectNotFound(NotFound):
     """A project that is certainly not in this repository."""
 
     def __init__(self, project: str) -> None:
-        super().__init__(f"The project {project!r} is not in this index.")
+        super().__init__(project)
         self.project = project
+
+    @override
+    def __str__(self) -> str:
+        # Built when it is read: combiners raise and catch this error in each request.
+        return f"The project {self.project!r} is not in this index."
 
 
 class ResourceNotFound(NotFound):

@@ -59,11 +59,13 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         for source in self.sources:
-            try:
-                # The page decides which source owns the project, for files as for pages.
-                await source.get_project_page(project, context=context)
-            except ProjectNotFound:
-                continue
+            # The page decides which source owns the project, for files as for pages; what the
+            # last source does not own is nobody's.
+            if source is not self.sources[-1]:
+                try:
+                    await source.get_project_page(project, context=context)
+                except ProjectNotFound:
+                    continue
             return await source.get_resource(project, filename, context=context)
         raise ProjectNotFound(project)
 
@@ -88,11 +90,11 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
         for source in self.sources:
-            try:
-                page = source.peek_project_page(project, context=context)
-            except ProjectNotFound:
-                continue
-            if page is None:
-                return None
+            if source is not self.sources[-1]:
+                try:
+                    if source.peek_project_page(project, context=context) is None:
+                        return None
+                except ProjectNotFound:
+                    continue
             return source.peek_resource(project, filename, context=context)
         raise ProjectNotFound(project)
