@@ -33,7 +33,7 @@ from bench import results
 from bench.results import Row, Run, single
 from simple_repository_server.cli.uvicorn_server import server_config
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings
-from simple_repository_server.model import RequestContext
+from simple_repository_server.model import FilesMode, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event
 from simple_repository_server.observe.logs import LogWriter
@@ -299,7 +299,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batches", type=int, default=15, help="of each kind; medians count")
     parser.add_argument("--requests", type=int, default=4000, help="in one batch")
-    parser.add_argument("--files", default="redirect", help="as the command's option")
+    parser.add_argument(
+        "--files", type=FilesMode, default=FilesMode.REDIRECT, help="as the command's option"
+    )
     parser.add_argument("--log-format", default="text", help="as the command's option")
     parser.add_argument("--no-stages", dest="stages", action="store_false")
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the rows into this file")
