@@ -259,7 +259,7 @@ async def test_corruption_on_disk_is_found_after_a_restart(
         path = (await _stored(repository)).path
     assert path is not None
     content = {
-        "flipped": WHEEL.content[:1000] + b"\x00" + WHEEL.content[1001:],
+        "flipped": WHEEL.content[:1000] + bytes([WHEEL.content[1000] ^ 1]) + WHEEL.content[1001:],
         "truncated": WHEEL.content[:-1],
         "longer": WHEEL.content + b"!",
         "empty": b"",

@@ -240,24 +240,46 @@ async def test_memory_is_bounded(upstream: Upstream) -> None:
         assert await _metadata(repository, wheels[0].filename) == wheels[0].metadata
 
 
+class HangingFolder(CacheFolder):
+    """A cache folder that stores nothing until it is `free`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.free = asyncio.Event()
+
+    @override
+    async def write(self, work: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> bool:
+        if args:  # the folder itself may be prepared
+            await self.free.wait()
+        return await super().write(work, *args, **kwargs)
+
+
+def _stored(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in (folder / "metadata").rglob("*") if path.is_file()]
+
+
 async def test_metadata_does_not_wait_for_the_disk(upstream: Upstream, tmp_path: Path) -> None:
     """It is answered while the disk hangs, and is on disk once the repository is closed."""
-
-    class Hanging(CacheFolder):
-        free = asyncio.Event()
-
-        @override
-        async def write(self, work: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> bool:
-            if args:  # the folder itself may be prepared
-                await self.free.wait()
-            return await super().write(work, *args, **kwargs)
-
     publish_json(upstream, [WHEEL])
-    disk = Hanging(tmp_path / "cache")
+    disk = HangingFolder(tmp_path / "cache")
     async with _over(upstream, store=MetadataStore(disk)) as repository:
         async with asyncio.timeout(10):
             assert await _metadata(repository, WHEEL.filename) == WHEEL.metadata
         disk.free.set()
-    entries = [path for path in (disk.folder / "metadata").rglob("*") if path.is_file()]
-    stored = [path.read_bytes() for path in entries]
-    assert any(WHEEL.metadata in content for content in stored)
+    assert any(WHEEL.metadata in content for content in _stored(disk.folder))
+
+
+async def test_a_disk_that_hangs_holds_up_a_bounded_amount_of_metadata(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """What is waiting to be written stays within the budget; the rest is answered all the same."""
+    wheels = [build_wheel("foo", f"1.{n}", requires=["x" * 20_000]) for n in range(20)]
+    publish_json(upstream, wheels)
+    disk = HangingFolder(tmp_path / "cache")
+    store = MetadataStore(disk)
+    async with _over(upstream, store=store, memory_bytes=800_000) as repository:
+        async with asyncio.timeout(20):
+            for wheel in wheels:
+                assert await _metadata(repository, wheel.filename) == wheel.metadata
+        disk.free.set()
+    assert 0 < sum(map(len, _stored(disk.folder))) <= 100_000, "of 400,000"

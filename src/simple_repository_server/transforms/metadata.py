@@ -42,6 +42,8 @@ from simple_repository_server.transforms.wheel_metadata import DOWNLOAD_BYTES, M
 DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024
 #: Of the memory, the part for verdicts: one on each wheel whose metadata was requested.
 _VERDICTS_PART = 4
+#: and the part for metadata that is being written to disk.
+_WRITES_PART = 8
 #: What an entry of metadata takes in memory beside its content.
 _ENTRY_BYTES = 1500
 #: Pages with more files are processed in a thread.
@@ -86,9 +88,12 @@ class MetadataInjectorRepository(RepositoryContainer):
         self._clock = clock
         self._emit = emit
         reader = MetadataReader(download_bytes)
-        self._finder = MetadataFinder(source, reader, store=store, clock=clock, emit=emit)
-        verdicts_bytes = memory_bytes // _VERDICTS_PART
-        self._metadata: MemoryCache[str, Found] = MemoryCache(memory_bytes - verdicts_bytes)
+        verdicts_bytes, write_bytes = memory_bytes // _VERDICTS_PART, memory_bytes // _WRITES_PART
+        self._finder = MetadataFinder(
+            source, reader, store=store, write_bytes=write_bytes, clock=clock, emit=emit
+        )
+        metadata_bytes = memory_bytes - verdicts_bytes - write_bytes
+        self._metadata: MemoryCache[str, Found] = MemoryCache(metadata_bytes)
         self._verdicts = Verdicts(verdicts_bytes, clock=clock)
         #: The page of the source, and the one with what is known of its wheels' metadata.
         self._published: DerivedSnapshots[ProjectPage, _Basis] = DerivedSnapshots()

@@ -1,7 +1,9 @@
 """Finding the metadata of a wheel: on disk, at its source, or in the wheel."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import new as hasher
 from hashlib import sha256
 
@@ -36,6 +38,8 @@ PASSING_S = 120.0
 #: How long the metadata of a wheel without a digest is used before the wheel is revalidated.
 CONFIRM_S = 60.0
 _MAX_SIBLING_BYTES = 20 * 1024 * 1024
+#: What a write in flight takes in memory beside its content.
+_WRITE_BYTES = 4000
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +62,11 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetadataFinder:
-    """Finds the metadata of the wheels of `source`, and stores on disk what may be reused."""
+    """Finds the metadata of the wheels of `source`, and stores on disk what may be reused.
+
+    Nobody waits for the writes. At most `write_bytes` (or one entry) are in flight: what a slow
+    disk does not take in time is not stored, and read again after a restart.
+    """
 
     def __init__(
         self,
@@ -66,12 +74,16 @@ class MetadataFinder:
         reader: MetadataReader,
         *,
         store: MetadataStore | None,
+        write_bytes: int,
         clock: Callable[[], float] = time.time,
         emit: Emit,
     ) -> None:
         self._source = source
         self._reader = reader
         self._store = store
+        self._write_bytes = write_bytes
+        #: The bytes of all writes in flight.
+        self._writing = 0
         self._clock = clock
         self._emit = emit
         self._background = Background(emit)
@@ -190,12 +202,18 @@ class MetadataFinder:
         now = self._clock()
         if self._store is not None and (reading.proven or file.hashes):
             head = MetadataEntry(proven=reading.proven, read_at=now)
-            # Nobody waits for the disk: what a crash loses is read again.
-            self._background.start(self._store.save(project, key, head, reading.content))
+            size = len(reading.content) + _WRITE_BYTES
+            if not self._writing or self._writing + size <= self._write_bytes:
+                self._writing += size
+                save = self._store.save(project, key, head, reading.content)
+                self._background.start(save).add_done_callback(partial(self._written, size))
         seconds = UNPROVEN_TTL_S if file.hashes else CONFIRM_S
         until = None if reading.proven else now + seconds
         may_change = until is not None and not file.hashes
         return _as_found(reading.content, until, reading.version, may_change=may_change)
+
+    def _written(self, size: int, _: asyncio.Task[None]) -> None:
+        self._writing -= size
 
     async def _unreadable(self, project: ProjectName, file: File, key: str, reason: str) -> Missing:
         self._report(project, file, reason)
