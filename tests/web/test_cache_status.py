@@ -44,6 +44,11 @@ NAME = "simple-repository-server"
         ("hit", None, None, "; hit; detail=hit"),
         ("miss", None, None, "; fwd=uri-miss; detail=miss"),
         ("unheard-of", None, None, "; detail=unheard-of"),
+        # A list of several indexes: a comma that is not quoted would begin another cache.
+        ("fresh, stale-if-error", 60, 70, '; hit; ttl=-10; detail="fresh, stale-if-error"'),
+        ("fresh, fetched", 60, 0, '; ttl=60; detail="fresh, fetched"'),
+        # A component of someone else may report anything.
+        ('a "b" \\ \r\nX: ü', None, None, '; detail="a \\"b\\" \\\\ ??X: ?"'),
     ],
 )
 def test_cache_status_states_the_verdict_and_what_is_left_of_the_lifetime(
