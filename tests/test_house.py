@@ -38,7 +38,7 @@ SEEN_ELSEWHERE = {
         "test_hidden_is_hidden",
     ],
     "deny list inside a priority list: page from one, file from the other": [
-        "test_a_filter_inside_a_priority_list_hands_on_wholly",
+        "test_project_denied_in_the_first_source_is_taken_wholly_from_the_second",
     ],
     "api-version copied, its keys dropped": [
         "test_project_status_is_told",

@@ -44,6 +44,11 @@ NAME = "simple-repository-server"
         ("hit", None, None, "; hit; detail=hit"),
         ("miss", None, None, "; fwd=uri-miss; detail=miss"),
         ("unheard-of", None, None, "; detail=unheard-of"),
+        # A list of several indexes: a comma that is not quoted would begin another cache.
+        ("fresh, stale-if-error", 60, 70, '; hit; ttl=-10; detail="fresh, stale-if-error"'),
+        ("fresh, fetched", 60, 0, '; ttl=60; detail="fresh, fetched"'),
+        # A component of someone else may report anything.
+        ('a "b" \\ \r\nX: ü', None, None, '; detail="a \\"b\\" \\\\ ??X: ?"'),
     ],
 )
 def test_cache_status_states_the_verdict_and_what_is_left_of_the_lifetime(
@@ -135,6 +140,7 @@ async def test_files_state_whether_they_were_in_the_cache(
         second = first
         async with asyncio.timeout(10):  # it is stored after the client has it
             while second.headers["cache-status"] == first.headers["cache-status"]:
+                await asyncio.sleep(0.01)  # an answer from memory never lets the loop run
                 second = await ask(app, target)
     assert second.headers["cache-status"] == f"{NAME}; hit; detail=hit"
     verdicts = [event.cache for event in events if isinstance(event, RequestFinished)]

@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.observe.events import (
-    ConnectionCut,
-    Event,
-    InternalFailure,
-)
+from simple_repository_server.observe.events import Event, InternalFailure
+from simple_repository_server.observe.server_events import ConnectionCut
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.web.server.connections import Limits
 from tests.web.hostile import (

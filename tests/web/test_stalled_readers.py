@@ -34,7 +34,8 @@ from simple_repository_server import (
     Resource,
 )
 from simple_repository_server.names import sorted_unique
-from simple_repository_server.observe.events import ConnectionCut, Event, InternalFailure
+from simple_repository_server.observe.events import Event, InternalFailure
+from simple_repository_server.observe.server_events import ConnectionCut
 from simple_repository_server.testing import Upstream, publish_json
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.server.connections import Limits

@@ -1,11 +1,16 @@
 """Streamed files: a short one is checked as a whole before the answer begins."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from typing_extensions import override
 
-from simple_repository_server import HttpRepository, create_app
-from simple_repository_server.model import FilesMode
+from simple_repository_server import HttpRepository, MemoryRepository, create_app
+from simple_repository_server.model import NO_CONTEXT, FilesMode, RequestContext
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.resource import Body, ByteRange, Resource
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
@@ -52,3 +57,52 @@ async def test_wrong_short_file_is_answered_with_an_error(upstream: Upstream, re
         answer = await ask(app, TARGET)
     assert answer.status == 502
     assert "content-length" in answer.headers
+
+
+class _Lying(Resource):
+    """A resource of someone else, whose body has other bytes than it announces."""
+
+    def __init__(self, chunks: int) -> None:
+        self.given = 0
+        self._chunks = chunks
+
+    @override
+    @asynccontextmanager
+    async def open(self, byte_range: ByteRange | None = None) -> AsyncIterator[Body]:
+        async def chunks() -> AsyncIterator[bytes]:
+            while self.given < self._chunks:
+                self.given += 1
+                yield b"x" * 100
+
+        yield Body(chunks=chunks(), length=1000)
+
+
+class _OfLiar(MemoryRepository):
+    """Its only file is `resource`."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__()
+        self._lying = resource
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        return self._lying
+
+    @override
+    def peek_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("chunks", "read"), [(9, 9), (100_000, 11)])
+async def test_short_body_of_another_length_is_answered_with_an_error(
+    chunks: int, read: int
+) -> None:
+    """Neither a shorter body nor one without an end is received beyond what it announced."""
+    resource = _Lying(chunks)
+    async with running(create_app(_OfLiar(resource))) as app:
+        answer = await ask(app, TARGET)
+    assert (answer.status, resource.given) == (502, read)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.observe.events import ConnectionLimitReached, Event
+from simple_repository_server.observe.events import Event
+from simple_repository_server.observe.server_events import ConnectionLimitReached
 from simple_repository_server.testing.upstream import Upstream
 from simple_repository_server.web.server.connections import Limits
 from tests.web.hostile import FILE, LOOPS, PAGE, Client, hostile_index, still_answers, until

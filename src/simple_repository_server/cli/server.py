@@ -46,13 +46,7 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     hangup = meaning_of_hangup()
     index = index_url(settings.host, port)
-    facts: dict[str, Any] = {
-        "version": __version__,
-        "pid": os.getpid(),
-        "workers": settings.workers,
-        "address": index,
-        "sources": tuple(source.shown for source in settings.sources),
-    }
+    facts = _facts(settings, index)
     # One line for all workers, from the parent process, which must not have threads.
     log = ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level)
     log(ServerStarting(**facts))
@@ -82,6 +76,17 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads whose results are no longer needed must not keep the process.
     os._exit(status)
+
+
+def _facts(settings: Settings, index: str) -> dict[str, Any]:
+    """The fields that the events of the server share."""
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "workers": settings.workers,
+        "address": index,
+        "sources": tuple(source.shown for source in settings.sources),
+    }
 
 
 def _hosts(settings: Settings, address: str) -> HostRule | None:

@@ -306,33 +306,6 @@ class TransferResumed(Event, frozen=True, kw_only=True, tag="transfer_resumed"):
         return f"resuming {self.file} after {shown_size(self.at)}: {self.reason}"
 
 
-class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_limit_reached"):
-    """All connections are in use, none is idle: new ones get 503; emitted once a minute."""
-
-    level: ClassVar[str] = "warning"
-    limit: int
-
-    @override
-    def text(self) -> str:
-        """The limit, and what to do."""
-        return (
-            f"all {self.limit} connections are in use, new ones get 503; "
-            "see --max-connections and the limit of open files"
-        )
-
-
-class ConnectionCut(Event, frozen=True, kw_only=True, tag="connection_cut"):
-    """A connection was closed because the client did not read an answer that was complete."""
-
-    client: str
-    reason: str
-
-    @override
-    def text(self) -> str:
-        """The client and the reason."""
-        return f"closed the connection of {self.client or 'a client'}: {self.reason}"
-
-
 class InternalFailure(Event, frozen=True, kw_only=True, tag="internal_failure"):
     """A defect of this program: the operation failed, serving continues."""
 

@@ -1,4 +1,4 @@
-"""The events of the server as a whole, emitted once for all workers, and those of its log."""
+"""The events of the server: as a whole (emitted once for all workers), its connections, its log."""
 
 from typing import ClassVar
 
@@ -106,6 +106,33 @@ class AcceptingResumed(Event, frozen=True, kw_only=True, tag="accepting_resumed"
     def text(self) -> str:
         """That it is over."""
         return "new connections are accepted again"
+
+
+class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_limit_reached"):
+    """All connections are in use, none is idle: new ones get 503; emitted once a minute."""
+
+    level: ClassVar[str] = "warning"
+    limit: int
+
+    @override
+    def text(self) -> str:
+        """The limit, and what to do."""
+        return (
+            f"all {self.limit} connections are in use, new ones get 503; "
+            "see --max-connections and the limit of open files"
+        )
+
+
+class ConnectionCut(Event, frozen=True, kw_only=True, tag="connection_cut"):
+    """A connection was closed because the client did not read an answer that was complete."""
+
+    client: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The client and the reason."""
+        return f"closed the connection of {self.client or 'a client'}: {self.reason}"
 
 
 class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):

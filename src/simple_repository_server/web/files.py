@@ -2,7 +2,7 @@
 
 from functools import lru_cache, partial
 
-from simple_repository_server.errors import SourceUnavailable
+from simple_repository_server.errors import SourceUnavailable, TransferAborted
 from simple_repository_server.model import FilesMode
 from simple_repository_server.names import FileName, ProjectName, file_name, project_name
 from simple_repository_server.repository import Repository
@@ -133,8 +133,9 @@ class FileEndpoint:
         head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
         head = self._debugged(Reply(head), resource).head if self._debug_headers else head
         if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
-            whole = b"".join([chunk async for chunk in body.chunks])
-            await exchange.reply(head.status, head.headers, whole)
+            whole = await _receive_whole(body, body.length)
+            await exchange.start(head.status, head.headers)
+            await exchange.send_chunk(whole, more=False)
             return
         chunks = aiter(body.chunks)
         # The first chunk before the status: an error until then still becomes a problem.
@@ -159,6 +160,20 @@ class FileEndpoint:
         if status is None:
             return reply
         return Reply(Head(reply.status, [*reply.headers, status]), reply.body, reply.part)
+
+
+async def _receive_whole(body: Body, length: int) -> bytes:
+    """All bytes of a short body. Raises `TransferAborted` if they are not `length`."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in body.chunks:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > length:
+            break
+    if size != length:
+        raise TransferAborted(f"A body of {length} bytes ended after {size}.")
+    return b"".join(chunks)
 
 
 def _needs_size(request: Request, resource: Resource) -> bool:

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from simple_repository_server.observe.events import ConnectionLimitReached, Emit, ignore
+from simple_repository_server.observe.events import Emit, ignore
+from simple_repository_server.observe.server_events import ConnectionLimitReached
 from simple_repository_server.web.server.sendfile import Writable
 
 #: How many connections beyond the limit may stay until they have read the 503, at least.

@@ -12,7 +12,8 @@ from typing_extensions import override
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from simple_repository_server.observe.events import ConnectionCut, RequestFinished
+from simple_repository_server.observe.events import RequestFinished
+from simple_repository_server.observe.server_events import ConnectionCut
 from simple_repository_server.web.problems import Problem, render_problem
 from simple_repository_server.web.reply import Head
 from simple_repository_server.web.server.connections import Connections, Phase
