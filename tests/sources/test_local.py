@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -118,6 +119,18 @@ async def test_an_sdist_that_is_none_is_listed_all_the_same(folder: Path, name: 
     (file,) = (await _page(folder)).files
     assert file.requires_python is None
     assert file.size == 14
+
+
+async def test_an_sdist_whose_header_points_far_beyond_its_end_is_listed(folder: Path) -> None:
+    """Its metadata is not searched for there: that would occupy a thread for ever."""
+    header = bytearray(tarfile.TarInfo("foo-1.0/setup.py").tobuf())
+    header[124:136] = b"\x80" + b"\x7f" * 11  # a size of 2 to the 87
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (folder / "foo-1.0.tar.gz").write_bytes(header)
+    async with asyncio.timeout(30):
+        (file,) = (await _page(folder)).files
+    assert file.requires_python is None
 
 
 async def test_a_broken_wheel_announces_no_metadata(folder: Path) -> None:
