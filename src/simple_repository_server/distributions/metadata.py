@@ -213,7 +213,8 @@ class _Bounded(io.RawIOBase):
     @override
     def read(self, size: int = -1) -> bytes:
         content = self._stream.read(size)
-        self._left -= len(content)
+        # Reads past the end count, too: a header may send `tarfile` that far past it.
+        self._left -= len(content) or abs(size)
         if self._left < 0:
             raise Malformed("it has no PKG-INFO near its beginning")
         return content

@@ -170,9 +170,9 @@ class LocalRepository(Repository):
     # --- a page ----------------------------------------------------------------------------------
 
     def _peek_page(self, project: ProjectName) -> LocalPage | None:
-        """The page if it was checked just now, or None. Raises `ProjectNotFound` if certain."""
+        """The page if a recent scan confirmed it, or None. Raises `ProjectNotFound` if certain."""
         page = self._pages.get(project)
-        if page is not None and self._directory.is_recent(page.checked_at, project):
+        if page is not None and self._directory.may_serve(project, page.found, page.scanned_at):
             return page
         listing = self._directory.peek()
         if listing is not None and not listing.unreadable and project not in listing.files:
@@ -184,6 +184,7 @@ class LocalRepository(Repository):
         if page is not None:
             return page
         listing = await self._directory.scan()
+        scanned_at = self._directory.scanned_at
         found = listing.files.get(project)
         if listing.may_lack_files_of(project):
             # Its name would be given away by looking elsewhere, or its files reported as gone.
@@ -192,16 +193,17 @@ class LocalRepository(Repository):
             raise ProjectNotFound(project)
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                make = partial(self._make, project, found, listing.root)
+                make = partial(self._make, project, found, listing.root, scanned_at)
                 return await self._making.run(project, make)
         except TimeoutError as error:
             reason = f"the digests of {project} are still being computed"
             raise SourceTimeout(self.label, reason) from error
 
-    async def _make(self, project: ProjectName, found: tuple[Found, ...], root: str) -> LocalPage:
-        now = self._clock()
+    async def _make(
+        self, project: ProjectName, found: tuple[Found, ...], root: str, scanned_at: float
+    ) -> LocalPage:
         before = self._pages.get(project)
-        job = PageJob(project, found, root, before, now)
+        job = PageJob(project, found, root, before, self._clock())
         page = await asyncio.to_thread(self._builder.build, job)
         if not isinstance(page, LocalPage):
             computed = await self._digests.compute(page, root)
@@ -209,7 +211,7 @@ class LocalRepository(Repository):
         if page is not before:
             weight = page.page.weight + _RESOURCE_BYTES * len(page.identities)
             self._pages.put(project, page, weight)
-        page.checked_at = now
+        page.found, page.scanned_at = found, scanned_at
         return page
 
     async def _read_metadata(self, root: str, metadata: LocalMetadata) -> Resource:

@@ -86,7 +86,7 @@ class PageBuilder:
             page = before.page
         self._report_problems(job.project, known)
         settled = known.is_settled
-        return LocalPage(page, job.found, identities, sidecars, settled, job.root, job.now)
+        return LocalPage(page, job.found, identities, sidecars, settled, job.root)
 
     def _report_problems(self, project: ProjectName, known: KnownFiles) -> None:
         for one in known.found:

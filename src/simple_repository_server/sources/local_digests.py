@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from simple_repository_server.cache.background import internal_failure
 from simple_repository_server.names import batched
 from simple_repository_server.observe.events import DigestProgress, DigestsComputed, Emit
 from simple_repository_server.sources.local_entries import Found
@@ -121,9 +122,16 @@ class DigestQueue:
     def _compute(self, batch: Iterable[str], root: str) -> Computed:
         computed = {}
         for path in batch:
-            facts = compute_facts(path, root, self._problems, self._stopping)
+            try:
+                facts = compute_facts(path, root, self._problems, self._stopping)
+            except Exception as error:  # noqa: BLE001 - a defect must not cost the other files
+                event = internal_failure(f"{path} cannot be read", error)
+                self._problems.report(path, event.what, event)
+                continue
             if facts is not None:
                 computed[path] = facts
+            if self._stopping.is_set():
+                break
         self._store.put(dict(computed.values()))
         return computed
 

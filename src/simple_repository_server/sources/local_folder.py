@@ -131,16 +131,10 @@ def _sort(
         _sort_entry(entry, root, folder, known, into, has_sidecar=entry.name in sidecars)
     if known is not None and unchanged == len(found) == len(known.found):
         into.found = known.found
-    else:
-        found.sort(key=_pair_name)
 
 
 def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
-
-
-def _pair_name(pair: tuple[ProjectName, Found]) -> str:
-    return pair[1].filename
 
 
 def _sort_entry(

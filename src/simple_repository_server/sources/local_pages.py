@@ -45,7 +45,7 @@ class KnownFiles(msgspec.Struct, frozen=True):
 
 
 class LocalPage(msgspec.Struct):
-    """A page, what it was built of, and when that was last checked."""
+    """A page, what it was built of, and which scan last confirmed that."""
 
     page: ProjectPage
     found: tuple[Found, ...]
@@ -53,7 +53,8 @@ class LocalPage(msgspec.Struct):
     sidecars: Mapping[str, Sidecar]
     is_settled: bool
     root: str
-    checked_at: float
+    #: The time of that scan (`LocalDirectory.scanned_at`).
+    scanned_at: float = float("-inf")
     #: Those of the files that were requested.
     resources: dict[FileName, PathResource] = msgspec.field(default_factory=dict)
 

@@ -11,12 +11,14 @@ from simple_repository_server.errors import SourceTimeout, SourceUnavailable, os
 from simple_repository_server.model import ProjectList, SourceState
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
+from simple_repository_server.sources.local_entries import Found
 from simple_repository_server.sources.local_facts import DigestStore
 from simple_repository_server.sources.local_problems import Problems
 from simple_repository_server.sources.local_root import RootGuard
 from simple_repository_server.sources.local_tree import Listing, LocalTree
 
-#: How old the last scan may be: changes are seen within a second.
+#: How old the scan behind an answer may be. Its age counts from its start, as it may have missed
+#: what changed right after that: so a change is seen after this and the duration of one more scan.
 _RESCAN_S = 0.5
 #: From this age on, a request that is answered from the last scan starts the next one: with
 #: steady traffic nobody waits for a scan.
@@ -48,19 +50,30 @@ class LocalDirectory:
         self._tree = LocalTree(path)
         self._guard = RootGuard(path, store)
         self._listing = Listing({})
-        self._scanned_at = float("-inf")
+        #: When the last scan began. One that takes longer than it may be old cannot show changes
+        #: within a second; then it is when it ended, or each request would wait for another.
+        self.scanned_at = float("-inf")
         self._problem: SourceUnavailable | None = None
         self._scans: SingleFlight[str, None] = SingleFlight()
         self._in_background: asyncio.Future[None] | None = None
         #: The projects that have files.
         self.projects = ProjectList(names=())
 
-    def is_recent(self, checked_at: float, project: ProjectName) -> bool:
-        """Whether what was checked of the project at that time may be served.
+    def may_serve(self, project: ProjectName, found: tuple[Found, ...], scanned_at: float) -> bool:
+        """Whether a page of these files, which a scan of that time found, may be served.
 
-        Not if a scan has found since that it is gone: its page and the list are one decision.
+        Page and list are one decision: not if the last scan found other files, or failed. If that
+        is getting old, the next one is started.
         """
-        return 0 <= self._clock() - checked_at < _RESCAN_S and project in self._listing.files
+        age_s = self._clock() - scanned_at
+        if not 0 <= age_s < _RESCAN_S:
+            return False
+        if age_s >= _REFRESH_S:
+            self.scan_later()
+        listing = self._listing
+        latest = listing.files.get(project)
+        agrees = latest is found or latest == found
+        return agrees and self._problem is None and not listing.may_lack_files_of(project)
 
     def peek(self) -> Listing | None:
         """What the last scan found; None if that is too old, or cannot be served."""
@@ -68,7 +81,7 @@ class LocalDirectory:
         return self._listing if known else None
 
     def _is_recent(self) -> bool:
-        return 0 <= self._clock() - self._scanned_at < _RESCAN_S
+        return 0 <= self._clock() - self.scanned_at < _RESCAN_S
 
     async def scan(self) -> Listing:
         """What is there; the same object while nothing changed.
@@ -99,13 +112,14 @@ class LocalDirectory:
     def state(self) -> SourceState:
         """The state found by the last scan."""
         detail = self._problem.reason if self._problem else unreadable(self._listing)
-        available = False if self._problem else (True if self._scanned_at > 0 else None)
+        available = False if self._problem else (True if self.scanned_at > 0 else None)
         return SourceState(label=self.label, kind="directory", available=available, detail=detail)
 
     def scan_later(self) -> None:
         """Start a scan in the background for later requests, if the last one is getting old."""
-        is_young = 0 <= self._clock() - self._scanned_at < _REFRESH_S
-        if not (is_young or self._scans.is_running("")):
+        is_young = 0 <= self._clock() - self.scanned_at < _REFRESH_S
+        is_starting = self._in_background is not None and not self._in_background.done()
+        if not (is_young or is_starting or self._scans.is_running("")):
             with contextlib.suppress(RuntimeError):  # no event loop, as in a script
                 asyncio.get_running_loop()
                 self._in_background = asyncio.ensure_future(self._scans.run("", self._scan_now))
@@ -118,6 +132,7 @@ class LocalDirectory:
             await asyncio.gather(self._in_background, return_exceptions=True)
 
     async def _scan_now(self) -> None:
+        began_at = self._clock()
         try:
             listing, reason = await asyncio.to_thread(self._scan)
         except OSError as error:
@@ -128,7 +143,8 @@ class LocalDirectory:
                 self._failed(reason)
             else:
                 self._succeeded(listing)
-        self._scanned_at = self._clock()
+        ended_at = self._clock()
+        self.scanned_at = began_at if ended_at - began_at < _RESCAN_S else ended_at
 
     def _scan(self) -> tuple[Listing, str]:
         """What is there, and why it must not be served ("" if it may); blocks."""
