@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.download_pool import DownloadPool, Stored
@@ -26,7 +27,19 @@ _CONFIRM_S = 60.0
 DEFAULT_LOOKUP_BYTES = 20 * 1024 * 1024
 #: Of the memory for lookups, the part for which project a file is recorded with.
 _RECORDED_PART = 4
+#: And the part for the resources of the files that were requested last.
+_RESOURCES_PART = 8
+#: Memory of such a resource, without that of its origin, which its source caches as well.
+_RESOURCE_WEIGHT = 2500
 _RECORDED_WEIGHT = 650
+
+
+class _FileResource(msgspec.Struct, frozen=True):
+    """A resource and what it was made of."""
+
+    ref: FileRef
+    found: PathResource | None
+    resource: Resource
 
 
 class FileCache(SharedLifespan):
@@ -48,7 +61,11 @@ class FileCache(SharedLifespan):
         self._disk = disk
         self._links = disk.entries(LINKS, Link)
         recorded_bytes = memory_bytes // _RECORDED_PART
-        self._known = KnownFiles(disk, memory_bytes - recorded_bytes, emit=emit)
+        resources_bytes = memory_bytes // _RESOURCES_PART
+        known_bytes = memory_bytes - recorded_bytes - resources_bytes
+        self._known = KnownFiles(disk, known_bytes, emit=emit)
+        #: By file name: answers are remembered by the resource they are made of.
+        self._resources: MemoryCache[str, _FileResource] = MemoryCache(resources_bytes)
         self._projects = disk.cached_projects
         #: The project that each digest was recorded with.
         self._recorded: MemoryCache[str, str] = MemoryCache(recorded_bytes)
@@ -77,7 +94,7 @@ class FileCache(SharedLifespan):
         found = await self.lookup_origin(origin)
         if found is not None:
             await self._record(project, found.sha256 or "")
-        return self._resource(found, FileRef(origin, project, filename))
+        return self._resource(found, origin, project, filename)
 
     def peek(self, origin: Resource, project: str, filename: str) -> Resource | None:
         """The same from memory; None if the disk has to be read or written first."""
@@ -88,7 +105,7 @@ class FileCache(SharedLifespan):
         found = _of_size(known.found, origin.size)
         if found is not None and self._recorded.get(digest) != project:
             return None
-        return self._resource(found, FileRef(origin, project, filename))
+        return self._resource(found, origin, project, filename)
 
     async def lookup(self, digest: str, size: int | None = None) -> PathResource | None:
         """The file of that sha256 and size, verified since this process started, or None."""
@@ -115,9 +132,24 @@ class FileCache(SharedLifespan):
             if any(path(digest).exists() for digest in digests)
         )
 
-    def _resource(self, found: PathResource | None, ref: FileRef) -> Resource:
+    def _resource(
+        self, found: PathResource | None, origin: Resource, project: str, filename: str
+    ) -> Resource:
+        """The resource; the same object while its origin and the lookup are."""
+        known = self._resources.get(filename)
+        if (
+            known is not None
+            and known.found is found
+            and known.ref.origin is origin
+            and known.ref.project == project
+        ):
+            return known.resource
+        ref = FileRef(origin, project, filename)
         downloading = DownloadingResource(self.downloads, ref)
-        return downloading if found is None else CachedResource(found, downloading)
+        resource = downloading if found is None else CachedResource(found, downloading)
+        known = _FileResource(ref, found, resource)
+        self._resources.put(filename, known, _RESOURCE_WEIGHT + len(origin.location or ""))
+        return resource
 
     async def _record(self, project: str, digest: str) -> None:
         """Record the file for `cached_projects`, once in the life of this process."""
