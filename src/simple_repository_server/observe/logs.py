@@ -224,9 +224,10 @@ class RequestTexts:
         if parts is None:
             before, after = event.around_duration()
             parts = printable(before), printable(after)
-            if len(self._parts) >= _MAX_REQUEST_TEXTS:
-                self._parts.clear()
-            self._parts[key] = parts
+            if not event.error:  # of any length, and hardly ever the same again
+                if len(self._parts) >= _MAX_REQUEST_TEXTS:
+                    self._parts.clear()
+                self._parts[key] = parts
         return f"{parts[0]}{event.duration_ms:.1f}{parts[1]}"
 
 

@@ -1,6 +1,7 @@
 """Why 304, 206 or 416? Conditional and range requests as pure functions (RFC 9110 §13, §14).
 
-All entity tags are made here. They are strong: the same bytes have the same tag in every process.
+Entity tags are strong: the same bytes have the same tag in every process. Those of pages are made
+here, those of files by `Resource.etag`.
 """
 
 import re
