@@ -127,7 +127,7 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
 
 
 def _release(plain_version: str) -> list[int]:
-    """How such a version is ordered (PEP 440): trailing zeros do not count.."""
+    """How such a version is ordered (PEP 440): trailing zeros do not count."""
     release = [int(part) for part in plain_version.split(".")]
     while release and not release[-1]:
         release.pop()

@@ -26,7 +26,7 @@ _BATCH_BYTES = 8 * 1024 * 1024
 #: Files looked up at a time before the background reads any.
 _LOOKUP_FILES = 500
 #: How long to wait after a lookup that found all files known, in multiples of its duration.
-_PAUSE = 4
+_PAUSE = 9
 #: Computing that took longer is reported when it is done.
 _LONG_S = 2.0
 #: Progress is reported at most once in so long, and at the end.
