@@ -1,5 +1,7 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
+import time
+from collections.abc import AsyncIterator
 from functools import lru_cache, partial
 
 from simple_repository_server.errors import SourceUnavailable
@@ -26,6 +28,8 @@ _REMEMBERED = 512
 _MAX_LOCATION = 512
 #: Shorter streams are received in full, verified, and sent in one write.
 _SEND_WHOLE_BYTES = 128 * 1024
+#: Unless they take longer: then the disconnection of a client has to be noticed.
+_SEND_WHOLE_S = 1.0
 _IMMUTABLE = (b"cache-control", b"public, max-age=365000000, immutable")
 _REVALIDATE = (b"cache-control", b"max-age=0, must-revalidate")
 
@@ -132,13 +136,12 @@ class FileEndpoint:
         etag = file_etag(resource) or body.etag
         head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
         head = self._debugged(Reply(head), resource).head if self._debug_headers else head
-        if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
-            whole = b"".join([chunk async for chunk in body.chunks])
-            await exchange.reply(head.status, head.headers, whole)
-            return
         chunks = aiter(body.chunks)
-        # The first chunk before the status: an error until then still becomes a problem.
-        chunk: bytes | None = await anext(chunks, None)
+        # Before the status: an error until then still becomes a problem.
+        chunk = await _beginning(chunks, body.length)
+        if chunk is not None and len(chunk) == body.length:
+            await exchange.reply(head.status, head.headers, chunk)
+            return
         await exchange.start(head.status, head.headers)
         async with exchange.watch_disconnect() as gone:
             while chunk is not None and exchange.sent + len(chunk) != body.length:
@@ -159,6 +162,22 @@ class FileEndpoint:
         if status is None:
             return reply
         return Reply(Head(reply.status, [*reply.headers, status]), reply.body, reply.part)
+
+
+async def _beginning(chunks: AsyncIterator[bytes], length: int | None) -> bytes | None:
+    """The first chunk, or all of a short body that arrives quickly; None if the body is empty."""
+    first = await anext(chunks, None)
+    if first is None or length is None or length > _SEND_WHOLE_BYTES:
+        return first
+    parts, received = [first], len(first)
+    deadline = time.monotonic() + _SEND_WHOLE_S
+    while received < length and time.monotonic() < deadline:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            break
+        parts.append(chunk)
+        received += len(chunk)
+    return b"".join(parts)
 
 
 def _needs_size(request: Request, resource: Resource) -> bool:
