@@ -21,10 +21,11 @@ async def test_closing_waits_for_probes_that_an_answer_made_unnecessary() -> Non
         del url, failed
         begun.set()
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0.05)  # a connection that is closed
             ended.set()
+        return 200
 
     origins = Origins(
         BASE,
