@@ -46,6 +46,7 @@ async def test_verdict_follows_a_page_through_its_life(upstream: Upstream, tmp_p
         assert await _verdict(repository) == "fresh"
     async with index(upstream, tmp_path / "cache", clock=clock, offline=True) as repository:
         assert await _verdict(repository) == "offline"
+        assert (await repository.get_project_list()).freshness.verdict == "offline"
 
 
 async def test_verdict_while_a_page_is_revalidated(upstream: Upstream, tmp_path: Path) -> None:

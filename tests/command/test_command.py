@@ -285,3 +285,20 @@ def test_disconnected_client_stops_its_transfer(tmp_path: Path, upstream: Upstre
         before = upstream.sent
         time.sleep(1.0)
         assert upstream.sent - before < 2_000_000
+
+
+def test_disconnected_client_stops_a_short_transfer(tmp_path: Path, upstream: Upstream) -> None:
+    """A file short enough to be sent in one write is not read on for a client that has left."""
+    wheel = build_wheel("foo", "1.0", files={"data": os.urandom(50_000)})
+    publish_json(upstream, [wheel])
+    place = f"/files/{wheel.sha256[:2]}/{wheel.filename}"
+    upstream.on(place, Reply(body=wheel.content, piece=500, piece_delay_s=0.05))
+    with serving(tmp_path, "--stream-http-resources", upstream.simple) as server:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
+        connection.request("GET", f"/resources/foo/{wheel.filename}")
+        assert comes_true(lambda: upstream.seen(place) != [])
+        connection.close()
+        time.sleep(2.0)
+        before = upstream.sent
+        time.sleep(1.0)
+        assert upstream.sent - before < 2_000

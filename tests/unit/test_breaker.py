@@ -50,10 +50,16 @@ def _after(*happened: Happened, breaker: Breaker | None = None) -> Breaker:
         ([("a", 0), ("b", 0), ("b", 200), ("c", 0)], False),
         ([("a", 0), ("b", 503), ("c", 0)], True),
         ([("a", 0), ("a", 503), ("a", 0)], False),
+        ([("a", 0), "a"], False),
+        ([("a", 0), "a", "a"], True),
+        (["a", "a", ("a", 0)], True),
     ],
 )
 def test_circuit_opens_after_three_failures(happened: list[Happened], is_open: bool) -> None:
-    """Three attempts without an answer open it, or three addresses that fail; a success resets."""
+    """Three attempts without an answer open it, or three addresses that fail; a success resets.
+
+    An address whose connection broke off counts as one attempt without an answer.
+    """
     assert _after(*happened).is_open is is_open
 
 
@@ -152,5 +158,5 @@ def test_a_connection_that_breaks_off_makes_the_origin_suspect() -> None:
         failure = Failure(url=BASE, reason="x")
         suspect = suspect.on_probe_failed(failure, now=100.5, chance=0.0)
         opened.append(suspect.is_open)
-    assert opened == [False, False, True]
+    assert opened == [False, True, True]
     assert suspect.wait_s(100.5) == 4.0

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from simple_repository_server.cache.documents import CachedDocuments
 from simple_repository_server.cache.memory import Memory, MemoryCache, MemoryPart
-from simple_repository_server.cache.policy import CacheEntry, CachePolicy
+from simple_repository_server.cache.policy import CacheEntry, CachePolicy, Verdict
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import (
     InvalidName,
@@ -285,6 +285,7 @@ class HttpRepository(Repository):
         cached = await self._cache.store.names() if self._cache.store else []
         if (names := sorted_unique(_project_names(cached))) != self._offline_list.names:
             self._offline_list = ProjectList(names=names)
+            self._offline_list.freshness.verdict = Verdict.OFFLINE_HIT
         return self._offline_list
 
     def _parse_page(self, name: str, answer: Answer) -> ProjectPage:

@@ -128,15 +128,18 @@ class Upstream:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        listener = _Listener(self._accepted)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._begin, sock=_Listener(self._accepted), backlog=1024)
+            asyncio.start_server(self._begin, sock=listener, backlog=1024)
         )
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        server.close()
+        # Not `server.close()`: asyncio would leak connections accepted just before it.
+        self._loop.remove_reader(listener)
         for _ in range(5):  # connections accepted just now start their tasks late
             self._loop.run_until_complete(self._end())
+        server.close()
         self._loop.close()
         for connection in self._accepted:
             connection.close()

@@ -7,7 +7,8 @@
 
 A host that cannot be reached, or never answers, fails for every page. A page that answers 5xx, or
 whose connection breaks off, may be the only one: several different addresses must fail like that.
-An origin is suspect after the first that breaks off: it is probed, and requested as before.
+An origin is suspect after the first that breaks off: it is probed, and requested as before. That
+address counts as one failure, like each failed probe and each attempt without a connection.
 """
 
 import msgspec
@@ -71,7 +72,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
             return self
         failures = self.consecutive_failures + 1
         after = msgspec.structs.replace(self, consecutive_failures=failures, failure=failure)
-        return _opened(after, now, chance) if failures >= self.open_after else after
+        return _opened(after, now, chance) if _has_no_answers(after) else after
 
     def disconnected(self, failure: Failure, *, now: float, chance: float) -> "Breaker":
         """After an attempt whose connection broke off: however many, one failure per address."""
@@ -81,7 +82,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         after = msgspec.structs.replace(self, broken_off=broken_off, failure=failure)
         if self.probe_at is None:
             after = msgspec.structs.replace(_probed_next(after, now, chance), suspect=True)
-        return _opened_if_many_broken(after, now, chance)
+        return _opened_if_failing(after, now, chance)
 
     def answered(self, url: str, status: int, *, now: float, chance: float) -> "Breaker":
         """After an answer with that status: any below 500 is a success."""
@@ -92,7 +93,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         broken = self.broken | {_without_query(url)}
         failure = Failure(url=url, reason=f"it answers with status {status}")
         after = msgspec.structs.replace(self, broken=broken, failure=failure)
-        return _opened_if_many_broken(after, now, chance)
+        return _opened_if_failing(after, now, chance)
 
     def on_probe_failed(self, failure: Failure, *, now: float, chance: float) -> "Breaker":
         """After a probe that failed for any reason: the next interval is up to twice as long.
@@ -110,7 +111,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
             consecutive_failures=self.consecutive_failures + 1,
             failure=failure,
         )
-        if self.suspect and after.consecutive_failures < self.open_after:
+        if self.suspect and not _has_no_answers(after):
             return _probed_next(after, now, chance)
         return _opened(after, now, chance)
 
@@ -130,9 +131,14 @@ def _without_query(url: str) -> str:
     return url.partition("?")[0]
 
 
-def _opened_if_many_broken(breaker: Breaker, now: float, chance: float) -> Breaker:
-    many = len(breaker.broken | breaker.broken_off) >= breaker.open_after
-    return _opened(breaker, now, chance) if many else breaker
+def _has_no_answers(breaker: Breaker) -> bool:
+    return breaker.consecutive_failures + len(breaker.broken_off) >= breaker.open_after
+
+
+def _opened_if_failing(breaker: Breaker, now: float, chance: float) -> Breaker:
+    many_broken = len(breaker.broken | breaker.broken_off) >= breaker.open_after
+    failing = many_broken or _has_no_answers(breaker)
+    return _opened(breaker, now, chance) if failing else breaker
 
 
 def _opened(breaker: Breaker, now: float, chance: float) -> Breaker:

@@ -29,8 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 3
     #: Before the second attempt; doubled before each further one, with jitter.
     backoff_s: float = 0.2
-    #: The circuit of an origin opens after this many attempts in a row without an answer, or this
-    #: many different addresses that answer 5xx or break off.
+    #: The circuit of an origin opens after this many attempts in a row without an answer (an
+    #: address that breaks off counts as one), or this many addresses that answer 5xx or break off.
     failures: int = 3
     #: From opening to the first probe; doubled after each failed probe.
     probe_first_s: float = 1.0

@@ -50,6 +50,8 @@ class Origins:
         #: Of the origins with a failure since their last success; the latest at the end.
         self._breakers: dict[Origin, Breaker] = {}
         self._probes: dict[Origin, asyncio.Task[None]] = {}
+        #: The same tasks and those being cancelled, until they have ended.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
 
     @property
@@ -109,10 +111,9 @@ class Origins:
     async def close(self) -> None:
         """Stop probing and forget everything; requests cut off by closing are not recorded."""
         self._running = False
-        tasks = list(self._probes.values())
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._probes.clear()
         self._breakers.clear()
 
@@ -124,7 +125,10 @@ class Origins:
         if after != self._pristine:
             self._breakers[origin] = after
         if after.probe_at is not None and before.probe_at is None:
-            self._probes[origin] = asyncio.create_task(self._probe_until_answered(origin))
+            task = asyncio.create_task(self._probe_until_answered(origin))
+            self._probes[origin] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif before.probe_at is not None and after.probe_at is None:
             self._stop_probing(origin)
         if after.is_open and not before.is_open:

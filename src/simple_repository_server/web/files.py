@@ -1,5 +1,7 @@
 """Files and their metadata: redirected, from memory, from a descriptor, or streamed."""
 
+import time
+from collections.abc import AsyncIterator
 from functools import lru_cache, partial
 
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
@@ -26,6 +28,8 @@ _REMEMBERED = 512
 _MAX_LOCATION = 512
 #: Shorter streams are received in full, verified, and sent in one write.
 _SEND_WHOLE_BYTES = 128 * 1024
+#: Unless they take longer: then the disconnection of a client has to be noticed.
+_SEND_WHOLE_S = 1.0
 _IMMUTABLE = (b"cache-control", b"public, max-age=365000000, immutable")
 _REVALIDATE = (b"cache-control", b"max-age=0, must-revalidate")
 
@@ -132,15 +136,13 @@ class FileEndpoint:
         etag = file_etag(resource) or body.etag
         head = _head(resource, wanted, body.length, etag, total=resource.size or body.total)
         head = self._debugged(Reply(head), resource).head if self._debug_headers else head
-        if body.length is not None and body.length <= _SEND_WHOLE_BYTES:
-            whole = await _receive_whole(body, body.length)
-            await exchange.start(head.status, head.headers)
-            await exchange.send_chunk(whole, more=False)
-            return
         chunks = aiter(body.chunks)
-        # The first chunk before the status: an error until then still becomes a problem.
-        chunk: bytes | None = await anext(chunks, None)
+        # Before the status: an error until then still becomes a problem.
+        chunk = await _beginning(chunks, body.length)
         await exchange.start(head.status, head.headers)
+        if chunk is not None and len(chunk) == body.length:
+            await exchange.send_chunk(chunk, more=False)
+            return
         async with exchange.watch_disconnect() as gone:
             while chunk is not None and exchange.sent + len(chunk) != body.length:
                 await exchange.send_chunk(chunk, more=True)
@@ -162,18 +164,26 @@ class FileEndpoint:
         return Reply(Head(reply.status, [*reply.headers, status]), reply.body, reply.part)
 
 
-async def _receive_whole(body: Body, length: int) -> bytes:
-    """All bytes of a short body. Raises `TransferAborted` if they are not `length`."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in body.chunks:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > length:
-            break
-    if size != length:
-        raise TransferAborted(f"A body of {length} bytes ended after {size}.")
-    return b"".join(chunks)
+async def _beginning(chunks: AsyncIterator[bytes], length: int | None) -> bytes | None:
+    """The first chunk, or all of a short body that arrives quickly; None if the body is empty.
+
+    Raises `TransferAborted` if a short body turns out not to have its announced length.
+    """
+    first = await anext(chunks, None)
+    if length is None or length > _SEND_WHOLE_BYTES:
+        return first
+    parts = [first or b""]
+    received = len(parts[0])
+    deadline = time.monotonic() + _SEND_WHOLE_S
+    while received < length and time.monotonic() < deadline:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            raise TransferAborted(f"A body of {length} bytes ended after {received}.")
+        parts.append(chunk)
+        received += len(chunk)
+    if received > length:
+        raise TransferAborted(f"A body of {length} bytes went on after them.")
+    return b"".join(parts)
 
 
 def _needs_size(request: Request, resource: Resource) -> bool:
