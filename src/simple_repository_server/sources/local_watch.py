@@ -58,7 +58,7 @@ class LocalDirectory:
     def is_recent(self, checked_at: float, project: ProjectName) -> bool:
         """Whether what was checked of the project at that time may be served.
 
-        Not if a scan has found since that it is gone: its page and the list are one decision.
+        Not if a scan has found since that it was removed: its page and the list are one decision.
         """
         return 0 <= self._clock() - checked_at < _RESCAN_S and project in self._listing.files
 

@@ -140,10 +140,10 @@ class FileEndpoint:
         # The first chunk before the status: an error until then still becomes a problem.
         chunk: bytes | None = await anext(chunks, None)
         await exchange.start(head.status, head.headers)
-        async with exchange.watch_disconnect() as gone:
+        async with exchange.watch_disconnect() as disconnected:
             while chunk is not None and exchange.sent + len(chunk) != body.length:
                 await exchange.send_chunk(chunk, more=True)
-                if gone.done():
+                if disconnected.done():
                     return
                 chunk = await anext(chunks, None)
             await exchange.send_chunk(chunk or b"", more=False)
