@@ -57,7 +57,7 @@ class SharedLifespan:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """Make those who enter meanwhile wait."""
+        """Make other callers wait until the change is complete."""
         changing = self._changing = asyncio.Event()
         try:
             yield
@@ -68,7 +68,7 @@ class SharedLifespan:
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Run `work` as a task meanwhile; afterwards cancel it and wait for it.
+    """Run `work` as a task inside the block; afterwards cancel it and wait for it.
 
     A task that fails is reported at once, through the exception handler of the event loop.
     """

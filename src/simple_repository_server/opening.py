@@ -1,7 +1,7 @@
 """Opening a local file without blocking, and never outside the tree it belongs to.
 
 Any part of a path may have become a symlink by the time it is opened. So the file is opened first,
-and then the kernel is asked for the path of the descriptor.
+and then the kernel reports the path of the descriptor.
 """
 
 import errno

@@ -246,7 +246,7 @@ class PathResource(Resource):
             file.close()
 
     async def _chunks(self, file: BinaryIO, wanted: ByteRange) -> AsyncIterator[bytes]:
-        """The bytes, whose last chunk is yielded only if the file has not changed meanwhile."""
+        """The bytes; the last chunk only if the file has not changed since it was opened."""
         position = wanted.start
         while position < wanted.stop:
             length = min(CHUNK_BYTES, wanted.stop - position)

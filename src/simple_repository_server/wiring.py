@@ -63,7 +63,7 @@ def build_repository(settings: Settings, emit: Emit) -> Repository:
             emit=emit,
         )
     files = None
-    # Offline, files come from the cache, whatever `--files` says.
+    # Offline, files come from the cache, regardless of `--files`.
     if disk and (settings.offline or settings.files is not FilesMode.STREAM):
         files = FileCache(disk, memory_bytes=_share(settings, _LOOKUPS), emit=emit)
     of_source = _share(settings, _PAGES) // len(settings.sources)

@@ -168,13 +168,13 @@ def test_offline_miss_is_unknown_not_absent() -> None:
         (page(900), REFUSES, {}, ErrorVerdict.FORBID, "its index refuses to show it"),
         (None, REFUSES, {}, ErrorVerdict.FORBID, "its index refuses to show it"),
         (page(900), DOWN, REFUSED, ErrorVerdict.FAIL, "its index refused an earlier request"),
-        # Another process learned since that it is gone.
+        # Another process learned since that it was deleted.
         (
             page(900),
             DOWN,
             {"on_disk": PageHead(validated_at=NOW - 5, marker="missing")},
             ErrorVerdict.DISCARD,
-            "another process learned that it is gone",
+            "another process learned that it was deleted",
         ),
         (
             page(900),

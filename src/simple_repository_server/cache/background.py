@@ -38,7 +38,7 @@ class Background:
             await work
         except RepositoryError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else will see it
+        except Exception as error:  # noqa: BLE001 - of any class: nobody else will see it
             self._emit(internal_failure("work in the background failed", error))
 
 

@@ -235,7 +235,7 @@ class CachedDocuments(Generic[S]):
         return await self._stored.load(name, previous)
 
     async def _fetch(self, name: str, previous: CacheEntry[S] | None) -> CacheEntry[S]:
-        """What the index answers. Raises `SourceUnavailable`, whatever is wrong with the answer.
+        """What the index answers. Raises `SourceUnavailable` for any failure or invalid answer.
 
         After an expensive failure it is not requested again for a while.
         """

@@ -1,4 +1,4 @@
-"""What the cache is asked for: a file, the project it belongs to, and its origin."""
+"""What is requested from the cache: a file, the project it belongs to, and its origin."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ class FileRef(msgspec.Struct, frozen=True):
 
     @property
     def link_key(self) -> tuple[str, str]:
-        """The name of the link from its address; it changes with whatever the index states of it.
+        """The name of the link from its address; it changes with all that the index states of it.
 
         Two files share a transfer only if this is equal: the digest alone is a claim of an index.
         """

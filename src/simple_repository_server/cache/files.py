@@ -188,7 +188,7 @@ class FileCache(SharedLifespan):
             if error.refused:
                 raise
             return link.sha256
-        # Without a version, two files of the same size cannot be told apart.
+        # Without a version, two files of the same size cannot be distinguished.
         if link.version is None or (current.size, current.version) != (link.size, link.version):
             return None
         link.confirmed_at = now

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 #: The lifetime of a page whose index states none.
 DEFAULT_LIFETIME_S = 60.0
-#: The longest lifetime of a page, whatever its index states; PyPI states exactly this.
+#: The longest lifetime of a page, regardless of what its index states; PyPI states exactly this.
 MAX_LIFETIME_S = 600.0
-#: The longest stale-while-revalidate time, whatever its index states.
+#: The longest stale-while-revalidate time, regardless of what its index states.
 _MAX_STALE_WHILE_REVALIDATE_S = 24 * 3600.0
 
 #: The default for how old a page may get while its index fails (stale-if-error).

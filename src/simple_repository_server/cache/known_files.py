@@ -61,7 +61,7 @@ class KnownFiles:
         self._is_checking = False
 
     def peek(self, digest: str) -> Lookup | None:
-        """What is known of the file of that sha256; None if the disk has to be asked."""
+        """What is known of the file of that sha256; None if only the disk can answer."""
         known = self._present.get(digest)
         if known is None and self._is_checking:
             known = self._absent.get(digest)
@@ -138,7 +138,7 @@ class KnownFiles:
         blob, is_intact = await self._disk.run(_verified, files, digest, self._disk.clock())
         known = self._present.get(digest)
         if known is not None:
-            return known.found  # a download has stored it meanwhile
+            return known.found  # a download has stored it since
         if blob is None:
             self._absent.put(digest, _ABSENT, _ABSENT_WEIGHT)
             return None

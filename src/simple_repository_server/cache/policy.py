@@ -56,9 +56,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     #: For how long a stale page is served while it is revalidated, where its index does not say;
     #: never longer than its index declared it fresh (stale-while-revalidate).
     stale_while_revalidate_s: float = 0.0
-    #: The same as a minimum, whatever the index says: for documents nobody should wait for.
+    #: The same as a minimum, regardless of the index: for documents nobody should wait for.
     min_stale_while_revalidate_s: float = 0.0
-    #: Send no requests: entries are used whatever their age, and anything else is unknown.
+    #: Send no requests: entries are used at any age, and anything else is unknown.
     offline: bool = False
 
 
@@ -90,7 +90,7 @@ class Verdict(StrEnum):
     SERVE_AND_REVALIDATE = "stale-while-revalidate"
     #: Serve it without another attempt: its index failed moments ago.
     SERVE_STALE = "stale-if-error"
-    #: Serve it whatever its age.
+    #: Serve it at any age.
     OFFLINE_HIT = "offline"
     #: Fail: whether it exists cannot be found out.
     OFFLINE_MISS = "unknown"
@@ -194,7 +194,7 @@ class ErrorVerdict(Enum):
     SERVE_STALE = "serve stale"
     #: Pass the error on.
     FAIL = "fail"
-    #: Pass the error on, and forget the entry: another process learned that it is gone.
+    #: Pass the error on, and forget the entry: another process learned that it was deleted.
     DISCARD = "discard"
     #: Pass the error on, forget the entry, and serve nothing stale until the index answers again.
     FORBID = "forbid"
@@ -235,16 +235,16 @@ def after_error(
     elif age < -min(_MAX_AHEAD_S, policy.stale_if_error_s):
         reason = "its age is unknown: the clock was set back"
     elif on_disk is not None and contradicts(on_disk, entry):
-        return ErrorDecision(ErrorVerdict.DISCARD, "another process learned that it is gone")
+        return ErrorDecision(ErrorVerdict.DISCARD, "another process learned that it was deleted")
     else:
         return ErrorDecision(ErrorVerdict.SERVE_STALE, "its index failed")
     return ErrorDecision(ErrorVerdict.FAIL, reason)
 
 
 def contradicts(on_disk: PageHead, entry: CacheEntry[S]) -> bool:
-    """Whether another process learned since that the document is gone or refused."""
-    gone = on_disk.missing or on_disk.refused
-    return gone and on_disk.validated_at >= entry.head.validated_at
+    """Whether another process learned since that the document was deleted or is refused."""
+    withdrawn = on_disk.missing or on_disk.refused
+    return withdrawn and on_disk.validated_at >= entry.head.validated_at
 
 
 def replaces(

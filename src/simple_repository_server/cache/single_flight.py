@@ -12,10 +12,10 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs at most one coroutine per key at a time; all who call meanwhile get its result.
+    """Runs at most one coroutine per key at a time; concurrent callers share its result.
 
-    A caller that is cancelled does not stop the work for the others. If all callers are gone, an
-    exception other than a `RepositoryError` goes to the event loop's exception handler.
+    A caller that is cancelled does not stop the work for the others. If all callers were cancelled,
+    an exception other than a `RepositoryError` goes to the event loop's exception handler.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class SingleFlight(Generic[K, V]):
         error = None if task.cancelled() else task.exception()
         if error is None or isinstance(error, RepositoryError) or task in self._waiting:
             return
-        # A defect, and every caller is gone: it would be lost otherwise.
+        # A defect, and every caller was cancelled: it would be lost otherwise.
         failure = {
             "message": "coalesced work failed after every caller had left",
             "exception": error,

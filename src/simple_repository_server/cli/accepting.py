@@ -80,7 +80,7 @@ class Acceptor:
         self._servers.clear()
 
     async def _watch(self) -> None:
-        """Pause when descriptors run short, whatever uses them, and resume when enough are free."""
+        """Pause when descriptors run short, also by other use, and resume when enough are free."""
         accepting_s = 0.0
         while True:
             await asyncio.sleep(_CHECK_S)

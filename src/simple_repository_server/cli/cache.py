@@ -53,7 +53,7 @@ class _Commands(Group):
             sys.exit(_INTERRUPTED)
         except (NotACache, BadSetting) as error:
             refuse(str(error))
-        except BrokenPipeError:  # the reader is gone, as with `| head`
+        except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
@@ -78,7 +78,7 @@ class _Commands(Group):
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.pass_context
 def cache(ctx: click.Context) -> None:
-    """Inspect and maintain the cache on disk. Servers may use it meanwhile.
+    """Inspect and maintain the cache on disk. Servers may use it at the same time.
 
     To serve a directory called 'cache', write './cache'.
     """
@@ -199,7 +199,7 @@ def prune_command(
     """Evict entries, least recently used first.
 
     Entries used within the last seconds stay. Garbage of crashed servers, and links and project
-    records whose file is gone, are removed in any case.
+    records whose file was removed, are removed in any case.
     """
     max_bytes = None if cache_size is None else _wanted_size(cache_size)
     unused_s = None if unused_for is None else unused_for * _DAY_S

@@ -73,7 +73,7 @@ class CachedProjects:
     ) -> Literal["removed", "corrected", ""]:
         """Drop the digests that are not wanted from a record; what was done to it.
 
-        What another process adds meanwhile is not lost. Raises `OSError`.
+        What another process adds at the same time is not lost. Raises `OSError`.
         """
         path = self.folder / project
         with self._locked(project):
@@ -89,7 +89,7 @@ class CachedProjects:
 
     @contextmanager
     def _locked(self, project: str, flags: int = 0) -> Iterator[int]:
-        """The record's file, which no other process changes or replaces meanwhile."""
+        """The record's file, locked: no other process changes or replaces it."""
         path = self.folder / project
         for _ in range(_ATTEMPTS):
             descriptor = os.open(path, _FLAGS | flags, 0o600)

@@ -50,7 +50,7 @@ def items(folder: Path, place: str) -> Iterator[Item]:
     """Everything in one place of the cache, folders before their content.
 
     An unexpected folder is one item, with all that is in it. What another process removes
-    meanwhile is left out.
+    during the scan is left out.
     """
     try:
         top = (folder / place).lstat()

@@ -147,7 +147,7 @@ def evict(
 
 
 class _Eviction:
-    """One eviction. In a dry run it only remembers which files would be gone."""
+    """One eviction. In a dry run it only records which files would be removed."""
 
     def __init__(self, folder: Path, *, now: float, dry_run: bool, pace: ScanPace) -> None:
         self._folder = folder
@@ -209,7 +209,7 @@ class _Eviction:
                 left.bytes -= size
 
     def _remove_dangling_links(self, left: Amount) -> None:
-        """Remove the links whose file is gone."""
+        """Remove the links whose file was removed."""
         for link in self._scan(LINKS):
             with contextlib.suppress(OSError, BrokenEntry):
                 head, _ = self._links.parse(read_all(Path(link.path)))
@@ -217,7 +217,7 @@ class _Eviction:
                     self._remove(link.path, link.bytes, self._garbage, left)
 
     def _remove_dangling_records(self) -> None:
-        """Remove from project records the digests whose file is gone, and empty records."""
+        """Remove from project records the digests whose file was removed, and empty records."""
         for record in self._scan(PROJECTS):
             project = Path(record.path).name
             with contextlib.suppress(OSError):

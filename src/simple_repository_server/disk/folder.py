@@ -251,7 +251,7 @@ class CacheFolder(SharedLifespan):
             self._report_evicted()
 
     def _report_evicted(self) -> None:
-        """Emit one event for all that was evicted meanwhile: a small cache evicts for each file."""
+        """Emit one event for all evicted since the last one: a small cache evicts for each file."""
         evicted, self._evicted = self._evicted, Amount()
         if evicted.files:
             folder = str(self.folder)

@@ -1,7 +1,7 @@
 """Files being written: invisible until an atomic rename, removed if they are never completed.
 
 A partial file is locked by its writer. The kernel releases the lock when the process ends, however
-it ends, so garbage left by a crash can be told from what another process is writing.
+it ends, so garbage left by a crash differs from what another process is writing.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ATTEMPTS = 100
 
 
 class PartialFile:
-    """A new file in `folder`, appended to by one thread at a time, and readable meanwhile.
+    """A new file in `folder`, appended to by one thread at a time, readable by others.
 
     The constructor and all methods block, and raise `OSError`.
     """
@@ -127,7 +127,7 @@ class PartialFile:
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
-    # A file created in a thread whose caller was cancelled meanwhile has no other owner.
+    # A file created in a thread whose caller was cancelled has no other owner.
     __del__ = close
 
 
@@ -152,7 +152,7 @@ def write_atomically(
 def abandoned(folder: Path, now: float) -> Iterator[tuple[Path, int]]:
     """The files that crashed processes left in `folder`, and their sizes; links are not followed.
 
-    Each is locked until the next one is taken, so that no writer takes it over meanwhile.
+    Each is locked until the next one is taken, so that no writer takes it over.
     """
     if folder.is_symlink():
         return

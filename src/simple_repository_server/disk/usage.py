@@ -42,7 +42,7 @@ class ScanPace(msgspec.Struct, frozen=True):
 
     batch: int = 500
     pause_s: float = 0.002
-    #: Asked for each file: whether to abandon the scan.
+    #: Called for each file: whether to abandon the scan.
     stopped: Callable[[], bool] = lambda: False
 
 

@@ -1,7 +1,7 @@
 """Reading the whole cache to find corrupt entries and garbage, and to remove them.
 
-What is removed is fetched again on the next request. Servers may use the cache meanwhile: what
-they remove or replace while it is being checked is no damage.
+What is removed is fetched again on the next request. Servers may use the cache at the same
+time: what they remove or replace while it is being checked is no damage.
 """
 
 import contextlib
@@ -193,7 +193,7 @@ class Verification:
     def _repair_if_same(
         self, item: Item, reason: str, repair: Callable[[Item], str]
     ) -> list[Damage]:
-        """The damage, unless another process has removed or replaced the item meanwhile."""
+        """The damage, unless another process has removed or replaced the item since."""
         if self._stopped.is_set() or not _is_same(item):
             return []
         return [self._repair(item, reason, repair)]

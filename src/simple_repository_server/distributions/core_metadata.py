@@ -28,7 +28,7 @@ class CoreMetadata(msgspec.Struct, frozen=True):
 
 
 def parse_core_metadata(content: bytes) -> CoreMetadata:
-    """Parse the headers; never raises, whatever the bytes are."""
+    """Parse the headers; never raises, for any bytes."""
     head = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     message = email.message_from_bytes(head)
     values = {name: message.get_all(name) or () for name in _FIELDS}

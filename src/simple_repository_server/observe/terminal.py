@@ -1,4 +1,4 @@
-"""Texts that are safe for a terminal, whatever clients, indexes and file names put into them."""
+"""Texts that are safe for a terminal, also with text from clients, indexes and file names."""
 
 
 def printable(text: object) -> str:

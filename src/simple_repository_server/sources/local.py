@@ -187,7 +187,7 @@ class LocalRepository(Repository):
         scanned_at = self._directory.scanned_at
         found = listing.files.get(project)
         if listing.may_lack_files_of(project):
-            # Its name would be given away by looking elsewhere, or its files reported as gone.
+            # Later sources would be sent its name, or its files would be reported as deleted.
             raise SourceUnavailable(self.label, unreadable(listing))
         if found is None:
             raise ProjectNotFound(project)

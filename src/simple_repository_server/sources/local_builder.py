@@ -48,7 +48,7 @@ class PageBuilder:
         return missing or self._build(job, identities, facts)
 
     def build_with(self, job: PageJob, computed: Computed) -> LocalPage:
-        """The page, with facts that were computed; files that changed meanwhile are left out."""
+        """The page, with facts that were computed; files that changed since are left out."""
         identities = identify(job.found, job.root, self._problems)
         facts, _ = self._facts(job.found, identities, dict(computed.values()))
         return self._build(job, identities, facts)

@@ -1,4 +1,4 @@
-"""Digests, and whatever else reading local files brings out: looked up, or computed in threads.
+"""Digests and other facts about local files: looked up, or computed in threads.
 
 Every file is read once, however many pages want it. A page that is requested comes before the rest
 of the directory, which is read in the background: its files wait for at most one short batch.
@@ -68,7 +68,7 @@ class DigestQueue:
         await asyncio.to_thread(self._store.close)
 
     async def compute(self, sizes: Mapping[str, int], root: str) -> Computed:
-        """The facts by path, without those of files that changed meanwhile or cannot be read.
+        """The facts by path, without those of files that changed while read or cannot be read.
 
         Files are only read where they lie below `root`, a real path.
         """

@@ -59,7 +59,7 @@ def _identity_at(path: str) -> FileIdentity | None:
 def compute_facts(
     path: str, root: str, problems: Problems, stopping: threading.Event
 ) -> FileFacts | None:
-    """Read the whole file; None, with the reason reported, if it is gone, changes or is not ours.
+    """Read the whole file; None, with the reason reported, if it changes, is removed or outside.
 
     None also when `stopping` is set before the end.
     """

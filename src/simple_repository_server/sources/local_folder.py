@@ -95,7 +95,7 @@ def scan_folder(folder: str, root: str, known: Folder | None) -> Folder:
 
 
 def _marker_ns(root: str) -> int:
-    """When `.empty` was last touched; 0 if it is gone."""
+    """When `.empty` was last touched; 0 if it does not exist."""
     try:
         return os.lstat(os.path.join(root, EMPTY_MARKER)).st_mtime_ns  # noqa: PTH118 - as all paths here
     except OSError:

@@ -118,7 +118,7 @@ def _read(
     problem = (
         contradiction(metadata, distribution)
         if distribution
-        else "the name of its file tells no project and version"
+        else "its file name contains no project and version"
     )
     if problem:
         problems.skipped(found.sidecar, problem)

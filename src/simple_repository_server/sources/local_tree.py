@@ -105,7 +105,7 @@ class LocalTree:
     def _update_leaving(self, before: Folder | None, current: Folder) -> bool:
         """Whether other names are leaving now: those whose folder vanished a moment ago.
 
-        A folder is often replaced by moving one away and another one in. A name that is gone for
+        A folder is often replaced by moving one away and another one in. A name that is absent for
         longer is released, by our clock or by that of the file system.
         """
         if before is current and not self._leaving:

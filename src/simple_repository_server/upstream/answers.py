@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Incoming:
     """An answer whose status and headers have arrived, cleaned; its body is not yet read.
 
-    `label` is what errors call its source, `url` the address it came from. Whoever has one calls
+    `label` is what errors call its source, `url` the address it came from. Its owner calls
     `release` in the end.
     """
 

@@ -151,7 +151,7 @@ class Origins:
         while (breaker := self._breakers.get(origin)) is not None and breaker.probe_at is not None:
             if (wait_s := breaker.wait_s(time.monotonic())) > 0:
                 await asyncio.sleep(wait_s)
-                continue  # it may have opened meanwhile, which puts the probe off
+                continue  # it may have opened since, which postpones the probe
             failing = breaker.failure.url if breaker.failure else self._base
             base = self._base if origin == self._own else urljoin(failing, "/")
             url = breaker.probe_url(base)

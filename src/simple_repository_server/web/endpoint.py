@@ -89,8 +89,8 @@ async def answer(
 ) -> None:
     """Let the endpoint answer; where it fails, answer with the problem. Emits the request's event.
 
-    An answer that has begun cannot be replaced: the exception goes on to the server, which cuts the
-    connection, so that no client takes a part for the whole.
+    An answer that has begun cannot be replaced: the exception is passed to the server, which cuts
+    the connection, so that no client takes a part for the whole.
     """
     started = time.perf_counter()
     cut = ""

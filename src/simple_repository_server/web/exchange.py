@@ -220,11 +220,11 @@ class Exchange(Request):
     @asynccontextmanager
     async def watch_disconnect(self) -> AsyncIterator[asyncio.Task[None]]:
         """A task that is done when the client disconnects: not all servers raise on sending."""
-        gone = asyncio.create_task(self._until_disconnect())
+        disconnected = asyncio.create_task(self._until_disconnect())
         try:
-            yield gone
+            yield disconnected
         finally:
-            gone.cancel()
+            disconnected.cancel()
 
     async def _until_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

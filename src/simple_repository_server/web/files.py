@@ -143,10 +143,10 @@ class FileEndpoint:
         if chunk is not None and len(chunk) == body.length:
             await exchange.send_chunk(chunk, more=False)
             return
-        async with exchange.watch_disconnect() as gone:
+        async with exchange.watch_disconnect() as disconnected:
             while chunk is not None and exchange.sent + len(chunk) != body.length:
                 await exchange.send_chunk(chunk, more=True)
-                if gone.done():
+                if disconnected.done():
                     return
                 chunk = await anext(chunks, None)
             await exchange.send_chunk(chunk or b"", more=False)

@@ -41,7 +41,7 @@ TITLES = {
     503: "Service unavailable",
     504: "Gateway timeout",
 }
-#: Whatever a source requests: pip and poetry sleep this long before each of their five retries, and
+#: Not what a source sent: pip and poetry sleep this long before each of their five retries, and
 #: report the failure only then; a background probe finds out when the source is available again.
 _RETRY_AFTER_S = 1
 #: How much of a sentence becomes the reason phrase of a status line.

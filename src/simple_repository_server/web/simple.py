@@ -104,13 +104,13 @@ def _is_body_sent(request: Request, reply: Reply) -> bool:
 
 
 async def _send_decompressed(exchange: Exchange, reply: Reply) -> None:
-    """Send a body that is nowhere as a whole: a chunk is made once the last one was taken."""
+    """Send a body that is never held as a whole: a chunk is decompressed once the last was sent."""
     await exchange.start(reply.status, reply.headers)
-    async with exchange.watch_disconnect() as gone:
+    async with exchange.watch_disconnect() as disconnected:
         for chunk in decompress_iter(reply.body):
             await exchange.send_chunk(chunk, more=True)
             await asyncio.sleep(0)
-            if gone.done():
+            if disconnected.done():
                 return
         await exchange.send_chunk(b"", more=False)
 

@@ -2,7 +2,7 @@
 
 Follows the tokenisation of HTML (WHATWG, §13.2.5: attributes, comments, elements whose contents
 are text), but builds no tree: a few kilobytes of markup can make a tree of gigabytes, and no page
-of an index needs one. The time is linear in the text whatever it contains, and spent in short
+of an index needs one. The time is linear in the text, for any content, and spent in short
 steps, so that other threads run in between.
 """
 

@@ -206,7 +206,7 @@ class HttpConnection(Lifetime):
         )
         self._body_left = length or 0
         self.ending = not keep_alive
-        # If the client asked to keep the connection, it may have sent more requests.
+        # A client that wants the connection to persist may have sent more requests.
         self.dropped = self.ending and self.parser.should_keep_alive()
         self.cycle = self._cycle(version, target, keep_alive=keep_alive)
         self.watch.moved(self, Phase.BUSY)

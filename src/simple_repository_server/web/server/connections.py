@@ -199,7 +199,7 @@ class Connections:
             self._timed[phase][connection] = self._now()
 
     def touched(self, connection: Connection) -> None:
-        """An idle connection was used meanwhile; to be called once per `tick`."""
+        """An idle connection was used; to be called once per `tick`."""
         self._idle[connection] = self._now()
         self._idle.move_to_end(connection)
 
@@ -219,7 +219,7 @@ class Connections:
         if victim is None:
             victim = next(_until(self._timed[Phase.HEAD], now - _PROMPT_S), None)
         if victim is not None:
-            # It is closed only later, and must not be found again meanwhile.
+            # It is closed only later, and must not be chosen again until then.
             self._timed[victim.phase].pop(victim)
             victim.evict()
             return

@@ -27,7 +27,7 @@ _NO_PIPELINE: deque[Any] = deque(maxlen=0)
 
 
 class Lifetime(HttpToolsProtocol):
-    """One connection, whatever its requests; `heads` encodes the heads of rejections."""
+    """One connection, independent of its requests; `heads` encodes the heads of rejections."""
 
     #: The request that is being answered.
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # of the base class: never None

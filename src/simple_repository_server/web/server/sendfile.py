@@ -1,7 +1,7 @@
 """Sending a part of an open file over a connection without copying it (`sendfile(2)`).
 
 Most of it fits into the buffer of the socket at once; the rest follows when the socket is writable
-(`Writable`). The transport's own buffer must be empty meanwhile.
+(`Writable`). The transport's own buffer must be empty until then.
 """
 
 import asyncio
