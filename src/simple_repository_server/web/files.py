@@ -181,7 +181,7 @@ async def _beginning(chunks: AsyncIterator[bytes], length: int | None) -> bytes 
             raise TransferAborted(f"A body of {length} bytes ended after {received}.")
         parts.append(chunk)
         received += len(chunk)
-    if received > length:
+    if received > length or (received == length and await anext(chunks, None) is not None):
         raise TransferAborted(f"A body of {length} bytes went on after them.")
     return b"".join(parts)
 
