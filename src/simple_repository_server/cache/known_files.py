@@ -63,7 +63,7 @@ class KnownFiles:
         self._is_checking = False
 
     def peek(self, digest: str) -> Lookup | None:
-        """What is known of the file of that sha256; None if the disk has to be asked."""
+        """What is known of the file of that sha256; None if only the disk can answer."""
         self._is_requested = True
         if not self._is_checking:
             return None
@@ -142,7 +142,7 @@ class KnownFiles:
         blob, is_intact = await self._disk.run(look_up)
         known = self._present.get(digest)
         if known is not None and known is not before:
-            return known.found  # a download has stored it meanwhile
+            return known.found  # a download has stored it since
         if blob is None:
             self._present.discard(digest)
             self._absent.put(digest, _ABSENT, _ABSENT_WEIGHT)
@@ -152,6 +152,8 @@ class KnownFiles:
             self._emit(CacheDamaged(file=str(blob.path), reason="its content has changed"))
             await self._disk.run(_discard, files, digest, blob)
             return None
+        if before is not None and before.blob == blob:
+            return before.found  # the same object: what was derived from it stays valid
         return self.remember(digest, blob)
 
 
