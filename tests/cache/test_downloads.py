@@ -336,6 +336,72 @@ async def test_small_files_do_not_exceed_their_share_of_memory(
         assert await asyncio.gather(*reading) == [wheel.content for wheel in wheels]
 
 
+async def test_small_files_count_while_slow_clients_read_them(
+    upstream: Upstream, folder: Path
+) -> None:
+    """Files that are stored but still held in memory for a reader leave less space for others."""
+    wheels = [build_wheel("foo", f"{n}.0", files={"d": bytes(100_000)}) for n in range(4)]
+    publish_json(upstream, wheels, metadata=False)
+    size = len(wheels[0].content)
+    files = FileCache(CacheFolder(folder), memory=TransferMemory(total_bytes=4 * size + 4))
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files) as repository:
+        names = [FileName(wheel.filename) for wheel in wheels]
+        in_memory = []
+        async with AsyncExitStack() as stack:
+            for name in names:
+                origin = await source.get_resource(FOO, name)
+                resource = await repository.get_resource(FOO, name)
+                await stack.enter_async_context(resource.open())
+                download = files.downloads.running(FileRef(origin, FOO, name))
+                assert download is not None
+                in_memory.append(download.file is None)
+                async with asyncio.timeout(10):
+                    while (await repository.get_resource(FOO, name)).path is None:  # noqa: ASYNC110  # it is on a disk
+                        await asyncio.sleep(0.01)
+        assert in_memory == [True, True, False, False], "half of the memory"
+        for path in _files(folder):
+            path.unlink()
+        await _until_absent(repository, names[0])
+        origin = await source.get_resource(FOO, names[0])
+        download = await files.downloads.join(FileRef(origin, FOO, names[0]))
+        assert download is not None
+        assert download.file is None, "it fits again once they have left"
+
+
+async def _until_absent(repository: FileCacheRepository, name: FileName) -> None:
+    async with asyncio.timeout(10):
+        while (await repository.get_resource(FOO, name)).path is not None:  # noqa: ASYNC110  # it is on a disk
+            await asyncio.sleep(0.05)
+
+
+async def test_a_file_that_waits_for_the_disk_is_not_fetched_twice(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A client that comes once memory is free joins the transfer that waits for its file."""
+    wheels = [build_wheel("foo", f"{n}.0", files={"d": bytes(100_000)}) for n in range(2)]
+    publish_json(upstream, wheels, metadata=False)
+    blocking, wanted = (f"/files/{wheel.sha256[:2]}/{wheel.filename}" for wheel in wheels)
+    upstream.on(blocking, Reply(body=bytes(len(wheels[0].content))))  # fails in the end
+    disk = _Slow(folder)
+    files = FileCache(disk, memory=TransferMemory(total_bytes=2 * len(wheels[0].content) + 99))
+    source = HttpRepository(upstream.simple, limits=QUICK)
+    async with FileCacheRepository(source, files):
+        names = [FileName(wheel.filename) for wheel in wheels]
+        refs = [FileRef(await source.get_resource(FOO, name), FOO, name) for name in names]
+        failing = await files.downloads.join(refs[0])
+        assert failing is not None
+        waiting = asyncio.create_task(files.downloads.join(refs[1]))
+        async with asyncio.timeout(10):
+            while failing.error is None:  # noqa: ASYNC110  # it gives no signal
+                await asyncio.sleep(0.01)
+        late = asyncio.create_task(files.downloads.join(refs[1]))
+        await asyncio.sleep(0.05)
+        disk.free.set()
+        assert await late is await waiting
+    assert len(upstream.seen(wanted)) <= 1
+
+
 async def test_a_failed_transfer_is_not_joined(upstream: Upstream, folder: Path) -> None:
     """Right after a failure the next client gets the file from another transfer."""
     publish_json(upstream, [WHEEL])

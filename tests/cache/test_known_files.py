@@ -62,6 +62,12 @@ async def _until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def _until_checked(disk: CountingFolder) -> None:
+    """Without a request, only the checks are handed over to threads."""
+    before = disk.handed_over
+    await _until(lambda: disk.handed_over > before + 2)
+
+
 def _path_of(repository: Repository, name: FileName) -> Path | None:
     """The path of the file as it is answered from memory."""
     resource = repository.peek_resource(FOO, name)
@@ -135,6 +141,36 @@ async def test_a_file_that_another_process_changes_is_looked_up_again(
             path.write_bytes(b"other bytes")
         await _until(lambda: _path_of(repository, NAMES[0]) is None)
         assert (await repository.get_resource(FOO, NAMES[0])).path is None
+
+
+async def test_an_eviction_is_noticed_before_the_file_is_requested_again(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A file that nobody requests for a while is not answered from memory once it is evicted."""
+    publish_json(upstream, WHEELS)
+    disk = CountingFolder(folder)
+    async with _cached(upstream, disk) as repository:
+        evicted, stays = [await _store(repository, name) for name in NAMES[:2]]
+        await _until_checked(disk)
+        evicted.unlink()
+        await _until_checked(disk)
+        assert _path_of(repository, NAMES[0]) is None
+        assert _path_of(repository, NAMES[1]) == stays
+
+
+async def test_a_scan_for_changes_does_not_count_as_use(upstream: Upstream, folder: Path) -> None:
+    """Files that are checked because their folder changed stay as old as their last request."""
+    publish_json(upstream, WHEELS)
+    now = 1_700_000_000.0
+    disk = CountingFolder(folder, clock=lambda: now)
+    async with _cached(upstream, disk) as repository:
+        path = await _store(repository, NAMES[0])
+        await _until_checked(disk)
+        used_at = path.stat().st_atime
+        now += 3600
+        (path.parent / "other").touch()
+        await _until_checked(disk)
+        assert path.stat().st_atime == used_at
 
 
 async def test_requests_from_memory_count_as_use(upstream: Upstream, folder: Path) -> None:

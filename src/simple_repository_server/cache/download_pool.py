@@ -67,6 +67,8 @@ class DownloadPool:
         self._downloads: dict[tuple[str, str], Download] = {}
         self._tasks: dict[Download, asyncio.Task[None]] = {}
         self._storing = asyncio.Semaphore(_STORED_AT_ONCE)
+        #: The files that are in memory as a whole, with their sizes, as long as they are read.
+        self._whole: dict[Download, int] = {}
         self._whole_bytes = 0
 
     def running(self, ref: FileRef) -> Download | None:
@@ -80,7 +82,8 @@ class DownloadPool:
         if running is not None or not self._disk.usable:
             return running
         size = ref.origin.size
-        if size is not None and self._fits_into_memory(size):
+        is_beginning = self._beginning.is_running(key)
+        if size is not None and not is_beginning and self._fits_into_memory(size):
             return self._start(key, ref, None)
         return await self._beginning.run(key, partial(self._begin, key, ref))
 
@@ -125,8 +128,6 @@ class DownloadPool:
         return self._start(key, ref, file)
 
     def _start(self, key: tuple[str, str], ref: FileRef, file: PartialFile | None) -> Download:
-        if file is None:
-            self._whole_bytes += ref.origin.size or 0
         download = Download(
             ref,
             file,
@@ -134,8 +135,12 @@ class DownloadPool:
             memory=self._memory,
             memory_bytes=self._share,
             limits=self._limits,
+            on_release=self._release,
             emit=self._emit,
         )
+        if file is None:
+            self._whole[download] = ref.origin.size or 0
+            self._whole_bytes += self._whole[download]
         self._downloads[key] = download
         task = asyncio.create_task(self._run(key, ref, download))
         self._tasks[download] = task
@@ -144,7 +149,6 @@ class DownloadPool:
 
     async def _run(self, key: tuple[str, str], ref: FileRef, download: Download) -> None:
         """Fetch and store the file. What its origin raises is reported by its readers."""
-        in_memory = download.file is None
         with download.held():
             try:
                 digest = await download.run()
@@ -161,8 +165,10 @@ class DownloadPool:
             finally:
                 if self._downloads.get(key) is download:
                     del self._downloads[key]
-                if in_memory:
-                    self._whole_bytes -= ref.origin.size or 0
+
+    def _release(self, download: Download) -> None:
+        """Stop counting a file in memory: its last reader has left."""
+        self._whole_bytes -= self._whole.pop(download, 0)
 
     async def _store(self, ref: FileRef, download: Download, digest: str) -> tuple[FoundBlob, bool]:
         """Make the verified bytes a file of the cache. Raises `OSError`."""

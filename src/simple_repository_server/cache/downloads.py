@@ -55,7 +55,7 @@ class Download:
     """A transfer of the file `ref`, run as a task of its own: no reader owns it.
 
     It goes into `file`, or stays in memory if that is None. `in_thread` runs blocking work.
-    `memory_bytes` returns how much may be in memory right now.
+    `memory_bytes` returns how much may be in memory; `on_release` is called after the last reader.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Download:
         memory: TransferMemory = DEFAULT_MEMORY,
         memory_bytes: Callable[[], int] | None = None,
         limits: TransferLimits = DEFAULT_LIMITS,
+        on_release: Callable[["Download"], None] = lambda _: None,
         emit: Emit = ignore,
     ) -> None:
         self.origin = ref.origin
@@ -88,6 +89,7 @@ class Download:
         self._limits = limits
         self._pace = Pace(limits, time.monotonic())
         self._ended_at: float | None = None
+        self._on_release = on_release
         self._emit = emit
         self._front = Front()
         names = {"sha256", *list(self.origin.hashes)[:1]}
@@ -112,6 +114,8 @@ class Download:
             yield
         finally:
             self._holders -= 1
+            if not self._holders and self._ended_at is not None:
+                self._on_release(self)
             if not self._holders and self.file is not None:
                 self._closing = asyncio.ensure_future(self._in_thread(self.file.close))
 

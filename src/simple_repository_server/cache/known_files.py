@@ -1,14 +1,14 @@
 """What is known of the files on disk, so that requests need neither the disk nor a thread.
 
-A file that was found is used from memory until a check in the background, one a second for all
-files requested since the last one, finds it removed or replaced. Opening it notices that, too. That
-a file is absent is believed while its folder has not changed.
+A check in the background, about once a second, finds what was removed, replaced or added: it looks
+at all files that were requested since the last one, and at all files in folders that changed. Only
+while checks run is anything answered from memory. Opening a file notices a change, too.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -55,17 +55,22 @@ class KnownFiles:
         #: Apart: requests for files that are not here must not evict what was verified.
         self._absent: MemoryCache[str, Lookup] = MemoryCache(absent_bytes)
         self._lookups: SingleFlight[str, PathResource | None] = SingleFlight()
-        #: The digests requested since the last check.
-        self._requested: set[str] = set()
+        #: The digests of files that were answered from memory since the last check,
+        self._used: set[str] = set()
+        #: and whether anything was requested at all.
+        self._is_requested = False
         self._folders: dict[str, int] | None = None
         self._is_checking = False
 
     def peek(self, digest: str) -> Lookup | None:
         """What is known of the file of that sha256; None if only the disk can answer."""
+        self._is_requested = True
+        if not self._is_checking:
+            return None
         known = self._present.get(digest)
-        if known is None and self._is_checking:
-            known = self._absent.get(digest)
-        self._requested.add(digest)
+        if known is None:
+            return self._absent.get(digest)
+        self._used.add(digest)
         return known
 
     async def find(self, digest: str) -> PathResource | None:
@@ -105,7 +110,7 @@ class KnownFiles:
         try:
             while True:
                 await asyncio.sleep(_CHECK_S)
-                idle = 0 if self._requested else idle + 1
+                idle = 0 if self._is_requested else idle + 1
                 if idle > _IDLE_CHECKS:
                     self._is_checking = False
                     continue
@@ -118,65 +123,95 @@ class KnownFiles:
             self._is_checking = False
 
     async def check(self) -> None:
-        """Drop what is not true any more; files that were requested count as used now."""
-        requested, self._requested = self._requested, set()
-        present = [digest for digest in requested if self._present.get(digest) is not None]
-        before = {digest: self._present.get(digest) for digest in present}
-        files, now = self._disk.files, self._disk.clock()
-        blobs, folders = await self._disk.run(_scan, files, present, now)
+        """Drop what is not true any more; files answered from memory count as used now."""
+        used, self._used = self._used, set()
+        self._is_requested = False
+        before = self._present.snapshot()
+        scan = partial(_scan, self._disk.files, before, used, self._disk.clock(), self._folders)
+        blobs, changed, self._folders = await self._disk.run(scan)
         for digest, blob in blobs.items():
-            known = self._present.get(digest)
-            if known is not None and known is before[digest] and known.blob != blob:
+            if self._present.peek(digest) is before[digest] and before[digest].blob != blob:
                 self._present.discard(digest)  # the next request looks it up again
-        changed = _changed(self._folders, folders, time.time())
         self._absent.discard_if(changed)
-        self._folders = folders
         self._is_checking = True
 
     async def _look_up(self, digest: str) -> PathResource | None:
-        files = self._disk.files
-        blob, is_intact = await self._disk.run(_verified, files, digest, self._disk.clock())
+        files, before = self._disk.files, self._present.peek(digest)
+        verified = before.blob if before is not None else None
+        look_up = partial(_verified, files, digest, self._disk.clock(), verified)
+        blob, is_intact = await self._disk.run(look_up)
         known = self._present.get(digest)
-        if known is not None:
+        if known is not None and known is not before:
             return known.found  # a download has stored it since
         if blob is None:
+            self._present.discard(digest)
             self._absent.put(digest, _ABSENT, _ABSENT_WEIGHT)
             return None
         if not is_intact:
+            self._present.discard(digest)
             self._emit(CacheDamaged(file=str(blob.path), reason="its content has changed"))
-            await self._disk.run(files.discard, digest)
+            await self._disk.run(_discard, files, digest, blob)
             return None
+        if before is not None and before.blob == blob:
+            return before.found  # the same object: what was derived from it stays valid
         return self.remember(digest, blob)
 
 
-def _verified(files: BlobStore, digest: str, now: float) -> tuple[FoundBlob | None, bool]:
-    """The file, and whether it has its digest. Blocks."""
+def _verified(
+    files: BlobStore, digest: str, now: float, verified: FoundBlob | None
+) -> tuple[FoundBlob | None, bool]:
+    """The file, and whether it has its digest; `verified` is known to have it. Blocks."""
     blob = files.find(digest, now)
-    return blob, blob is not None and files.is_intact(digest)
+    if blob is None or blob == verified:
+        return blob, True
+    is_intact = files.is_intact(digest)
+    if not is_intact and files.stat(digest) != blob:
+        return None, True  # it was evicted or replaced meanwhile, which is no damage
+    return blob, is_intact
+
+
+def _discard(files: BlobStore, digest: str, corrupt: FoundBlob) -> None:
+    """Remove the corrupt file, unless a download has replaced it meanwhile. Blocks."""
+    if files.stat(digest) == corrupt:
+        files.discard(digest)
 
 
 def _scan(
-    files: BlobStore, digests: Iterable[str], now: float
-) -> tuple[dict[str, FoundBlob | None], dict[str, int]]:
-    """The files, which count as used now, and when each folder was last changed. Blocks."""
-    return {digest: files.find(digest, now) for digest in digests}, _folder_times(files.folder)
+    files: BlobStore,
+    known: Iterable[str],
+    used: Container[str],
+    now: float,
+    folders_before: dict[str, int] | None,
+) -> tuple[dict[str, FoundBlob | None], Callable[[str], bool], dict[str, int] | None]:
+    """Of the known files those that may have changed, which digests may, and the folders' times.
+
+    The files in `used` count as used now. Blocks.
+    """
+    folders = _folder_times(files.folder)
+    changed = _changed(folders_before, folders, time.time())
+    blobs = {digest: files.find(digest, now) for digest in known if digest in used}
+    blobs |= {d: files.stat(d) for d in known if d not in used and changed(d)}
+    return blobs, changed, folders
 
 
-def _folder_times(folder: Path) -> dict[str, int]:
+def _folder_times(folder: Path) -> dict[str, int] | None:
+    """When each folder was last changed; None if that cannot be found out."""
+    if not folder.exists():
+        return {}
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.stat(follow_symlinks=False).st_mtime_ns for entry in entries}
     except OSError:
-        return {}
+        return None
 
 
 def _changed(
-    before: dict[str, int] | None, after: dict[str, int], now: float
+    before: dict[str, int] | None, after: dict[str, int] | None, now: float
 ) -> Callable[[str], bool]:
     """Which digests may have another file now, by the change of their folders."""
-    if before is None:
+    if before is None or after is None:
         return lambda _digest: True
     recent = {name for name, mtime_ns in after.items() if abs(now - mtime_ns / 1e9) < _MTIME_S}
-    differing = {name for name, mtime_ns in after.items() if before.get(name) != mtime_ns}
+    differing = {name for name in before | after if before.get(name) != after.get(name)}
     changed = recent | differing
     return lambda digest: digest[:2] in changed

@@ -72,6 +72,15 @@ class MemoryCache(Generic[K, V]):
         for key in [key for key in self._entries if unwanted(key)]:
             self.discard(key)
 
+    def peek(self, key: K) -> V | None:
+        """The value or None, as `get`, but it does not count as use."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def snapshot(self) -> dict[K, V]:
+        """All values by their keys, which does not count as use."""
+        return {key: value for key, (value, _) in self._entries.items()}
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
@@ -49,14 +50,17 @@ class BlobStore:
     def find(self, sha256: str, now: float) -> FoundBlob | None:
         """The blob, which counts as used `now`; None if there is none."""
         path = self.path(sha256)
-        try:
-            stat = path.lstat()
-        except OSError:
+        status = _regular(path)
+        if status is None:
             return None
-        if not S_ISREG(stat.st_mode):
-            return None
-        mark_used(path, stat, now=now, precision_s=_PRECISION_S)
-        return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        mark_used(path, status, now=now, precision_s=_PRECISION_S)
+        return _found(path, status)
+
+    def stat(self, sha256: str) -> FoundBlob | None:
+        """The blob; None if there is none. Does not count as use."""
+        path = self.path(sha256)
+        status = _regular(path)
+        return None if status is None else _found(path, status)
 
     def create(self, size: int = 0, *, strict: bool = False) -> PartialFile:
         """A new partial file of at least `size` bytes, to be stored once its digest is known.
@@ -72,8 +76,7 @@ class BlobStore:
     def store(self, file: PartialFile, sha256: str) -> FoundBlob:
         """Make the complete file the blob of that digest, durably. Raises `OSError`."""
         path = self.path(sha256)
-        stat = file.commit(path)
-        return FoundBlob(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return _found(path, file.commit(path))
 
     def is_intact(self, sha256: str) -> bool:
         """Whether the content matches the digest. Reads all of it."""
@@ -94,3 +97,16 @@ class BlobStore:
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
             if SHA256.fullmatch(digest := digest_of(path)):
                 yield digest
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """The status of the regular file at the path; None if there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status if S_ISREG(status.st_mode) else None
+
+
+def _found(path: Path, status: os.stat_result) -> FoundBlob:
+    return FoundBlob(path, status.st_size, status.st_mtime_ns, status.st_ino)
