@@ -95,16 +95,17 @@ class Download:
         names = {"sha256", *list(self.origin.hashes)[:1]}
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in names}
         self._digester = WriteBehind(self._digest, in_thread, batch_bytes=_DIGEST_BATCH_BYTES)
-        self._writer: WriteBehind | None = None
-        if file is not None:
-            # Whether a file of unknown size exceeds the budget should be known early.
-            batch_bytes = 1 if self.total is None else min(_WRITE_BATCH_BYTES, self._max_pending())
-            self._writer = WriteBehind(
-                partial(_append, file), in_thread, batch_bytes=batch_bytes, after=self._trim_front
-            )
+        self._writer = None if file is None else self._writer_to(file)
         self._waiters: list[asyncio.Future[None]] = []
         self._holders = 0
         self._closing: asyncio.Future[Any] | None = None
+
+    def _writer_to(self, file: PartialFile) -> WriteBehind:
+        # Whether a file of unknown size exceeds the budget should be known early.
+        batch_bytes = 1 if self.total is None else min(_WRITE_BATCH_BYTES, self._max_pending())
+        return WriteBehind(
+            partial(_append, file), self._in_thread, batch_bytes=batch_bytes, after=self._trim_front
+        )
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
