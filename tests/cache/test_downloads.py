@@ -13,10 +13,11 @@ from typing import ParamSpec, TypeVar
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.downloads import DEFAULT_LIMITS, DEFAULT_MEMORY
 from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.front import TransferMemory
+from simple_repository_server.cache.pace import TransferLimits
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.partial import PartialFile
 from simple_repository_server.errors import TransferAborted
@@ -51,9 +52,14 @@ def folder(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def _cached(
-    upstream: Upstream, folder: Path, memory: TransferMemory = DEFAULT_MEMORY
+    upstream: Upstream,
+    folder: Path,
+    *,
+    memory: TransferMemory = DEFAULT_MEMORY,
+    limits: TransferLimits = DEFAULT_LIMITS,
+    new_file: Callable[[Path], PartialFile] = PartialFile,
 ) -> AsyncIterator[FileCacheRepository]:
-    files = FileCache(CacheFolder(folder), memory=memory)
+    files = FileCache(CacheFolder(folder, new_file=new_file), memory=memory, limits=limits)
     async with FileCacheRepository(HttpRepository(upstream.simple, limits=QUICK), files) as found:
         yield found
 
@@ -126,13 +132,13 @@ async def test_an_origin_that_sends_parts_of_parts(upstream: Upstream, folder: P
 
 
 async def test_a_transfer_is_resumed_as_long_as_bytes_arrive(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path
 ) -> None:
     """However often it is interrupted, it is resumed while each attempt brings some bytes."""
-    monkeypatch.setattr("simple_repository_server.cache.downloads._BACKOFF_S", 0.001)
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WHEEL.content, ranges=True, stop_after=100_000))
-    async with _cached(upstream, folder) as repository:
+    limits = TransferLimits(backoff_s=0.001)
+    async with _cached(upstream, folder, limits=limits) as repository:
         assert await _read(repository) == WHEEL.content
     assert len(upstream.seen(PATH)) >= 7
 
@@ -151,21 +157,19 @@ async def test_a_file_that_is_too_long_is_not_requested_again(
     assert len([request for request in upstream.seen(PATH) if request.method == "GET"]) == 1
 
 
-async def test_a_late_reader_reads_from_the_disk(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_reader_reads_from_the_disk(upstream: Upstream, folder: Path) -> None:
     """A reader that falls behind reads from the disk, as memory is for the front of a transfer."""
     places: list[int] = []
-    read = PartialFile.read
 
-    def noted(self: PartialFile, start: int, length: int) -> bytes:
-        places.append(start)
-        return read(self, start, length)
+    class Recording(PartialFile):
+        @override
+        def read(self, start: int, length: int) -> bytes:
+            places.append(start)
+            return super().read(start, length)
 
-    monkeypatch.setattr(PartialFile, "read", noted)
     publish_json(upstream, [WHEEL])
     memory = TransferMemory(whole_file_bytes=0, recent_bytes=200_000, pending_bytes=200_000)
-    async with _cached(upstream, folder, memory) as repository:
+    async with _cached(upstream, folder, memory=memory, new_file=Recording) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body, resource.open() as late:
             assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content

@@ -36,6 +36,7 @@ from simple_repository_server.testing.published import publish_html, publish_jso
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
 from simple_repository_server.transforms.file_cache import FileCacheRepository
 from simple_repository_server.upstream.client import Limits
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -62,8 +63,9 @@ async def _cached(
     emit: Callable[[Event], None] = ignore,
     memory: TransferMemory = DEFAULT_MEMORY,
     timings: FolderTimings = DEFAULT_TIMINGS,
+    new_file: Callable[[Path], PartialFile] = PartialFile,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = CacheFolder(folder, timings=timings, emit=emit)
+    disk = CacheFolder(folder, timings=timings, new_file=new_file, emit=emit)
     files = FileCache(disk, memory=memory, emit=emit)
     source = HttpRepository(upstream.simple, limits=QUICK)
     async with FileCacheRepository(source, files) as repository:
@@ -362,53 +364,57 @@ async def test_a_hidden_file_is_not_served_from_the_cache(upstream: Upstream, fo
             await repository.get_resource(FOO, NAME)
 
 
-class FullDisk(PartialFile):
-    """A file on a disk that is full after some bytes."""
+class SmallDisk:
+    """A disk that is full after so many bytes; it creates the files that are on it."""
 
-    room = 300_000
+    def __init__(self, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
 
-    @override
-    def append(self, chunks: Sequence[bytes]) -> None:
-        type(self).room -= sum(map(len, chunks))
-        if type(self).room < 0:
-            raise OSError(28, "No space left on device")
-        super().append(chunks)
+    def new_file(self, scratch: Path) -> PartialFile:
+        disk = self
+
+        class OnIt(PartialFile):
+            @override
+            def append(self, chunks: Sequence[bytes]) -> None:
+                disk.free_bytes -= sum(map(len, chunks))
+                if disk.free_bytes < 0:
+                    raise OSError(28, "No space left on device")
+                super().append(chunks)
+
+        return OnIt(scratch)
 
 
-async def test_a_full_disk_is_survived(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_is_survived(upstream: Upstream, folder: Path) -> None:
     """Clients get the file all the same, checked; it is said once; with room it is kept again."""
     publish_json(upstream, [WHEEL])
     events: list[Event] = []
-    monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
-    monkeypatch.setattr(FullDisk, "room", 300_000)
+    disk = SmallDisk(free_bytes=300_000)
     timings = FolderTimings(failure_pause_s=0.2)
-    async with _cached(upstream, folder, events.append, timings=timings) as repository:
+    async with _cached(
+        upstream, folder, events.append, timings=timings, new_file=disk.new_file
+    ) as repository:
         contents = await asyncio.gather(*(_read(repository) for _ in range(5)))
         assert all(content == WHEEL.content for content in contents)
         assert await _read(repository) == WHEEL.content
         assert not _files(folder)
-        async with asyncio.timeout(10):  # what is read is not waited for to be written
-            while not events:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        monkeypatch.setattr(FullDisk, "room", 10_000_000)
-        await asyncio.sleep(0.3)
-        assert await _read(repository) == WHEEL.content
-        await _stored(repository)
+        await until(lambda: bool(events))  # readers do not wait for the disk
+        disk.free_bytes = 10_000_000
+        async with asyncio.timeout(10):  # until the pause after the failure is over
+            while (await repository.get_resource(FOO, NAME)).path is None:
+                assert await _read(repository) == WHEEL.content
+                await asyncio.sleep(0.02)
     kinds = [type(event) for event in events]
     assert kinds == [CacheFailed, CacheRecovered]
 
 
 async def test_a_wrong_file_on_a_full_disk_is_not_completed(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path
 ) -> None:
     """Without the cache the digest counts as much as with it."""
     publish_json(upstream, [WHEEL])
     upstream.on(PATH, Reply(body=WRONG))
-    monkeypatch.setattr("simple_repository_server.disk.blobs.PartialFile", FullDisk)
-    monkeypatch.setattr(FullDisk, "room", 300_000)
-    async with _cached(upstream, folder) as repository:
+    disk = SmallDisk(free_bytes=300_000)
+    async with _cached(upstream, folder, new_file=disk.new_file) as repository:
         with pytest.raises(TransferAborted):
             await _read(repository)
 

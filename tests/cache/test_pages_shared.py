@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import pytest
+from typing_extensions import override
 
 from simple_repository_server.cache.policy import CachePolicy
-from simple_repository_server.disk.entries import EntryStore
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
 from simple_repository_server.model import RequestContext
@@ -19,6 +19,8 @@ from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
 from simple_repository_server.upstream.client import Limits
+
+P = ParamSpec("P")
 
 pytestmark = pytest.mark.anyio
 
@@ -229,19 +231,22 @@ async def test_negative_entry_is_not_served_stale(upstream: Upstream, folder: Pa
             await repository.get_project_page(FOO)
 
 
-async def test_writes_to_one_name_are_ordered(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class _SlowWrites(CacheFolder):
+    """A disk that takes so long for each write that a removal begun later would overtake it."""
+
+    @override
+    async def write(self, work: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> bool:
+        def slow() -> int:
+            time.sleep(0.2)
+            return work(*args, **kwargs)
+
+        return await super().write(slow)
+
+
+async def test_writes_to_one_name_are_ordered(upstream: Upstream, folder: Path) -> None:
     """A page that is removed while it is being written is gone in the end."""
-    save = EntryStore.save
-
-    def slow(self: EntryStore[Any], head: Any, body: bytes, *key: str) -> int:
-        time.sleep(0.2)
-        return save(self, head, body, *key)
-
-    monkeypatch.setattr(EntryStore, "save", slow)
     publish_json(upstream, [WHEEL], max_age=0)
-    async with _index(upstream, CacheFolder(folder)) as repository:
+    async with _index(upstream, _SlowWrites(folder)) as repository:
         await repository.get_project_page(FOO)
         upstream.on("/simple/foo/", Reply(status=404))
         with pytest.raises(ProjectNotFound):

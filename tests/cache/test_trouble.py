@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from simple_repository_server.cache.downloads import DEFAULT_MEMORY
+from simple_repository_server.cache.downloads import DEFAULT_LIMITS, DEFAULT_MEMORY
 from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.front import TransferMemory
+from simple_repository_server.cache.pace import TransferLimits
 from simple_repository_server.cache.policy import CachePolicy
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.ownership import claim
@@ -31,8 +32,12 @@ from simple_repository_server.sources.http import HttpRepository
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
-from simple_repository_server.transforms.file_cache import FileCacheRepository
+from simple_repository_server.transforms.file_cache import (
+    DEFAULT_RECHECK_S,
+    FileCacheRepository,
+)
 from simple_repository_server.upstream.client import Limits
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -59,14 +64,19 @@ async def _cached(
     *,
     emit: Callable[[Event], None] = ignore,
     offline: bool = False,
+    recheck_s: float = DEFAULT_RECHECK_S,
     memory: TransferMemory = DEFAULT_MEMORY,
+    limits: TransferLimits = DEFAULT_LIMITS,
+    new_file: Callable[[Path], PartialFile] = PartialFile,
 ) -> AsyncIterator[FileCacheRepository]:
-    disk = CacheFolder(folder, emit=emit)
+    disk = CacheFolder(folder, new_file=new_file, emit=emit)
     source = HttpRepository(
         upstream.simple, limits=QUICK, cache=disk, policy=CachePolicy(offline=offline)
     )
-    files = FileCache(disk, memory=memory, emit=emit)
-    async with FileCacheRepository(source, files, cached_only=offline) as repository:
+    files = FileCache(disk, memory=memory, limits=limits, emit=emit)
+    async with FileCacheRepository(
+        source, files, cached_only=offline, recheck_s=recheck_s
+    ) as repository:
         yield repository
 
 
@@ -101,29 +111,28 @@ def _open_files(folder: Path) -> list[Path]:
 
 
 async def test_a_client_that_leaves_at_once_leaves_nothing_open(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path
 ) -> None:
     """Who goes away while the file for a transfer is being made does not leave it behind."""
     publish_json(upstream, [WHEEL])
-    create = PartialFile.__init__
+    created, client_left = threading.Event(), threading.Event()
 
-    def slow(self: PartialFile, folder: Path) -> None:
-        create(self, folder)
-        time.sleep(0.2)
+    def slow(scratch: Path) -> PartialFile:
+        file = PartialFile(scratch)
+        created.set()
+        client_left.wait(10)
+        return file
 
-    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY, new_file=slow) as repository:
         resource = await repository.get_resource(FOO, NAME)
-        monkeypatch.setattr(PartialFile, "__init__", slow)
         reading = asyncio.create_task(_content(resource))
-        await asyncio.sleep(0.1)
+        await until(created.is_set)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        await asyncio.sleep(0.5)
+        client_left.set()
         assert await _read(repository) == WHEEL.content
         await _stored(repository)
-        await asyncio.sleep(0.1)
-        assert not _open_files(folder)
-        assert not _partials(folder)
+        await until(lambda: not _open_files(folder) and not _partials(folder))
 
 
 async def test_closing_before_a_transfer_has_begun_tells_its_readers(
@@ -195,17 +204,20 @@ async def test_files_without_permission_count_as_absent(
         assert await _read(repository) == WHEEL.content
 
 
-async def test_what_cannot_be_read_back_is_read_from_its_origin(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that takes a file and does not give it back costs nobody the file."""
+class _Unreadable(PartialFile):
+    """A file that takes bytes and does not return them."""
 
-    def broken(*_: object) -> bytes:
+    @override
+    def read(self, start: int, length: int) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(PartialFile, "read", broken)
+
+async def test_what_cannot_be_read_back_is_read_from_its_origin(
+    upstream: Upstream, folder: Path
+) -> None:
+    """A disk that takes a file and does not give it back costs nobody the file."""
     publish_json(upstream, [WHEEL])
-    async with _cached(upstream, folder, memory=NO_MEMORY) as repository:
+    async with _cached(upstream, folder, memory=NO_MEMORY, new_file=_Unreadable) as repository:
         resource = await repository.get_resource(FOO, NAME)
         async with resource.open() as body:
             got = b""
@@ -248,15 +260,14 @@ async def test_a_file_served_from_the_cache_is_recorded_for_its_project(
 
 
 async def test_offline_what_stays_the_same_is_the_same_object(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path
 ) -> None:
     """Looking again what is there makes no new page and no new list; metadata is not there."""
-    monkeypatch.setattr("simple_repository_server.transforms.file_cache._LOOK_S", 0.0)
     publish_json(upstream, [WHEEL, build_wheel("foo", "2.0")])
     async with _cached(upstream, folder) as repository:
         await _read(repository)
         await _stored(repository)
-    async with _cached(upstream, folder, offline=True) as repository:
+    async with _cached(upstream, folder, offline=True, recheck_s=0) as repository:
         page = await repository.get_project_page(FOO)
         assert len(page.files) == 1
         assert await repository.get_project_page(FOO) is page
@@ -287,16 +298,15 @@ async def test_a_stored_file_counts_towards_the_disk_usage(
 
 
 async def test_a_range_far_into_a_cold_file_does_not_wait_for_it(
-    upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, folder: Path
 ) -> None:
     """Who goes on with a large file gets the rest at once, while all of it comes for the next."""
-    monkeypatch.setattr("simple_repository_server.cache.file_resources._AHEAD_BYTES", 100_000)
-    monkeypatch.setattr("simple_repository_server.cache.file_resources._SMALL_BYTES", 100_000)
+    limits = TransferLimits(ahead_bytes=100_000, small_range_bytes=100_000)
     publish_json(upstream, [WHEEL])
     whole = Reply(body=WHEEL.content, piece_delay_s=0.2)
     part = Reply(body=WHEEL.content, ranges=True)
     upstream.on(PATH, lambda request: part if "range" in request.headers else whole)
-    async with _cached(upstream, folder) as repository:
+    async with _cached(upstream, folder, limits=limits) as repository:
         async with asyncio.timeout(1):
             found = await _read(repository, ByteRange(500_000, 700_000))
         assert found == WHEEL.content[500_000:700_000]

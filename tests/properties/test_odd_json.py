@@ -1,20 +1,23 @@
 """JSON pages and lists with what no JSON should have: it costs what it stands in, and no more."""
 
 import json as stdlib_json
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import ProjectPage, Status
 from simple_repository_server.names import ProjectName
-from simple_repository_server.wire import json, json_stream, pages, parsing
+from simple_repository_server.wire import json, pages
 from simple_repository_server.wire.parsing import (
+    MAX_FILES,
     MAX_REASON,
     MAX_REQUIRES_PYTHON,
     MAX_URL,
+    MAX_VERSIONS,
     ParsedPage,
 )
 from tests.properties.cost import growth
@@ -155,24 +158,25 @@ _scrap = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(st.lists(_scrap, max_size=25).map(b"".join), st.integers(1, 200), st.text(max_size=60))
 @example(b'{"files":[]}', 1, "text/html; charset*0*=x; charset*" + "9" * 5000 + "*=x")
 @example(b"+2AA-<a href=+2AA->", 1, "text/html; charset=utf-7")
 @example(rb"\ud800<a href='\ud800.zip'>", 1, "text/html; charset=unicode_escape")
-def test_any_body_is_parsed_or_malformed(
-    monkeypatch: pytest.MonkeyPatch, text: bytes, piece: int, content_type: str
-) -> None:
+def test_any_body_is_parsed_or_malformed(text: bytes, piece: int, content_type: str) -> None:
     """A body of any type is parsed as a page or list, or rejected as malformed."""
-    monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
-    for media in (JSON, "text/html", content_type, f"text/html; charset={content_type}"):
-        for body in (text, b'{"files":[{"filename":"foo-1.0.zip","url":"x"},%b' % text):
-            try:
+    bodies = (text, b'{"files":[{"filename":"foo-1.0.zip","url":"x"},%b' % text)
+    for body in bodies:
+        for media in (JSON, "text/html", content_type, f"text/html; charset={content_type}"):
+            with suppress(Malformed):
                 page = pages.read_page(body, media, project=FOO, base=BASE).page
                 json.write_page(page, file_url=lambda file: file.url)
+            with suppress(Malformed):
                 pages.read_list(body, media)
-            except Malformed:
-                continue
+        with suppress(Malformed):
+            json.read_page(body, project=FOO, base=BASE, piece_bytes=piece)
+        with suppress(Malformed):
+            json.read_list(body, piece_bytes=piece)
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "windows-1252", "utf-16", "utf-32-le", "gb18030"])
@@ -269,12 +273,11 @@ def test_overlong_base_address_is_ignored() -> None:
     assert page.files[0].url == f"{BASE}foo-1.0.zip"
 
 
-def test_files_and_versions_beyond_the_limit_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_versions_beyond_the_limit_are_dropped() -> None:
     """The first ones are served, and the others counted."""
-    monkeypatch.setattr(parsing, "MAX_FILES", 3)
-    monkeypatch.setattr(parsing, "MAX_VERSIONS", 4)
-    files = [{"filename": f"foo-{n}.zip", "url": "x"} for n in range(9)]
-    read = _read(stdlib_json.dumps({"files": files, "versions": list("123456789")}).encode())
-    assert _names(read) == ["foo-0.zip", "foo-1.zip", "foo-2.zip"]
+    files = [{"filename": f"foo-{n}.zip", "url": "x"} for n in range(MAX_FILES + 6)]
+    versions = [str(n) for n in range(MAX_VERSIONS + 5)]
+    read = _read(stdlib_json.dumps({"files": files, "versions": versions}).encode())
+    assert _names(read) == [file["filename"] for file in files[:MAX_FILES]]
     assert read.dropped == 6
-    assert read.page.versions == ("1", "2", "3", "4")
+    assert read.page.versions == tuple(versions[:MAX_VERSIONS])

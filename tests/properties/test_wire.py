@@ -6,14 +6,14 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
 from simple_repository_server.errors import Malformed
 from simple_repository_server.model import File, ProjectList, ProjectPage, Status
 from simple_repository_server.names import ProjectName, sorted_unique
-from simple_repository_server.wire import html, json, json_stream
+from simple_repository_server.wire import html, json
 from simple_repository_server.wire.parsing import ParsedPage
 from tests.strategies import pages, project_names
 
@@ -78,16 +78,13 @@ def test_json_is_what_the_standards_ask_for(page: ProjectPage) -> None:
         assert None not in file.values()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(page=pages(), piece=st.integers(1, 2000), indent=st.sampled_from((None, 1)))
-def test_page_is_parsed_alike_in_pieces(
-    monkeypatch: pytest.MonkeyPatch, page: ProjectPage, piece: int, indent: int | None
-) -> None:
+def test_page_is_parsed_alike_in_pieces(page: ProjectPage, piece: int, indent: int | None) -> None:
     """Wherever the pieces of a large page end, the result is the same."""
-    monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
     document = stdlib_json.loads(json.write_page(page, file_url=_address))
     text = stdlib_json.dumps(document, indent=indent).encode()
-    _assert_same(json.read_page(text, project=page.name, base=BASE), page)
+    _assert_same(json.read_page(text, project=page.name, base=BASE, piece_bytes=piece), page)
 
 
 @given(text=st.binary(max_size=60) | st.text('{}[]":,abnultrefs0 \n', max_size=40).map(str.encode))
@@ -155,7 +152,7 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
     assert html.read_list(html.write_list(projects)).names == projects.names
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(
     names=st.lists(project_names, max_size=20),
     odd=st.lists(_anything, max_size=3),
@@ -164,7 +161,6 @@ def test_lists_round_trip(names: list[ProjectName]) -> None:
     meta_last=st.booleans(),
 )
 def test_json_list_is_parsed_alike_in_pieces(
-    monkeypatch: pytest.MonkeyPatch,
     names: list[ProjectName],
     odd: list[object],
     piece: int,
@@ -172,16 +168,15 @@ def test_json_list_is_parsed_alike_in_pieces(
     meta_last: bool,
 ) -> None:
     """Wherever the pieces end, and whatever is among the names, all of them are parsed."""
-    monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
     meta = {"meta": {"api-version": "1.4", "_last-serial": 7}}
     entries = [{"_odd": [{"a": odd}, '"},{"'], "name": name} for name in names]
     listed = {"projects": [*entries[:3], *odd, *entries[3:]]}
     members = {**listed, **meta} if meta_last else {**meta, **listed}
-    read = json.read_list(stdlib_json.dumps(members, indent=spaces).encode())
+    read = json.read_list(stdlib_json.dumps(members, indent=spaces).encode(), piece_bytes=piece)
     assert set(read.names) >= set(names)
     assert read.serial == 7
-    monkeypatch.setattr(json_stream, "PIECE_BYTES", 10**9)
-    assert read.names == json.read_list(stdlib_json.dumps(members).encode()).names
+    at_once = json.read_list(stdlib_json.dumps(members).encode(), piece_bytes=10**9)
+    assert read.names == at_once.names
 
 
 def _assert_same(read: ParsedPage, page: ProjectPage) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from simple_repository_server.errors import Malformed
 from simple_repository_server.names import ProjectName
-from simple_repository_server.wire import html, json, json_stream
+from simple_repository_server.wire import html, json
 from tests.properties.cost import LIST, PAGE, growth, memory_taken
 
 FOO, BASE = ProjectName("foo"), "https://index.example/simple/foo/"
@@ -49,17 +49,14 @@ def test_time_for_html_grows_with_what_is_inside(opening: str, filling: str) -> 
     "[[],{}]",
     '{"x":{},"a":1}', '[{},"\\ud800"]', "[", "{", '"', '\\"', '{"a":', " ", "]", "},", "}]",
 ])  # fmt: skip
-def test_time_for_json_grows_with_the_text(
-    monkeypatch: pytest.MonkeyPatch, unit: str, key: str, piece: int
-) -> None:
+def test_time_for_json_grows_with_the_text(unit: str, key: str, piece: int) -> None:
     """Whatever is repeated, four times the text takes about four times the work, not sixteen."""
-    monkeypatch.setattr(json_stream, "PIECE_BYTES", piece)
 
     def read(size: int) -> None:
         inside = ",".join([unit] * (size // (len(unit) + 1)))
         text = f'{{"{key}":[{inside}],"meta":{{}}}}'.encode()
         try:
-            json.read_page(text, project=FOO, base=BASE)
+            json.read_page(text, project=FOO, base=BASE, piece_bytes=piece)
         except Malformed:
             return
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import zstandard
 
-from simple_repository_server.combine import lists
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.model import ProjectList
 from simple_repository_server.names import ProjectName, sorted_unique
@@ -72,17 +71,14 @@ async def test_last_coding_of_a_large_list_stays_cached() -> None:
         assert len(rendered.body) == size
 
 
-async def test_a_slow_list_is_left_out_until_it_is_there(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_list_is_left_out_until_it_is_there(upstream: Upstream) -> None:
     """The list is answered without waiting for a slow source, says so, and is complete later."""
-    monkeypatch.setattr(lists, "WAIT_S", 0.1)
     publish_json(upstream, [build_wheel("remote")], max_age=600)
     body = b'{"meta":{"api-version":"1.4"},"projects":[{"name":"remote"}]}'
     headers = {"Content-Type": JSON, "Cache-Control": "max-age=600"}
     upstream.on("/simple/", Reply(headers=headers, body=body, delay_s=0.5))
-    local = _local()
-    both = PrioritySelectedProjectsRepository([local, HttpRepository(upstream.simple)])
+    sources = [_local(), HttpRepository(upstream.simple)]
+    both = PrioritySelectedProjectsRepository(sources, list_wait_s=0.1)
     async with running(create_app(both)) as app:
         response = await ask(app, "/simple/", headers={"Accept": JSON})
         assert _names(response) == ["mine"]

@@ -7,10 +7,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import msgspec
-import pytest
 from typing_extensions import override
 
-from simple_repository_server.combine import lists
+from simple_repository_server.combine.lists import DEFAULT_WAIT_S
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.observe.events import Event, ListComplete, ListIncomplete
 from simple_repository_server.sources.http import HttpRepository
@@ -28,13 +27,17 @@ QUICK = Limits(connect_s=0.5, idle_s=5, attempts=1, backoff_s=0.01, probe_first_
 
 
 @asynccontextmanager
-async def _index(upstream: Upstream, events: list[Event]) -> AsyncIterator[Any]:
+async def _index(
+    upstream: Upstream, events: list[Event], *, list_wait_s: float = DEFAULT_WAIT_S
+) -> AsyncIterator[Any]:
     """A local source and the upstream as one index."""
     local = MemoryRepository()
     mine = build_wheel("mine")
     local.add(mine.filename, mine.content)
     remote = HttpRepository(upstream.simple, limits=QUICK)
-    both = PrioritySelectedProjectsRepository([local, remote], emit=events.append)
+    both = PrioritySelectedProjectsRepository(
+        [local, remote], list_wait_s=list_wait_s, emit=events.append
+    )
     async with running(create_app(both)) as app:
         yield app
 
@@ -86,14 +89,11 @@ async def test_no_client_keeps_an_incomplete_list(upstream: Upstream) -> None:
     assert "warning" not in whole.headers
 
 
-async def test_the_log_says_it_once_and_when_it_is_over(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_log_says_it_once_and_when_it_is_over(upstream: Upstream) -> None:
     """One event when a list is missing, however often it is asked for, and one when it is there."""
-    monkeypatch.setattr(lists, "WAIT_S", 0.05)
     upstream.on("/simple/", msgspec.structs.replace(WHOLE, delay_s=2))
     events: list[Event] = []
-    async with _index(upstream, events) as app:
+    async with _index(upstream, events, list_wait_s=0.05) as app:
         for _ in range(3):
             assert "_incomplete" in (await _json_list(app)).json()["meta"]
         [event] = events

@@ -61,7 +61,7 @@ class DownloadPool:
         self._projects = projects
         self._on_stored = on_stored
         self._memory = memory
-        self._limits = limits
+        self.limits = limits
         self._emit = emit
         self._beginning: SingleFlight[tuple[str, str], Download | None] = SingleFlight()
         self._downloads: dict[tuple[str, str], Download] = {}
@@ -134,7 +134,7 @@ class DownloadPool:
             in_thread=self._disk.run,
             memory=self._memory,
             memory_bytes=self._share,
-            limits=self._limits,
+            limits=self.limits,
             on_release=self._release,
             emit=self._emit,
         )

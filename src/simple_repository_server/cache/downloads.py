@@ -38,7 +38,6 @@ _DIGEST_BATCH_BYTES = 256 * 1024
 _DIGEST_HERE_BYTES = 64 * 1024
 #: How often in a row a transfer that was interrupted is resumed without receiving anything.
 _MAX_RESUMES = 4
-_BACKOFF_S = 0.2
 DEFAULT_LIMITS = TransferLimits()
 DEFAULT_MEMORY = TransferMemory()
 
@@ -226,7 +225,7 @@ class Download:
                 reason = str(error)
             self._emit(TransferResumed(file=self.what, at=self.received, reason=reason))
             jitter = random.uniform(0.5, 1)  # noqa: S311  # not for security
-            await asyncio.sleep(_BACKOFF_S * 2**failures * jitter)
+            await asyncio.sleep(self._limits.backoff_s * 2**failures * jitter)
 
     def _check_pace(self) -> None:
         if self._pace.is_too_slow(self.received, time.monotonic()):

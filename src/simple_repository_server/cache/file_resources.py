@@ -11,11 +11,6 @@ from simple_repository_server.cache.file_ref import FileRef
 from simple_repository_server.errors import SourceUnavailable, TransferAborted
 from simple_repository_server.resource import Body, ByteRange, PathResource, Resource
 
-#: A range that begins so far ahead of the transfer under way is fetched by itself.
-_AHEAD_BYTES = 8 * 1024 * 1024
-#: A range smaller than this is fetched by itself if no transfer is under way.
-_SMALL_BYTES = 8 * 1024 * 1024
-
 
 class DownloadingResource(Resource):
     """A file that is not in the cache: reading it brings it there, for all its readers."""
@@ -58,10 +53,11 @@ class DownloadingResource(Resource):
         """The transfer to read from; None: the origin itself is better for that range."""
         if wanted is None:
             return await self._downloads.join(self._ref)
+        limits = self._downloads.limits
         running = self._downloads.running(self._ref)
-        if running is None and wanted.length >= _SMALL_BYTES:
+        if running is None and wanted.length >= limits.small_range_bytes:
             running = await self._downloads.join(self._ref)
-        if running is None or wanted.start > running.received + _AHEAD_BYTES:
+        if running is None or wanted.start > running.received + limits.ahead_bytes:
             return None
         return running
 

@@ -1,10 +1,10 @@
-"""How long a transfer may take: one deadline and a minimum rate for all of its attempts."""
+"""The limits of a transfer, of which one deadline and one minimum rate hold for all attempts."""
 
 import msgspec
 
 
 class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a transfer into the cache may take."""
+    """How long a transfer into the cache may take, and which ranges do not wait for it."""
 
     #: From the first request to the last byte, and as long again for its readers; to this is added
     #: the time its bytes take at the slowest accepted rate.
@@ -13,6 +13,12 @@ class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
     #: In each window at least so many bytes have to arrive, however often it is resumed.
     window_s: float = 60.0
     least_bytes: int = 64 * 1024
+    #: Before an interrupted transfer is resumed; doubled, with jitter, each time in a row.
+    backoff_s: float = 0.2
+    #: A range that begins so far ahead of the transfer under way is fetched by itself.
+    ahead_bytes: int = 8 * 1024 * 1024
+    #: A range smaller than this is fetched by itself if no transfer is under way.
+    small_range_bytes: int = 8 * 1024 * 1024
 
     def seconds_for(self, size: int | None) -> float:
         """The deadline for a transfer of `size` bytes, in seconds."""

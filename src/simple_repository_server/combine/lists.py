@@ -15,7 +15,7 @@ from simple_repository_server.repository import Repository
 #: Unions of more names than this are computed in a thread.
 _UNION_HERE_NAMES = 5_000
 #: How long a request waits for the list of one source. That of a public index takes longer.
-WAIT_S = 3.0
+DEFAULT_WAIT_S = 3.0
 #: Enough for twice the names of PyPI.
 DEFAULT_LIST_BYTES = 32 * 1024 * 1024
 
@@ -23,7 +23,7 @@ DEFAULT_LIST_BYTES = 32 * 1024 * 1024
 class UnionOfLists:
     """The union of the sources' lists: the same object as long as none of the lists changes.
 
-    No request waits longer than `WAIT_S` for one source. Fetching its list continues in the
+    No request waits longer than `wait_s` seconds for one source. Fetching its list continues in the
     background; until it arrives, the union is incomplete. `emit` gets one event when it becomes
     incomplete and one when it is complete again. A union larger than `memory_bytes` is not cached.
     """
@@ -33,10 +33,12 @@ class UnionOfLists:
         sources: Sequence[Repository],
         *,
         memory_bytes: int = DEFAULT_LIST_BYTES,
+        wait_s: float = DEFAULT_WAIT_S,
         emit: Emit = ignore,
     ) -> None:
         self._sources = sources
         self._memory_bytes = memory_bytes
+        self._wait_s = wait_s
         self._emit = emit
         #: The sources that were missing in the last union and have not answered since.
         self._missing: set[int] = set()
@@ -98,7 +100,7 @@ class UnionOfLists:
         source = self._sources[number]
         work = partial(self._fetch, number, context)
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(self._wait_s):
                 return await self._flight.run((number, context.revalidate), work)
         except TimeoutError as error:
             label = ", ".join(state.label for state in source.source_states())

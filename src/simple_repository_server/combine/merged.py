@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLists
+from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.distributions.filenames import sorted_versions
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
 from simple_repository_server.model import (
@@ -68,8 +68,9 @@ class MergedRepository(RepositoryGroup):
     `PrioritySelectedProjectsRepository` otherwise. Of files with the same name, the first source's
     is used with all its attributes. If one source cannot answer for a project, its
     `SourceUnavailable` is raised, because a page without its files would be wrong. The list is the
-    union. A list larger than `list_bytes` is not cached; merged pages are cached within
-    `memory_bytes`, least recently used ones evicted first.
+    union; a source that takes longer than `list_wait_s` seconds is left out until it has answered.
+    A list larger than `list_bytes` is not cached; merged pages are cached within `memory_bytes`,
+    least recently used ones evicted first.
     """
 
     def __init__(
@@ -77,11 +78,14 @@ class MergedRepository(RepositoryGroup):
         sources: Sequence[Repository],
         *,
         list_bytes: int = DEFAULT_LIST_BYTES,
+        list_wait_s: float = DEFAULT_WAIT_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes, emit=emit)
+        self._lists = UnionOfLists(
+            self.sources, memory_bytes=list_bytes, wait_s=list_wait_s, emit=emit
+        )
         self._merges: MemoryCache[ProjectName, _Merge] = MemoryCache(memory_bytes)
         self._merging: SingleFlight[_Parts, _Merge] = SingleFlight()
 

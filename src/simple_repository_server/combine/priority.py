@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from typing_extensions import override
 
-from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, UnionOfLists
+from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
@@ -19,7 +19,8 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
 
     Sources are queried one after the other, so that a private name is never sent to a later,
     public source. If a source cannot answer, its error is raised and no later source is queried
-    (fail closed). The list is the union; one larger than `list_bytes` is not cached.
+    (fail closed). The list is the union; one larger than `list_bytes` is not cached. A source that
+    takes longer than `list_wait_s` seconds for its list is left out until it has answered.
     """
 
     def __init__(
@@ -27,10 +28,13 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         sources: Sequence[Repository],
         *,
         list_bytes: int = DEFAULT_LIST_BYTES,
+        list_wait_s: float = DEFAULT_WAIT_S,
         emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
-        self._lists = UnionOfLists(self.sources, memory_bytes=list_bytes, emit=emit)
+        self._lists = UnionOfLists(
+            self.sources, memory_bytes=list_bytes, wait_s=list_wait_s, emit=emit
+        )
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISREG
 
@@ -31,13 +31,21 @@ class FoundBlob(msgspec.Struct, frozen=True):
 class BlobStore:
     """The blobs below `folder`, written by way of `scratch` beside it, within `allowance`.
 
-    The methods block.
+    `new_file` creates each file to be written. The methods block.
     """
 
-    def __init__(self, folder: Path, scratch: Path, allowance: Allowance | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        scratch: Path,
+        allowance: Allowance | None = None,
+        *,
+        new_file: Callable[[Path], PartialFile] = PartialFile,
+    ) -> None:
         self.folder = folder
         self._scratch = scratch
         self._allowance = allowance
+        self._new_file = new_file
 
     def path(self, sha256: str) -> Path:
         """Where the blob lies if it exists."""
@@ -68,7 +76,7 @@ class BlobStore:
         `strict`: only if it fits into the budget without an eviction. Raises `OverBudget` or
         another `OSError`.
         """
-        file = PartialFile(self._scratch)
+        file = self._new_file(self._scratch)
         if self._allowance is not None:
             file.reserve(self._allowance, size, strict=strict)
         return file

@@ -75,7 +75,8 @@ class CacheFolder(SharedLifespan):
 
     Files being written count, and may take a half of the budget. It may be exceeded by a third
     while entries in use cannot be evicted; what does not fit is not cached. Without `evicts` no
-    entry is evicted, as offline, where it could not be fetched again.
+    entry is evicted, as offline, where it could not be fetched again. `new_file` creates each file
+    to be written among `files`.
     When the disk is full or read-only the service continues without it: `usable` is False for a
     while, and `emit` gets one event.
     """
@@ -89,6 +90,7 @@ class CacheFolder(SharedLifespan):
         clock: Callable[[], float] = time.time,
         timings: FolderTimings = DEFAULT_TIMINGS,
         pace: ScanPace = DEFAULT_PACE,
+        new_file: Callable[[Path], PartialFile] = PartialFile,
         emit: Emit = ignore,
     ) -> None:
         self.folder = folder
@@ -99,7 +101,7 @@ class CacheFolder(SharedLifespan):
         self._eviction = BackgroundEviction(
             folder, self._allowance, evicts=evicts, clock=self._now, pace=pace
         )
-        self.files = BlobStore(folder / FILES, folder / PARTIAL, self._allowance)
+        self.files = BlobStore(folder / FILES, folder / PARTIAL, self._allowance, new_file=new_file)
         self.cached_projects = CachedProjects(folder / PROJECTS, clock=self._now)
         self._executor: ThreadPoolExecutor | None = None
         self._failed = False

@@ -23,7 +23,7 @@ from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
 #: How long the files found in the cache are listed on a page before it is checked again.
-_LOOK_S = 2.0
+DEFAULT_RECHECK_S = 2.0
 
 
 class _Basis(msgspec.Struct, frozen=True):
@@ -41,13 +41,22 @@ class FileCacheRepository(RepositoryContainer):
     The source decides what is available: a file that is not on its page is not served, even if it
     is in the cache. With `cached_only` (offline) the pages list only files that are in the cache,
     and the list only projects that have some. The page of any other project of `source` is empty
-    instead of absent, so that no other source can claim the name.
+    instead of absent, so that no other source can claim the name. Which files are in the cache is
+    checked again after `recheck_s` seconds.
     """
 
-    def __init__(self, source: Repository, cache: FileCache, *, cached_only: bool = False) -> None:
+    def __init__(
+        self,
+        source: Repository,
+        cache: FileCache,
+        *,
+        cached_only: bool = False,
+        recheck_s: float = DEFAULT_RECHECK_S,
+    ) -> None:
         super().__init__(source)
         self._cache = cache
         self._cached_only = cached_only
+        self._recheck_s = recheck_s
         self._cached_pages: DerivedSnapshots[ProjectPage, _Basis] = DerivedSnapshots()
         self._list = ProjectList(names=())
 
@@ -120,7 +129,7 @@ class FileCacheRepository(RepositoryContainer):
     def _peek_cached_page(self, page: ProjectPage) -> ProjectPage | None:
         """The page with the files in the cache, if that was checked a moment ago, or None."""
         known = self._cached_pages.get(page)
-        if known is None or time.monotonic() - known.details.checked_at >= _LOOK_S:
+        if known is None or time.monotonic() - known.details.checked_at >= self._recheck_s:
             return None
         return known.of(page)
 

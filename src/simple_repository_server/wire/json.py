@@ -70,17 +70,19 @@ _decode_projects = msgspec.json.Decoder(list[_Project]).decode
 _decode_versions = msgspec.json.Decoder(list[str]).decode
 
 
-def read_page(text: bytes, *, project: ProjectName, base: str) -> ParsedPage:
-    """The page in a JSON text that came from the address `base`.
+def read_page(
+    text: bytes, *, project: ProjectName, base: str, piece_bytes: int = PIECE_BYTES
+) -> ParsedPage:
+    """The page in a JSON text that came from the address `base`, parsed in pieces of that size.
 
     Keys with a leading underscore are another server's own and left out. Raises `Malformed` for
     a text that is no page, of another major version, or of another project.
     """
     resolve = resolver(base)
-    page = _at_once(text)
+    page = _at_once(text) if len(text) <= piece_bytes else None
     if page is None:
         page = _Page(files=[])
-        entries = collect(_in_pieces(text, page, resolve), project)
+        entries = collect(_in_pieces(text, page, resolve, piece_bytes), project)
     else:
         entries = collect(parse_files(page.files, resolve), project)
     meta, status = page.meta or {}, page.project_status or {}
@@ -102,7 +104,7 @@ def _at_once(text: bytes) -> _Page | None:
 
     Both give the same result, also for repeated keys: of all but `files` the last one counts.
     """
-    if len(text) > PIECE_BYTES or b"\\" in text or text.count(b'"files"') != 1:
+    if b"\\" in text or text.count(b'"files"') != 1:
         return None
     try:
         return _decode_page(text)
@@ -110,10 +112,12 @@ def _at_once(text: bytes) -> _Page | None:
         return None
 
 
-def _in_pieces(text: bytes, page: _Page, resolve: Resolve) -> Iterator[File | str]:
+def _in_pieces(
+    text: bytes, page: _Page, resolve: Resolve, piece_bytes: int
+) -> Iterator[File | str]:
     """The files of a page; its other members are put into `page` at the end."""
     others = dict.fromkeys(("meta", "name", "versions", "project-status"), b"null")
-    for batch in stream_array(text, "files", _decode_files, others):
+    for batch in stream_array(text, "files", _decode_files, others, piece_bytes=piece_bytes):
         entries = [entry for entry in batch if isinstance(entry, Entry)]
         if len(entries) == len(batch):
             yield from parse_files(entries, resolve)
@@ -125,7 +129,9 @@ def _in_pieces(text: bytes, page: _Page, resolve: Resolve) -> Iterator[File | st
     page.project_status = {key: value(text) for key, text in status.items()}
     page.name = value(others["name"])
     if others["versions"][:1] == b"[":
-        versions = chain.from_iterable(elements(others["versions"], _decode_versions))
+        versions = chain.from_iterable(
+            elements(others["versions"], _decode_versions, piece_bytes=piece_bytes)
+        )
         page.versions = [*parse_versions(versions)]  # unique, and so bounded
 
 
@@ -133,10 +139,12 @@ def _object(found: object) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def read_list(text: bytes) -> ProjectList:
-    """The list of projects in a JSON text. Raises `Malformed`."""
+def read_list(text: bytes, *, piece_bytes: int = PIECE_BYTES) -> ProjectList:
+    """The list of projects in a JSON text, parsed in pieces of that size. Raises `Malformed`."""
     others = {"meta": b"null"}
-    projects = chain.from_iterable(stream_array(text, "projects", _decode_projects, others))
+    projects = chain.from_iterable(
+        stream_array(text, "projects", _decode_projects, others, piece_bytes=piece_bytes)
+    )
     names = sorted_unique(project_names(_name(entry) for entry in projects))
     meta = members(others["meta"], "api-version", "_last-serial")
     check_version(value(meta["api-version"]))

@@ -18,8 +18,10 @@ from simple_repository_server.errors import Malformed
 T = TypeVar("T")
 Decode = Callable[[bytes], list[T]]
 
-#: How many bytes are decoded in one step.
+#: How many bytes are decoded in one step, and texts up to which size at once.
 PIECE_BYTES = 128 * 1024
+#: How many bytes are searched in one step.
+_SEARCH_BYTES = 128 * 1024
 #: Longer elements and values are not decoded.
 MAX_VALUE_BYTES = 128 * 1024
 #: How many objects may end within the last element before the end of a piece.
@@ -38,9 +40,14 @@ _decode_any = msgspec.json.Decoder(list[Any]).decode
 
 
 def stream_array(
-    text: bytes, key: str, decode: Decode[T], others: dict[str, bytes]
+    text: bytes,
+    key: str,
+    decode: Decode[T],
+    others: dict[str, bytes],
+    *,
+    piece_bytes: int = PIECE_BYTES,
 ) -> Iterator[list[T] | list[Any]]:
-    """The elements of the array under `key` of a JSON object, in batches.
+    """The elements of the array under `key` of a JSON object, in batches of about `piece_bytes`.
 
     Each batch comes from `decode`, given the text of an array; if it raises, as plain values, and
     an element that cannot be decoded as None.
@@ -48,18 +55,20 @@ def stream_array(
     `Malformed`.
     """
     try:
-        found = yield from _members(text, key, decode, others)
+        found = yield from _members(text, key, decode, others, piece_bytes)
     except ValueError as error:
         raise Malformed(f"it is not JSON ({error})") from error
     if not found:
         raise Malformed(f"it is JSON, but without a list of {key}")
 
 
-def elements(array: bytes, decode: Decode[T]) -> Iterator[list[T] | list[Any]]:
+def elements(
+    array: bytes, decode: Decode[T], *, piece_bytes: int = PIECE_BYTES
+) -> Iterator[list[T] | list[Any]]:
     """The elements of a JSON array, in batches as of `stream_array`; of anything else, none."""
     try:
         if array[:1] == b"[":
-            yield from _elements(array, 1, decode)
+            yield from _elements(array, 1, decode, piece_bytes)
     except ValueError as error:
         raise Malformed(f"it is not JSON ({error})") from error
 
@@ -69,7 +78,7 @@ def members(text: bytes, *keys: str) -> dict[str, bytes]:
     found = dict.fromkeys(keys, b"null")
     try:
         if text[:1] == b"{":
-            for _ in _members(text, "", _decode_any, found):
+            for _ in _members(text, "", _decode_any, found, PIECE_BYTES):
                 pass
     except ValueError as error:
         raise Malformed(f"it is not JSON ({error})") from error
@@ -82,7 +91,7 @@ def value(text: bytes) -> Any:
 
 
 def _members(
-    text: bytes, array: str, decode: Decode[T], others: dict[str, bytes]
+    text: bytes, array: str, decode: Decode[T], others: dict[str, bytes], piece_bytes: int
 ) -> Generator[list[T] | list[Any], None, bool]:
     """See `stream_array`. Returns whether the array was there, and raises `ValueError`."""
     found = False
@@ -96,7 +105,7 @@ def _members(
         position = _expect(text, end, b":")
         if key == array and text[position : position + 1] == b"[":
             found = True
-            position = yield from _elements(text, position + 1, decode)
+            position = yield from _elements(text, position + 1, decode, piece_bytes)
         else:
             end = _end(text, position)
             if key in others:
@@ -109,12 +118,12 @@ def _members(
 
 
 def _elements(
-    text: bytes, position: int, decode: Decode[T]
+    text: bytes, position: int, decode: Decode[T], piece_bytes: int
 ) -> Generator[list[T] | list[Any], None, int]:
     """The elements of the array that was opened just before `position`. Returns where it ends."""
     position = _search(_not_space, text, position)
     while text[position : position + 1] != b"]":
-        for end in _cuts(text, position):
+        for end in _cuts(text, position, position + piece_bytes):
             # The cut is right if the piece can be decoded: inside a string or a nested value it
             # could not be.
             found = _decoded(b"[%b]" % text[position:end], decode)
@@ -124,7 +133,7 @@ def _elements(
                 break
         else:
             # Something in the piece is invalid: element by element.
-            until = position + PIECE_BYTES
+            until = position + piece_bytes
             while position < until and text[position : position + 1] != b"]":
                 end = _end(text, position)
                 yield [_one(text[position:end], decode)]
@@ -132,9 +141,8 @@ def _elements(
     return position + 1
 
 
-def _cuts(text: bytes, position: int) -> Iterator[int]:
+def _cuts(text: bytes, position: int, until: int) -> Iterator[int]:
     """Where the last element of a piece seems to end: of the array, or of those that fit."""
-    until = position + PIECE_BYTES
     if closing := _last_closing.search(text, position, until):
         yield closing.start() + 1
     cut = until
@@ -217,7 +225,7 @@ def _next(text: bytes, position: int, closing: bytes) -> int:
 def _search(marks: re.Pattern[bytes], text: bytes, position: int) -> int:
     """Where the next of these characters is; in steps, so that other threads run in between."""
     while position < len(text):
-        if found := marks.search(text, position, position + PIECE_BYTES):
+        if found := marks.search(text, position, position + _SEARCH_BYTES):
             return found.start()
-        position += PIECE_BYTES
+        position += _SEARCH_BYTES
     raise ValueError("it is cut off")
