@@ -277,10 +277,12 @@ class CachedDocuments(Generic[S]):
         self, name: str, previous: CacheEntry[S] | None, error: SourceUnavailable
     ) -> CacheEntry[S]:
         """The stale entry, if it may be served though the index failed; else raises `error`."""
-        if name in self._forgotten:
-            previous = await self._stored.load(name)
-        refused = await self._refusals.reload()
-        on_disk = await self._stored.head(name) if previous is not None else None
+        refused, on_disk = self._refusals.holds, None
+        if not error.refused:  # a refusal counts at once: no request may overtake it
+            if name in self._forgotten:
+                previous = await self._stored.load(name)
+            refused = await self._refusals.reload()
+            on_disk = await self._stored.head(name) if previous is not None else None
         now = self._clock()
         verdict = after_error(
             previous, self._policy, error, now=now, refused=refused, on_disk=on_disk
