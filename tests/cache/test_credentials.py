@@ -221,6 +221,34 @@ async def test_revoked_token_gets_at_most_one_page_by_stale_while_revalidate(
             await repository.get_project_list()
 
 
+async def test_refusal_counts_before_the_disk_is_read(upstream: Upstream, folder: Path) -> None:
+    """Once the failure is reported no request is served stale, whatever is still read from disk."""
+    publish_json(upstream, [WHEEL], max_age=300)
+    clock = Clock()
+    served: list[bool] = []
+
+    async def request(repository: HttpRepository) -> None:
+        try:
+            await repository.get_project_page(FOO)
+        except SourceUnavailable:
+            served.append(False)
+        else:
+            served.append(True)
+
+    async with index(
+        upstream, folder, clock=clock, user=ME, stale_while_revalidate_s=600
+    ) as repository:
+        await repository.get_project_page(FOO)
+        clock.now += 301
+        upstream.on("/simple/foo/", Reply(status=401))
+        assert (await repository.get_project_page(FOO)).files
+        async with asyncio.timeout(5):
+            while repository.source_states()[0].available:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        await request(repository)
+    assert served == [False]
+
+
 async def test_refusal_is_known_to_other_processes(upstream: Upstream, folder: Path) -> None:
     """They request it first; if the index is down then, the refusal counts."""
     publish_json(upstream, [WHEEL], max_age=300)
