@@ -196,11 +196,11 @@ def _scan(
 
 def _folder_times(folder: Path) -> dict[str, int] | None:
     """When each folder was last changed; None if that cannot be found out."""
-    if not folder.exists():
-        return {}
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.stat(follow_symlinks=False).st_mtime_ns for entry in entries}
+    except FileNotFoundError:
+        return {}
     except OSError:
         return None
 
