@@ -105,6 +105,9 @@ async def test_a_foreign_folder_that_replaces_the_cache_is_left_unchanged(
     source = HttpRepository(upstream.simple, cache=disk)
     async with FileCacheRepository(source, FileCache(disk, emit=events.append)) as repository:
         await repository.get_project_page(FOO)
+        async with asyncio.timeout(10):
+            while not list(folder.glob("pages/*/foo")):  # noqa: ASYNC110  # it is written behind
+                await asyncio.sleep(0.01)
         folder.rename(tmp_path / "moved")
         theirs.rename(folder)
         before = _tree(folder)

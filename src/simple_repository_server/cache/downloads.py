@@ -71,7 +71,6 @@ class Download:
     ) -> None:
         self.origin = ref.origin
         self.what = ref.filename
-        #: How many bytes have arrived.
         self.received = 0
         #: The size of the complete file; None until the page or the origin states it.
         self.total = ref.origin.size
