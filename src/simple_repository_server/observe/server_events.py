@@ -118,7 +118,7 @@ class ConnectionLimitReached(Event, frozen=True, kw_only=True, tag="connection_l
     def text(self) -> str:
         """The limit, and what to do."""
         return (
-            f"all {self.limit} connections are in use, new ones get 503; "
+            f"all {self.limit} connections are in use, new ones are refused; "
             "see --max-connections and the limit of open files"
         )
 
