@@ -246,3 +246,8 @@ def test_usual_addresses_are_recognised_together(references: list[str], *, expec
     if expected:
         resolve = resolver("https://index.example/simple/")
         assert [resolve(reference) for reference in references] == references
+
+
+def test_types_after_an_invalid_one_count() -> None:
+    """An item that is no media type is skipped, the rest of the header is not."""
+    assert choose_form(f"?, {JSON}") is Form.JSON
