@@ -27,7 +27,7 @@ from simple_repository_server.web.conditional import (
     compressed_etag,
     wanted_range,
 )
-from simple_repository_server.web.problems import problem_of
+from simple_repository_server.web.problems import Problem, problem_of, render_problem
 from simple_repository_server.wire.negotiation import (
     ErrorForm,
     Form,
@@ -251,3 +251,18 @@ def test_usual_addresses_are_recognised_together(references: list[str], *, expec
 def test_types_after_an_invalid_one_count() -> None:
     """An item that is no media type is skipped, the rest of the header is not."""
     assert choose_form(f"?, {JSON}") is Form.JSON
+
+
+@pytest.mark.parametrize(("status", "title"), [(404, "404 Not found"), (418, "418 Error")])
+def test_rendered_problem_is_titled_and_not_cached(status: int, title: str) -> None:
+    """The body depends on `Accept`, and no browser may guess another type for it."""
+    headers, body = render_problem(Problem(status, "a < b"), "text/html")
+    assert headers == [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    assert f"<title>{title}</title>" in body.decode()
+    assert f"<h1>{title}</h1><p>a &lt; b</p>" in body.decode()
