@@ -130,7 +130,7 @@ class Freshness:
         self.validated_at = validated_at
         #: How long it is fresh; 0: clients must revalidate each time.
         self.lifetime_s = lifetime_s
-        #: Why the source could not revalidate the expired snapshot; None if it could.
+        #: Why the source could not revalidate the stale snapshot; None if it could.
         self.stale_reason: str | None = None
         #: What the cache decided at the last lookup, in a word such as `fresh`; "" without one.
         self.verdict = ""

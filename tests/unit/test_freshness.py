@@ -2,7 +2,13 @@
 
 import pytest
 
-from simple_repository_server.cache.freshness import DEFAULT_LIFETIME_S, is_fresh, lifetime_s
+from simple_repository_server.cache.freshness import (
+    DEFAULT_LIFETIME_S,
+    directives,
+    is_fresh,
+    lifetime_s,
+    stale_while_revalidate_s,
+)
 from simple_repository_server.model import Freshness, WeakestFreshness
 
 
@@ -28,6 +34,50 @@ from simple_repository_server.model import Freshness, WeakestFreshness
 def test_lifetime_from_headers(headers: dict[str, str], lifetime: float) -> None:
     """The stated lifetime counts, less `Age`, for at most ten minutes (RFC 9111 §4.2.1)."""
     assert lifetime_s(headers) == lifetime
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "default", "expected"),
+    [
+        # As long as the index states, for at most a day.
+        ("max-age=600, stale-while-revalidate=30", 0, 30),
+        ("max-age=600, Stale-While-Revalidate=30", 900, 30),
+        ("stale-while-revalidate=86400", 0, 86_400),
+        ("stale-while-revalidate=86401", 0, 86_400),
+        ("stale-while-revalidate=nonsense", 900, 0),
+        # Not stated: the default, but no longer than the page was declared fresh.
+        ("max-age=600", 0, 0),
+        ("max-age=600", 60, 60),
+        ("max-age=600", 900, 600),
+        ("max-age=600, s-maxage=5", 900, 5),
+        ("s-maxage=5", 900, 5),
+        ("public", 900, 0),
+        ("", 900, 0),
+        # Each of these requires revalidation.
+        ("no-store, stale-while-revalidate=30", 900, 0),
+        ("no-cache, max-age=600", 900, 0),
+        ("must-revalidate, max-age=600", 900, 0),
+        ("proxy-revalidate, max-age=600", 900, 0),
+    ],
+)
+def test_stale_while_revalidate_from_headers(
+    cache_control: str, default: float, expected: float
+) -> None:
+    """The time stated by the index, else the operator's default within limits (RFC 5861 §3)."""
+    headers = {"Cache-Control": cache_control}
+    assert stale_while_revalidate_s(headers, default=default) == expected
+
+
+def test_stale_while_revalidate_without_headers_is_zero() -> None:
+    """An index that states no lifetime has not allowed stale service, nor has the default."""
+    assert stale_while_revalidate_s({}, default=900) == 0
+    assert stale_while_revalidate_s({"Cache-Control": "max-age=600"}) == 0
+
+
+def test_directives_are_parsed_with_and_without_values() -> None:
+    """Names are lower case; quotes are removed, and letters of a value are not (RFC 9111 §5.2)."""
+    parsed = directives('Public, Max-Age = "30", x="XY"')
+    assert parsed == {"public": "", "max-age": "30", "x": "XY"}
 
 
 def test_304_without_cache_control_retains_the_lifetime() -> None:

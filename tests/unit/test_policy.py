@@ -163,7 +163,14 @@ def test_offline_miss_is_unknown_not_absent() -> None:
         (negative(61), DOWN, {}, ErrorVerdict.FAIL, "a negative entry is never served stale"),
         # The clock was set back, by hours or by days.
         (page(-3600), DOWN, {}, ErrorVerdict.SERVE_STALE, "its index failed"),
-        (page(-2 * DAY), DOWN, {}, ErrorVerdict.FAIL, None),
+        (page(-DAY), DOWN, {}, ErrorVerdict.SERVE_STALE, "its index failed"),
+        (
+            page(-2 * DAY),
+            DOWN,
+            {},
+            ErrorVerdict.FAIL,
+            "its age is unknown: the clock was set back",
+        ),
         # A refusal is an answer, not an error.
         (page(900), REFUSES, {}, ErrorVerdict.FORBID, "its index refuses to show it"),
         (None, REFUSES, {}, ErrorVerdict.FORBID, "its index refuses to show it"),
@@ -214,7 +221,9 @@ def test_page_from_the_future_counts_as_old_as_it_is_ahead(
     ("mine", "on_disk", "expected"),
     [
         (page(400), {"validated_at": NOW - 10, "lifetime_s": 300}, True),
+        (page(400), {"validated_at": NOW - 100, "lifetime_s": 300}, True),
         (page(400), {"validated_at": NOW - 310, "lifetime_s": 300}, False),
+        (page(0), {"validated_at": NOW - 10, "lifetime_s": 300}, False),
         (page(400), {"validated_at": NOW - 400, "lifetime_s": 900}, False),
         (page(400), {"validated_at": NOW - 500, "lifetime_s": 900}, False),
         (page(400), {"validated_at": NOW + 10, "lifetime_s": 300}, False),
@@ -245,6 +254,7 @@ def test_no_cache_accepts_what_another_process_validated_just_now() -> None:
     [
         (PageHead(validated_at=NOW, marker="missing"), True),
         (PageHead(validated_at=NOW, marker="refused"), True),
+        (PageHead(validated_at=NOW - 900, marker="refused"), True),
         (PageHead(validated_at=NOW - 901, marker="refused"), False),
         (PageHead(validated_at=NOW), False),
     ],

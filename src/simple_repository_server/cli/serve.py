@@ -139,7 +139,7 @@ def _choice(kind: type[StrEnum]) -> "click.Choice[str]":
     default=int(DEFAULT_STALE_WHILE_REVALIDATE_S),
     show_default=True,
     metavar="SECONDS",
-    help="How long an expired page is served while it is revalidated; at most as long as its "
+    help="How long a stale page is served while it is revalidated; at most as long as its "
     "index declared it fresh.",
 )
 @click.option(

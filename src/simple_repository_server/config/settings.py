@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     egress: Egress = Egress()
     #: How old a page may become while its index is unavailable.
     stale_if_error_s: float = STALE_IF_ERROR_S
-    #: How long an expired page is served while it is revalidated.
+    #: How long a stale page is served while it is revalidated.
     stale_while_revalidate_s: float = DEFAULT_STALE_WHILE_REVALIDATE_S
     #: The budget for everything cached in the memory of one process.
     memory_bytes: int = DEFAULT_MEMORY_BYTES
