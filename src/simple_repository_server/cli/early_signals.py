@@ -16,10 +16,10 @@ def stop_at_once() -> None:
     traceback. Ignored signals stay ignored. SIGHUP is blocked until its meaning is known
     (`hangup.py`): it would kill Python even where it means to reopen the log.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             _before[number] = signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
 
 
 def as_before() -> None:
