@@ -5,9 +5,11 @@
     │   ├── InvalidName             … because the name is invalid
     │   ├── ProjectNotFound
     │   └── ResourceNotFound
+    ├── HiddenByRule                a rule of the operator hides it (403, or 404 if concealed)
     ├── SourceUnavailable           a source cannot answer now (503)
     │   ├── SourceTimeout           … in time (504)
-    │   └── SourceInvalid           … or sent an invalid response (502)
+    │   ├── SourceInvalid           … or sent an invalid response (502)
+    │   └── RuleUnavailable         a rule cannot be evaluated now (503)
     ├── NotAcceptable               no media type that the client accepts (406)
     ├── Malformed                   a document that cannot be parsed; becomes SourceInvalid
     └── TransferAborted             a body that broke off or failed verification while being sent
@@ -57,6 +59,31 @@ class ResourceNotFound(NotFound):
         self.filename = filename
 
 
+class HiddenByRule(RepositoryError):
+    """A project or file that exists, and that a rule of the operator hides.
+
+    It is no `NotFound`: a combiner that catches it to query the next source would hand out somebody
+    else's project under the name. `rule` is the label of the rule, `reason` a sentence for users
+    that names the project or file, and `concealed` whether clients are to be answered as if it did
+    not exist.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        filename: str | None = None,
+        *,
+        rule: str,
+        reason: str,
+        concealed: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.project = project
+        self.filename = filename
+        self.rule = rule
+        self.concealed = concealed
+
+
 class SourceUnavailable(RepositoryError):
     """A source that cannot answer now; a retry later may succeed.
 
@@ -94,6 +121,16 @@ class SourceInvalid(SourceUnavailable):
     """A source that sent an invalid response."""
 
     verb = "sent an invalid response"
+
+
+class RuleUnavailable(SourceUnavailable):
+    """A rule that cannot be evaluated now, so that nothing it might hide is served."""
+
+    verb = "cannot be evaluated"
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(rule, reason)
+        self.args = (f"The rule {rule} {self.verb}: {reason}.",)
 
 
 class NotAcceptable(RepositoryError):

@@ -1,16 +1,20 @@
 """The settings of a server, as typed and immutable values."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.freshness import STALE_IF_ERROR_S
+from simple_repository_server.config.rule_settings import RuleSettings
 from simple_repository_server.disk.allowance import DEFAULT_MAX_BYTES
 from simple_repository_server.model import FilesMode
 from simple_repository_server.names import shown_path
 from simple_repository_server.observe.logs import LogFormat, LogLevel
 from simple_repository_server.upstream.egress import Egress
+from simple_repository_server.upstream.limits import Limits
 
 DEFAULT_MEMORY_BYTES = 256 * 1000**2
 MIN_MEMORY_BYTES = 16 * 1000**2
@@ -27,6 +31,8 @@ class DirectorySource(msgspec.Struct, frozen=True, kw_only=True):
     """A local directory."""
 
     path: Path
+    #: Its name in the configuration file; "" on the command line.
+    name: str = ""
 
     @property
     def shown(self) -> str:
@@ -44,6 +50,16 @@ class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     #: Whether status 403 means that the project does not exist.
     forbidden_means_absent: bool = False
+    #: Its name in the configuration file; "" on the command line.
+    name: str = ""
+    #: How clients get its files; None: as `Settings.files` says.
+    files: FilesMode | None = None
+    #: Its own proxies, certificate authorities and client certificate; None: `Settings.egress`.
+    egress: Egress | None = None
+    #: Its own limits; None: those of `Settings`, and of `upstream.limits`.
+    limits: Limits | None = None
+    stale_if_error_s: float | None = None
+    stale_while_revalidate_s: float | None = None
 
     @override
     def __repr__(self) -> str:
@@ -64,10 +80,36 @@ class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
 Source = DirectorySource | IndexSource
 
 
+class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One index of the server: its sources in order, and its rules."""
+
+    #: It is at `/NAME/simple/`; "": only at `/simple/`.
+    name: str = ""
+    #: Whether it is at `/simple/`, too.
+    default: bool = True
+    #: The sources by their positions in `Settings.sources`.
+    sources: tuple[int, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
+    #: Whether past states of it are served at `/snapshot/DATE/simple/`.
+    snapshots: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of the `serve` command, validated."""
 
     sources: tuple[Source, ...]
+    #: The indexes made of them; none: one at `/simple/` with all sources and no rules.
+    indexes: tuple[IndexSettings, ...] = ()
+    #: The rules of each source, by its position.
+    source_rules: Mapping[int, tuple[RuleSettings, ...]] = MappingProxyType({})
+    #: The configuration file, to be read again on SIGHUP and when it changes; None: none is used.
+    config: Path | None = None
+    #: The folder or zip archive of OSV records.
+    osv: Path | None = None
+    #: The file of audit records; None: none are written.
+    audit: Path | None = None
+    #: The folder for what rules must remember (first-seen times, parsed advisories); None: nowhere.
+    state: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     #: Host names that requests may use, besides IP addresses and `localhost`.

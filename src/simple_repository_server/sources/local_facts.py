@@ -16,15 +16,15 @@ from typing import Any
 
 import msgspec
 
-from simple_repository_server.names import batched, shown_path
-from simple_repository_server.observe.events import Emit, InternalFailure, ignore
-from simple_repository_server.sources.local_database import (
+from simple_repository_server.disk.database import (
     DatabaseFile,
     is_busy,
     is_corrupt,
     open_file,
     open_in_memory,
 )
+from simple_repository_server.names import batched, shown_path
+from simple_repository_server.observe.events import Emit, InternalFailure, ignore
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
