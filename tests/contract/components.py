@@ -24,11 +24,17 @@ from simple_repository_server import (
     Repository,
     RepositoryContainer,
 )
+from simple_repository_server.combine.routed import RoutedRepository
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.testing.conformance import Known
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Upstream
+from simple_repository_server.transforms.fields import (
+    PrivateMetadataRepository,
+    StrippedFieldsRepository,
+)
+from simple_repository_server.transforms.renamed import RenamedProjectsRepository
 
 DEMO = [build_wheel("demo", "1.0"), build_wheel("demo", "1.1"), build_sdist("demo", "1.1")]
 OTHER = [build_wheel("other", "2.0")]
@@ -127,9 +133,16 @@ WRAPPERS: dict[str, Callable[[Repository, Place], Repository]] = {
         source, store=MetadataStore(place.disk)
     ),
     "files": lambda source, place: FileCacheRepository(source, FileCache(place.disk)),
+    "routed": lambda source, _: RoutedRepository([("dem*", source)], default=MemoryRepository()),
+    "renamed": lambda source, _: RenamedProjectsRepository(source, names={"renamed": "other"}),
+    "stripped": lambda source, _: StrippedFieldsRepository(source),
+    "private": lambda source, _: PrivateMetadataRepository(source, private={"_team": "index"}),
 }
 #: Wrappers that have no state on disk: for a warm run they must be around something that has.
-STATELESS = ("container", "priority", "merged", "merged-after", "allow", "deny", "metadata")
+STATELESS = (
+    *("container", "priority", "merged", "merged-after", "allow", "deny", "metadata"),
+    *("routed", "renamed", "stripped", "private"),
+)
 ON_DISK = ("json-on-disk", "html-on-disk", "wired", "offline")
 #: All but the container, whose peeks answer None so that the rules of subclasses hold.
 PEEKING = [name for name in WRAPPERS if name != "container"]

@@ -27,6 +27,7 @@ from simple_repository_server.model import (
     SourceState,
 )
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
+from simple_repository_server.observe.availability import Availability
 from simple_repository_server.observe.events import (
     Emit,
     EntriesDropped,
@@ -36,7 +37,6 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
-from simple_repository_server.sources.http_availability import Availability
 from simple_repository_server.sources.http_cache import IndexCache
 from simple_repository_server.sources.http_fetcher import HttpFetcher
 from simple_repository_server.sources.http_resources import RemoteFiles

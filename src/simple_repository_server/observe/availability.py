@@ -1,10 +1,10 @@
-"""Whether an index answers, as its last request showed."""
+"""Whether a source answers, as its last request showed."""
 
 from simple_repository_server.observe.events import Emit, SourceFailed, SourceRecovered
 
 
 class Availability:
-    """That of the index called `label`; `emit` gets an event when it fails, or recovers."""
+    """That of the source called `label`; `emit` gets an event when it fails, or recovers."""
 
     def __init__(self, label: str, emit: Emit) -> None:
         #: None: it was not requested yet. False: the last request failed.
