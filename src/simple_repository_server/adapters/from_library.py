@@ -1,7 +1,7 @@
 """A component of the library as a repository."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from typing_extensions import override
 from simple_repository_server.adapters.from_library_files import LibraryFiles
 from simple_repository_server.adapters.from_library_pages import list_of, page_of
 from simple_repository_server.adapters.library_calls import Calls, CarriedContext
+from simple_repository_server.adapters.to_library import ExposedRepository
 from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import (
@@ -24,7 +25,7 @@ from simple_repository_server.model import (
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.availability import Availability
 from simple_repository_server.observe.events import Emit, EntriesDropped, ignore
-from simple_repository_server.repository import Repository, RepositoryGroup
+from simple_repository_server.repository import RepositoryGroup
 from simple_repository_server.resource import Resource
 from simple_repository_server.threads import in_thread_if
 from simple_repository_server.upstream.client import UpstreamClient
@@ -56,14 +57,15 @@ class ComponentRepository(RepositoryGroup):
         label: str,
         url: str | None,
         credentials: Credentials | None,
-        sources: Sequence[Repository],
+        contains: Sequence[ExposedRepository],
         call_s: float,
         memory_bytes: int,
         limits: Limits | None,
         egress: Egress | None,
         emit: Emit = ignore,
     ) -> None:
-        super().__init__(*sources)
+        super().__init__(*(one.repository for one in contains))
+        self._contains = tuple(contains)
         self.component = component
         self.label = label
         bare, in_url = split_credentials(url or _SOME_PUBLIC_INDEX)
@@ -150,9 +152,13 @@ class ComponentRepository(RepositoryGroup):
     @override
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        async with super().lifespan(), self._client:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(super().lifespan())
+            for one in self._contains:
+                await stack.enter_async_context(one)
+            await stack.enter_async_context(self._client)
+            stack.push_async_callback(self._files.close)
             yield
-            await self._files.close()
 
 
 def _equal(one: object, other: object) -> bool:

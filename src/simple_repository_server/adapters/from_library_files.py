@@ -9,6 +9,7 @@ from pathlib import Path
 
 from simple_repository import model
 
+from simple_repository_server.adapters.library_calls import CarriedResource
 from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceInvalid, SourceUnavailable, os_reason
@@ -68,6 +69,8 @@ class LibraryFiles:
             if filename != file.filename:
                 found.media_type = METADATA_TYPE
             return found
+        if isinstance(theirs, CarriedResource) and theirs.ours and theirs.ours.hashes == hashes:
+            return theirs.ours
         if isinstance(theirs, model.HttpResource):
             return self._remote(theirs, project, filename, size, hashes)
         raise self._invalid(f"it returned {type(theirs).__name__} for {filename}")

@@ -20,8 +20,10 @@ from simple_repository_server.errors import (
 from simple_repository_server.model import RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.availability import Availability
+from simple_repository_server.resource import Resource
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 #: The key by which the library asks for `NotModified`. A client's header of that name is no such
 #: request.
@@ -44,6 +46,13 @@ class CarriedContext(model.RequestContext):
         headers.pop(ETAG, None)
         super().__init__(headers)
         object.__setattr__(self, "ours", ours)
+
+
+@dataclasses.dataclass(frozen=True)
+class CarriedResource(model.HttpResource):
+    """A remote file for the library, and ours for repositories outside."""
+
+    ours: Resource | None = None
 
 
 def context_of(theirs: model.RequestContext | None) -> RequestContext:
@@ -126,8 +135,9 @@ class Calls:
 def _error_of_ours(error: Exception) -> RepositoryError | None:
     """The original error where the component contains a repository of this project."""
     ours = error if isinstance(error, RepositoryError) else error.__cause__
-    is_ours = isinstance(ours, RepositoryError) and not isinstance(ours, NotFound | Malformed)
-    return ours if is_ours else None
+    if isinstance(ours, RepositoryError) and not isinstance(ours, NotFound | Malformed):
+        return ours
+    return None
 
 
 def _not_found(
@@ -141,9 +151,6 @@ def _not_found(
     if project is not None and no_project:
         return _because(ProjectNotFound(project), error)
     return None
-
-
-E = TypeVar("E", bound=Exception)
 
 
 def _because(error: E, cause: BaseException) -> E:

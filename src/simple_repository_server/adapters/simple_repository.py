@@ -31,7 +31,7 @@ def from_simple_repository(
     label: str | None = None,
     url: str | None = None,
     credentials: Credentials | None = None,
-    sources: Sequence[Repository] = (),
+    contains: Sequence["ExposedRepository"] = (),
     call_s: float = DEFAULT_CALL_S,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     limits: Limits | None = None,
@@ -52,9 +52,9 @@ def from_simple_repository(
     `label` names it in messages (the name of its class). Remote files (`HttpResource`) are fetched
     here, within `limits` and by `egress`, from public hosts and from the host of `url`, the index
     behind the component; credentials in `url` or in `credentials` are sent to their origin only,
-    and with them clients are not redirected. `sources` are repositories of this project that the
-    component contains (`to_simple_repository`): they are opened and closed with the result, and
-    their states are reported.
+    and with them clients are not redirected. `contains` are the repositories of this project inside
+    the component, as `to_simple_repository` returned them: they are opened and closed with the
+    result, and their states are reported.
 
     The component's coroutines run on the event loop, so one that blocks delays other requests.
 
@@ -69,7 +69,7 @@ def from_simple_repository(
         label=label or type(component).__name__,
         url=url,
         credentials=credentials,
-        sources=sources,
+        contains=contains,
         call_s=call_s,
         memory_bytes=memory_bytes,
         limits=limits,

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from simple_repository import SimpleRepository, errors, model
 from typing_extensions import override
 
-from simple_repository_server.adapters.library_calls import ETAG, context_of
+from simple_repository_server.adapters.library_calls import ETAG, CarriedResource, context_of
 from simple_repository_server.adapters.spool import Spool
 from simple_repository_server.adapters.to_library_pages import detail_of, hidden_detail, names_of
 from simple_repository_server.errors import (
@@ -140,7 +140,7 @@ class ExposedRepository(SharedLifespan, SimpleRepository):
         path = ours.path
         if path is None:
             if self._redirects and ours.location is not None:
-                return model.HttpResource(ours.location, context=context)
+                return CarriedResource(ours.location, context=context, ours=ours)
             path = await self._spool.path_of(ours, filename)
         return model.LocalResource(path, context=context, to_cache=False)
 
