@@ -60,14 +60,13 @@ def test_each_component_of_the_library_has_a_counterpart() -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the files that the examples name, one of them of today."""
-    for folder in ("packages/demo", "packages/other", "renamed/demo-7"):
+    for folder in ("packages/demo", "packages/other"):
         (tmp_path / folder).mkdir(parents=True)
     long_ago = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
     for built, folder in (
         (build_wheel("demo", "1.0"), "packages/demo"),
         (build_sdist("demo", "2.0"), "packages/demo"),
         (build_sdist("other", "1.0"), "packages/other"),
-        (build_wheel("demo", "1.0"), "renamed/demo-7"),
     ):
         path = tmp_path / folder / built.filename
         path.write_bytes(built.content)
