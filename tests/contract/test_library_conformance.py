@@ -119,6 +119,18 @@ async def test_component_around_ours_conforms(
             await check(repository, KNOWN)
 
 
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("wrapper", components.WRAPPERS)
+async def test_our_component_around_the_library_conforms(
+    wrapper: str, name: str, place: Place, tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    """Each of our components around each source of the library keeps all promises."""
+    source = SOURCES[name](place, tmp_path, client)
+    async with components.WRAPPERS[wrapper](source, place) as repository:
+        for check in conformance.CHECKS:
+            await check(repository, KNOWN)
+
+
 @pytest.mark.parametrize("check", conformance.WRAPPER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", WRAPPERS)
 async def test_component_of_the_library_conforms_as_a_wrapper(

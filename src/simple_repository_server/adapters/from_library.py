@@ -1,10 +1,10 @@
 """A component of the library as a repository."""
 
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 from simple_repository import SimpleRepository, model
 from typing_extensions import override
 
@@ -12,7 +12,7 @@ from simple_repository_server.adapters.from_library_files import LibraryFiles
 from simple_repository_server.adapters.from_library_pages import list_of, page_of
 from simple_repository_server.adapters.library_calls import Calls, CarriedContext
 from simple_repository_server.adapters.to_library import ExposedRepository
-from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
+from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache, MemoryPart
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -33,18 +33,17 @@ from simple_repository_server.upstream.credentials import Credentials, split_cre
 from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.limits import Limits
 
+T = TypeVar("T")
+
 #: Stands for a public index where the address of the index is unknown: no request is sent to it,
 #: but where its files may lie is decided by it.
 _SOME_PUBLIC_INDEX = "https://[2600::]/"
 #: Pages and lists with more entries are converted in a thread.
 _CONVERT_HERE = 1_000
-#: The library's page and ours.
+#: The library's page, or list, and ours.
 _COPIES = 3
-
-
-class _Known(msgspec.Struct, frozen=True):
-    theirs: model.ProjectDetail
-    page: ProjectPage
+#: What an answer of the component was, and what became of it.
+_Known = tuple[object, T]
 
 
 class ComponentRepository(RepositoryGroup):
@@ -73,11 +72,15 @@ class ComponentRepository(RepositoryGroup):
         self._client = UpstreamClient(
             bare, label=label, credentials=credentials, limits=limits, egress=egress
         )
+        if credentials is not None:
+            # Another component, with other credentials, must not find these files in a cache.
+            self._client.identity = f"{secrets.token_hex(16)} {label}"
         self._files = LibraryFiles(self._client, direct=credentials is None)
         self._availability = Availability(label, emit)
         self._calls = Calls(label, call_s=call_s, availability=self._availability)
-        self._pages: MemoryCache[ProjectName, _Known] = MemoryCache(memory_bytes)
-        self._list: tuple[object, ProjectList] | None = None
+        memory: MemoryCache[Any, Any] = MemoryCache(memory_bytes)
+        self._pages: MemoryPart[ProjectName, _Known[ProjectPage]] = MemoryPart(memory)
+        self._lists: MemoryPart[None, _Known[ProjectList]] = MemoryPart(memory)
         self._emit = emit
 
     @override
@@ -87,11 +90,11 @@ class ComponentRepository(RepositoryGroup):
     async def _get_list(self, context: CarriedContext) -> ProjectList:
         theirs: Any = await self.component.get_project_list(request_context=context)
         large = isinstance(theirs, model.ProjectList) and len(theirs.projects) > _CONVERT_HERE
-        known = self._list
+        known = self._lists.get(None)
         if known is not None and await in_thread_if(large, _equal, known[0], theirs):
             return known[1]
         projects = await in_thread_if(large, list_of, theirs)
-        self._list = theirs, projects
+        self._lists.put(None, (theirs, projects), ENTRY_BYTES + _COPIES * projects.weight)
         return projects
 
     @override
@@ -106,8 +109,8 @@ class ComponentRepository(RepositoryGroup):
         theirs: Any = await self.component.get_project_page(str(project), request_context=context)
         large = isinstance(theirs, model.ProjectDetail) and len(theirs.files) > _CONVERT_HERE
         known = self._pages.get(project)
-        if known is not None and await in_thread_if(large, _equal, known.theirs, theirs):
-            return known.page
+        if known is not None and await in_thread_if(large, _equal, known[0], theirs):
+            return known[1]
         found = await in_thread_if(large, page_of, theirs, project)
         if found.dropped:
             self._emit(
@@ -119,7 +122,7 @@ class ComponentRepository(RepositoryGroup):
                 )
             )
         weight = ENTRY_BYTES + _COPIES * found.page.weight
-        self._pages.put(project, _Known(theirs, found.page), weight)
+        self._pages.put(project, (theirs, found.page), weight)
         return found.page
 
     @override
