@@ -397,3 +397,47 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.count("pip install 'simple-repository-server[simple-repository]'") == 2
+
+
+async def test_without_memory_pages_are_converted_each_time() -> None:
+    """Within a budget of nothing, pages and lists are right and not remembered."""
+    async with from_simple_repository(Stub(), memory_bytes=0) as repository:
+        first = await repository.get_project_page(DEMO)
+        second = await repository.get_project_page(DEMO)
+        assert first is not second
+        assert first.files == second.files
+        assert (await repository.get_project_list()).names == (DEMO,)
+
+
+async def test_files_of_other_credentials_have_other_cache_keys(upstream: Upstream) -> None:
+    """What one user may read is not found in a cache by a component with other credentials."""
+    keys = []
+    for user in ("jane", "joe"):
+        url = upstream.simple.replace("://", f"://{user}:secret@")
+        async with _remote(upstream, url=url) as repository:
+            keys.append((await repository.get_resource(DEMO, NAME)).cache_key)
+    assert len(set(keys)) == 2
+    assert "secret" not in str(keys)
+
+
+async def test_file_that_the_component_wants_uncached_is_not_cached() -> None:
+    """`to_cache=False` of the library is respected."""
+    remote = model.HttpResource("https://files.example/x", to_cache=False)
+    async with from_simple_repository(Stub(resource=remote)) as repository:
+        assert (await repository.get_resource(DEMO, NAME)).cache_key is None
+
+
+async def test_tag_of_the_component_is_the_validator_of_a_file_without_digest(
+    tmp_path: Path,
+) -> None:
+    """A strong tag is passed to clients, a weak one is not, and such a file may change."""
+    on_disk(tmp_path)
+    stub = Stub(page=detail(file_of(hashes={}, size=None), version="1.0"))
+    async with from_simple_repository(stub) as repository:
+        for tag, expected in (('"abc"', '"abc"'), ('W/"abc"', None), ("abc", None)):
+            context = model.Context(etag=tag)
+            stub.resource = model.LocalResource(tmp_path / NAME, context=context)
+            resource = await repository.get_resource(DEMO, NAME)
+            assert (resource.etag, resource.may_change) == (expected, True)
+            stub.resource = model.HttpResource("https://files.example/x", context=context)
+            assert (await repository.get_resource(DEMO, NAME)).etag == expected
