@@ -14,6 +14,14 @@ from typing import Any
 
 import pytest
 from simple_repository import SimpleRepository, components
+from simple_repository.components.deny_list import DenyListRepository
+from simple_repository.components.local import LocalRepository as LibraryLocalRepository
+from simple_repository.components.new_releases_remover import NewReleasesRemover
+from simple_repository.components.priority_selected import (
+    PrioritySelectedProjectsRepository as LibraryPriority,
+)
+from simple_repository.errors import ResourceUnavailable
+from simple_repository.model import LocalResource
 
 import simple_repository_server
 from simple_repository_server import ProjectName, Repository
@@ -131,3 +139,29 @@ async def test_the_cooldown_of_the_guide_hides_what_the_library_hides(place: Pat
         page = await repository.get_project_page(ProjectName("other"))
         assert [file.filename for file in page.files] == [file.filename for file in then.files]
         assert len(page.files) == 1
+
+
+async def test_the_time_filter_of_the_library_serves_what_it_hides(place: Path) -> None:
+    """As the guide says: a hidden file is not on the page, and its address works."""
+    repository = NewReleasesRemover(LibraryLocalRepository(place / "packages"))
+    assert len((await repository.get_project_page("other")).files) == 1
+    resource = await repository.get_resource("other", "other-9.0.tar.gz")
+    assert isinstance(resource, LocalResource)
+
+
+async def test_the_deny_list_of_the_library_splits_a_project(place: Path) -> None:
+    """As the guide says: the page comes from the next source, and its files are not found."""
+    source = LibraryLocalRepository(place / "packages")
+    repository = LibraryPriority([DenyListRepository(source, ("demo",)), source])
+    page = await repository.get_project_page("demo")
+    assert page.files
+    with pytest.raises(ResourceUnavailable):
+        await repository.get_resource("demo", page.files[0].filename)
+
+
+async def test_filters_of_the_library_compare_names_as_given(place: Path) -> None:
+    """As the guide says: another spelling passes the library's deny list."""
+    (place / "packages" / "Demo").mkdir()
+    source = LibraryLocalRepository(place / "packages")
+    repository = DenyListRepository(source, ("demo",))
+    assert (await repository.get_project_page("Demo")).name == "Demo"
