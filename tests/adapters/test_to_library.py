@@ -20,11 +20,14 @@ from typing_extensions import override
 
 from simple_repository_server import (
     NO_CONTEXT,
+    BytesResource,
     FileName,
     FilesMode,
     HttpRepository,
     LocalRepository,
     MemoryRepository,
+    PathResource,
+    ProjectList,
     ProjectName,
     ProjectPage,
     Repository,
@@ -45,6 +48,7 @@ from simple_repository_server.errors import (
     SourceUnavailable,
 )
 from simple_repository_server.model import File, ProjectStatus, Status
+from simple_repository_server.resource import METADATA_TYPE
 from simple_repository_server.testing.conformance import Recording
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.lookups import read_all
@@ -362,3 +366,49 @@ async def test_policies_of_the_library_hold_for_pages_and_files(tmp_path: Path) 
                 assert page.files == ()
                 with pytest.raises(ResourceNotFound):
                     await repository.get_resource(DEMO, NAME)
+
+
+async def test_failing_list_is_an_outage_of_the_library() -> None:
+    """The list of a repository that cannot answer raises, with the sentence of its error."""
+
+    class Listless(RepositoryContainer):
+        @override
+        async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
+            raise SourceUnavailable("index", "it is down")
+
+    async with to_simple_repository(Listless(_memory())) as component:
+        with pytest.raises(errors.SourceRepositoryUnavailable, match="index is unavailable"):
+            await component.get_project_list()
+
+
+class Given(RepositoryContainer):
+    """A source with a given resource for each file."""
+
+    def __init__(self, source: Repository, resource: Resource) -> None:
+        super().__init__(source)
+        self._resource = resource
+
+    @override
+    async def get_resource(
+        self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
+    ) -> Resource:
+        return self._resource
+
+
+async def test_cached_file_that_is_lost_is_replaced_by_its_origin(tmp_path: Path) -> None:
+    """A file that is no longer what it was is not handed out; its fallback is, if there is one."""
+    path = tmp_path / NAME
+    path.write_bytes(WHEEL.content)
+    lost = PathResource(path, size=len(WHEEL.content), mtime_ns=0)
+    async with to_simple_repository(Given(_memory(), lost)) as component:
+        with pytest.raises(errors.SourceRepositoryUnavailable, match="replaced or changed"):
+            await component.get_resource("demo", NAME)
+        lost.fallback = BytesResource(b"from the origin")
+        assert await _bytes(component, NAME) == b"from the origin"
+
+
+async def test_metadata_that_is_no_text_is_handed_out_byte_by_byte() -> None:
+    """Core metadata in another encoding than UTF-8 is not changed on the way."""
+    latin = BytesResource("Author: Jürgen".encode("latin-1"), media_type=METADATA_TYPE)
+    async with to_simple_repository(Given(_memory(), latin)) as component:
+        assert await _bytes(component, NAME.metadata) == latin.content
