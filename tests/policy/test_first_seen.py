@@ -11,6 +11,7 @@ import pytest
 from simple_repository_server.model import File
 from simple_repository_server.names import FileName
 from simple_repository_server.observe.events import Event, InternalFailure
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen, FirstSeenError, digest_of
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -98,6 +99,7 @@ async def test_many_digests_are_asked_for_at_once(make: Make) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen
 store = FirstSeen(Path(sys.argv[1]), clock=lambda: float(sys.argv[2]))
 digests = [number.to_bytes(32) for number in range(50)]
@@ -148,16 +150,19 @@ async def test_new_file_is_not_reported(make: Make, tmp_path: Path) -> None:
 
 
 async def test_unusable_place_is_an_error(make: Make, tmp_path: Path) -> None:
-    """A file that cannot be written is an error with the reason, until it can."""
+    """A file that cannot be written is an error with the reason until it can; reported once."""
     path = tmp_path / "seen.sqlite"
     path.mkdir()
-    store = make(path)
-    with pytest.raises(FirstSeenError, match="first-seen times cannot be stored"):
-        await store.times([ONE])
+    events: list[Event] = []
+    store = make(path, emit=events.append)
+    for _ in range(2):
+        with pytest.raises(FirstSeenError, match="first-seen times cannot be stored"):
+            await store.times([ONE])
     assert "cannot be stored" in store.problem
     path.rmdir()
     assert await store.times([ONE]) == {ONE: 1000}
     assert store.problem == ""
+    assert [type(event) for event in events] == [RuleFailed, RuleRecovered]
 
 
 async def test_file_of_a_later_release_is_left_alone(make: Make, tmp_path: Path) -> None:

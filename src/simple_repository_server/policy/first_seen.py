@@ -25,10 +25,13 @@ from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import File
 from simple_repository_server.names import batched
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 
 #: The digests that every installer verifies: under another algorithm a source could announce the
 #: digest of an old file for a new one, without any client noticing. Their lengths differ.
 _VERIFIED = ("sha256", "sha384", "sha512")
+#: Of all rules that need the times, in the log.
+_NAME = "undated = first-seen"
 _SCHEMA_VERSION = 1
 _SCHEMA = "create table seen (digest blob primary key, at real not null) without rowid, strict"
 #: Digests in one query, of whose parameters SQLite limits the number.
@@ -99,10 +102,17 @@ class FirstSeen(SharedLifespan):
         except (OSError, sqlite3.Error) as error:
             # TimeoutError is an OSError without a text.
             text = os_reason(error) if isinstance(error, OSError) and error.args else str(error)
-            self.problem = f"first-seen times cannot be stored ({text or 'it takes too long'})"
+            self._report(f"first-seen times cannot be stored: {text or 'it takes too long'}")
             raise FirstSeenError(self.problem) from error
-        self.problem = ""
+        self._report("")
         return found
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            self._emit(RuleFailed(rule=_NAME, reason=problem))
+        elif self.problem and not problem:
+            self._emit(RuleRecovered(rule=_NAME))
+        self.problem = problem
 
     def lookup(self, digests: Collection[bytes]) -> dict[bytes, float]:
         """The same as `times`, blocking. Raises `OSError` and `sqlite3.Error`."""
