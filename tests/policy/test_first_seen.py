@@ -140,6 +140,23 @@ async def test_corrupt_file_is_replaced_and_reported(make: Make, tmp_path: Path)
     assert "files without upload time are new" in events[0].text()
 
 
+async def test_file_that_becomes_corrupt_in_part(make: Make, tmp_path: Path) -> None:
+    """After one error it is replaced, although it can still be opened."""
+    path = tmp_path / "seen.sqlite"
+    digests = [number.to_bytes(32) for number in range(4_000)]
+    events: list[Event] = []
+    store = make(path, emit=events.append)
+    await store.times(digests)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(FirstSeenError, match="malformed"):
+        await store.times(digests)
+    assert await store.times(digests) == dict.fromkeys(digests, 1000)
+    assert [type(event) for event in events] == [RuleFailed, InternalFailure, RuleRecovered]
+
+
 async def test_new_file_is_not_reported(make: Make, tmp_path: Path) -> None:
     """Neither a new one, nor one that is opened again."""
     events: list[Event] = []

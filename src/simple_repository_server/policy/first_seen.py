@@ -78,6 +78,8 @@ class FirstSeen(SharedLifespan):
         self._emit = emit
         self._lock = threading.Lock()
         self._database: DatabaseFile | None = None
+        #: A part of the file is corrupt: it is replaced when it is opened again.
+        self._suspect = False
         #: Why the last use failed; "" if it succeeded.
         self.problem = ""
 
@@ -102,7 +104,9 @@ class FirstSeen(SharedLifespan):
         except (OSError, sqlite3.Error) as error:
             # TimeoutError is an OSError without a text.
             text = os_reason(error) if isinstance(error, OSError) and error.args else str(error)
-            self._report(f"first-seen times cannot be stored: {text or 'it takes too long'}")
+            where = f" in {self.path}" if self.path else ""
+            why = text or "it takes too long"
+            self._report(f"first-seen times cannot be stored{where}: {why}")
             raise FirstSeenError(self.problem) from error
         self._report("")
         return found
@@ -132,7 +136,8 @@ class FirstSeen(SharedLifespan):
                         connection.executemany(insert, new)
                         found |= _select(connection, [digest for digest, _ in new])
             except sqlite3.Error as error:
-                if is_corrupt(error):  # opening it again replaces it
+                if is_corrupt(error):
+                    self._suspect = True
                     self._close()
                 raise
             return found
@@ -152,12 +157,13 @@ class FirstSeen(SharedLifespan):
 
         def prepare(connection: sqlite3.Connection) -> None:
             nonlocal created
-            created = _prepare(connection)
+            created = _prepare(connection, read_all=self._suspect)
 
         if self.path is None:
             return open_in_memory(prepare)
         existed = self.path.exists() and self.path.stat().st_size > 0
         database = open_file(self.path, prepare)
+        self._suspect = False
         if existed and created:
             what = f"{self.path} was corrupt and is replaced: files without upload time are new"
             self._emit(InternalFailure(what=what))
@@ -173,13 +179,14 @@ def _select(connection: sqlite3.Connection, digests: Collection[bytes]) -> dict[
     return found
 
 
-def _prepare(connection: sqlite3.Connection) -> bool:
-    """Create the table if it is missing: whether it was."""
+def _prepare(connection: sqlite3.Connection, *, read_all: bool) -> bool:
+    """Create the table if it is missing: whether it was. Raises if what is read is corrupt."""
     connection.execute("begin immediate")
     (version,) = connection.execute("pragma user_version").fetchone()
     if version == _SCHEMA_VERSION:
-        # Reads the table, so that a corrupt one is found now.
-        connection.execute("select * from seen limit 1").fetchone()
+        rows = connection.execute("select * from seen").fetchone
+        while rows() and read_all:
+            pass
         return False
     if version:
         raise sqlite3.NotSupportedError(f"it is of version {version}, made by a later release")
