@@ -11,6 +11,7 @@ import pytest
 from simple_repository_server.model import File
 from simple_repository_server.names import FileName
 from simple_repository_server.observe.events import Event, InternalFailure
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen, FirstSeenError, digest_of
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -98,6 +99,7 @@ async def test_many_digests_are_asked_for_at_once(make: Make) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen
 store = FirstSeen(Path(sys.argv[1]), clock=lambda: float(sys.argv[2]))
 digests = [number.to_bytes(32) for number in range(50)]
@@ -138,6 +140,23 @@ async def test_corrupt_file_is_replaced_and_reported(make: Make, tmp_path: Path)
     assert "files without upload time are new" in events[0].text()
 
 
+async def test_file_that_becomes_corrupt_in_part(make: Make, tmp_path: Path) -> None:
+    """After one error it is replaced, although it can still be opened."""
+    path = tmp_path / "seen.sqlite"
+    digests = [number.to_bytes(32) for number in range(4_000)]
+    events: list[Event] = []
+    store = make(path, emit=events.append)
+    await store.times(digests)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(FirstSeenError, match="malformed"):
+        await store.times(digests)
+    assert await store.times(digests) == dict.fromkeys(digests, 1000)
+    assert [type(event) for event in events] == [RuleFailed, InternalFailure, RuleRecovered]
+
+
 async def test_new_file_is_not_reported(make: Make, tmp_path: Path) -> None:
     """Neither a new one, nor one that is opened again."""
     events: list[Event] = []
@@ -148,16 +167,19 @@ async def test_new_file_is_not_reported(make: Make, tmp_path: Path) -> None:
 
 
 async def test_unusable_place_is_an_error(make: Make, tmp_path: Path) -> None:
-    """A file that cannot be written is an error with the reason, until it can."""
+    """A file that cannot be written is an error with the reason until it can; reported once."""
     path = tmp_path / "seen.sqlite"
     path.mkdir()
-    store = make(path)
-    with pytest.raises(FirstSeenError, match="first-seen times cannot be stored"):
-        await store.times([ONE])
+    events: list[Event] = []
+    store = make(path, emit=events.append)
+    for _ in range(2):
+        with pytest.raises(FirstSeenError, match="first-seen times cannot be stored"):
+            await store.times([ONE])
     assert "cannot be stored" in store.problem
     path.rmdir()
     assert await store.times([ONE]) == {ONE: 1000}
     assert store.problem == ""
+    assert [type(event) for event in events] == [RuleFailed, RuleRecovered]
 
 
 async def test_file_of_a_later_release_is_left_alone(make: Make, tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ class MinimumAgeRule(DatedRule):
         for at, time, verb in young:
             if at in early:
                 continue
-            hidden[at] = self._too_young(time, verb)
             shown_at = time + self.min_age_s
+            hidden[at] = self._too_young(time, shown_at, verb)
             until = shown_at if until is None else min(until, shown_at)
         return Outcome(hidden=hidden, until=until, undated=dated.undated)
 
@@ -107,8 +107,7 @@ class MinimumAgeRule(DatedRule):
                 early |= concerned
         return early
 
-    def _too_young(self, time: float, verb: str) -> Hidden:
-        shown_at = time + self.min_age_s
+    def _too_young(self, time: float, shown_at: float, verb: str) -> Hidden:
         until = utc(shown_at)
         then = f"shown from {shown_after(shown_at)}" if until else "not shown before the year 10000"
         return self.hidden(f"{verb} {shown_time(time)}, {then}", until)

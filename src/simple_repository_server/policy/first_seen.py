@@ -25,10 +25,13 @@ from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import File
 from simple_repository_server.names import batched
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
+from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 
 #: The digests that every installer verifies: under another algorithm a source could announce the
 #: digest of an old file for a new one, without any client noticing. Their lengths differ.
 _VERIFIED = ("sha256", "sha384", "sha512")
+#: Of all rules that need the times, in the log.
+_NAME = "undated = first-seen"
 _SCHEMA_VERSION = 1
 _SCHEMA = "create table seen (digest blob primary key, at real not null) without rowid, strict"
 #: Digests in one query, of whose parameters SQLite limits the number.
@@ -75,6 +78,8 @@ class FirstSeen(SharedLifespan):
         self._emit = emit
         self._lock = threading.Lock()
         self._database: DatabaseFile | None = None
+        #: A part of the file is corrupt: it is replaced when it is opened again.
+        self._suspect = False
         #: Why the last use failed; "" if it succeeded.
         self.problem = ""
 
@@ -99,10 +104,19 @@ class FirstSeen(SharedLifespan):
         except (OSError, sqlite3.Error) as error:
             # TimeoutError is an OSError without a text.
             text = os_reason(error) if isinstance(error, OSError) and error.args else str(error)
-            self.problem = f"first-seen times cannot be stored ({text or 'it takes too long'})"
+            where = f" in {self.path}" if self.path else ""
+            why = text or "it takes too long"
+            self._report(f"first-seen times cannot be stored{where}: {why}")
             raise FirstSeenError(self.problem) from error
-        self.problem = ""
+        self._report("")
         return found
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            self._emit(RuleFailed(rule=_NAME, reason=problem))
+        elif self.problem and not problem:
+            self._emit(RuleRecovered(rule=_NAME))
+        self.problem = problem
 
     def lookup(self, digests: Collection[bytes]) -> dict[bytes, float]:
         """The same as `times`, blocking. Raises `OSError` and `sqlite3.Error`."""
@@ -122,7 +136,8 @@ class FirstSeen(SharedLifespan):
                         connection.executemany(insert, new)
                         found |= _select(connection, [digest for digest, _ in new])
             except sqlite3.Error as error:
-                if is_corrupt(error):  # opening it again replaces it
+                if is_corrupt(error):
+                    self._suspect = True
                     self._close()
                 raise
             return found
@@ -142,12 +157,13 @@ class FirstSeen(SharedLifespan):
 
         def prepare(connection: sqlite3.Connection) -> None:
             nonlocal created
-            created = _prepare(connection)
+            created = _prepare(connection, read_all=self._suspect)
 
         if self.path is None:
             return open_in_memory(prepare)
         existed = self.path.exists() and self.path.stat().st_size > 0
         database = open_file(self.path, prepare)
+        self._suspect = False
         if existed and created:
             what = f"{self.path} was corrupt and is replaced: files without upload time are new"
             self._emit(InternalFailure(what=what))
@@ -163,13 +179,14 @@ def _select(connection: sqlite3.Connection, digests: Collection[bytes]) -> dict[
     return found
 
 
-def _prepare(connection: sqlite3.Connection) -> bool:
-    """Create the table if it is missing: whether it was."""
+def _prepare(connection: sqlite3.Connection, *, read_all: bool) -> bool:
+    """Create the table if it is missing: whether it was. Raises if what is read is corrupt."""
     connection.execute("begin immediate")
     (version,) = connection.execute("pragma user_version").fetchone()
     if version == _SCHEMA_VERSION:
-        # Reads the table, so that a corrupt one is found now.
-        connection.execute("select * from seen limit 1").fetchone()
+        rows = connection.execute("select * from seen").fetchone
+        while rows() and read_all:
+            pass
         return False
     if version:
         raise sqlite3.NotSupportedError(f"it is of version {version}, made by a later release")

@@ -8,6 +8,9 @@ MAX_SENTENCE = 200
 _MAX_LABEL = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_S = 86_400
+_DAY_MINUTES = 24 * 60
+#: The end of a shown time for each minute of the day: a page may have thousands of them.
+_CLOCK = [f" {hour:02d}:{minute:02d} UTC" for hour in range(24) for minute in range(60)]
 
 
 class Sentences:
@@ -49,13 +52,17 @@ def utc(seconds: float) -> datetime | None:
 
 def shown_time(seconds: float) -> str:
     """A time for people: `2026-11-24 08:12 UTC`, rounded down to the minute."""
-    day, rest = divmod(int(seconds // 60) * 60, _DAY_S)
-    return f"{_shown_day(day)} {rest // 3600:02d}:{rest // 60 % 60:02d} UTC"
+    return _shown_minute(int(seconds // 60))
 
 
 def shown_after(seconds: float) -> str:
     """The same, rounded up: what is announced for then is true then."""
-    return shown_time(-(-seconds // 60) * 60)
+    return _shown_minute(-int(-seconds // 60))
+
+
+def _shown_minute(minute: int) -> str:
+    day, of_day = divmod(minute, _DAY_MINUTES)
+    return _shown_day(day) + _CLOCK[of_day]
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +70,7 @@ def _shown_day(day: int) -> str:
     start = utc(day * _DAY_S)
     if start is None:
         return "a year after 9999," if day > 0 else "a year before 1,"
-    return f"{start:%Y-%m-%d}"
+    return start.date().isoformat()
 
 
 def shown_duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """A file that is read again whenever it changes, for rules that come from a file."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ _INTERVAL_S = 1.0
 #: A file that another program is still writing is read once more, this much later.
 _SETTLE_S = 0.3
 _DEADLINE_S = 10.0
+#: Times of files are coarser than this.
+_RECENT_NS = 2_000_000_000
 
-#: Of the file and what SQLite has not yet written to it: inode, size, times.
+#: Of the file and of what SQLite has not yet written to it: inode, size, times in nanoseconds.
 _Signature = tuple[tuple[int, int, int, int] | None, ...]
 
 
@@ -80,8 +83,10 @@ class WatchedFile(SharedLifespan, Generic[T]):
             await asyncio.sleep(self._settle_s)
             signature = await asyncio.to_thread(_signature, self.path)
             result = await asyncio.to_thread(self._read)
-        # What the system refused may succeed without a change of the file.
-        self._signature = None if self._refused else signature
+        # Read again next time: what the system refused may succeed without a change of the file,
+        # and a file that has just changed may change again without its time differing.
+        again = self._refused or _is_recent(signature)
+        self._signature = None if again else signature
         return result
 
     async def _watch(self) -> None:
@@ -106,6 +111,11 @@ def _signature(path: Path) -> _Signature:
     journal = _state(path.with_name(f"{path.name}-wal"))
     # Reading a database may create an empty journal, which is no change.
     return _state(path), journal if journal and journal[1] else None
+
+
+def _is_recent(signature: _Signature) -> bool:
+    now = time.time_ns()
+    return any(0 <= now - state[2] < _RECENT_NS for state in signature if state)
 
 
 def _state(path: Path) -> tuple[int, int, int, int] | None:
