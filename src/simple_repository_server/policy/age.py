@@ -1,6 +1,8 @@
 """The cooldown: files younger than a minimum age are hidden."""
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from packaging.version import Version
@@ -18,13 +20,16 @@ from simple_repository_server.policy.sentences import (
 )
 
 
-class FastLane(Protocol):
-    """What knows which versions fix a known advisory."""
+class FastLane(AbstractAsyncContextManager[Any], Protocol):
+    """What knows which versions fix a known advisory. The rule enters it."""
 
     @property
     def revision(self) -> int:
         """Increased whenever `fixes` may answer otherwise."""
         ...
+
+    async def prepare(self, project: ProjectName) -> None:
+        """Load what `fixes` needs to know about the project; raises nothing."""
 
     def fixes(self, project: ProjectName, version: Version) -> bool:
         """Whether the version fixes a known advisory; False while that is unknown. Quick."""
@@ -59,6 +64,21 @@ class MinimumAgeRule(DatedRule):
     def revision(self) -> int:  # type: ignore[override]
         """That of the fast lane: nothing else of the rule changes."""
         return 0 if self._fast_lane is None else self._fast_lane.revision
+
+    @override
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(super().lifespan())
+            if self._fast_lane is not None:
+                await stack.enter_async_context(self._fast_lane)
+            yield
+
+    @override
+    async def facts(self, view: PageView) -> object:
+        if self._fast_lane is not None:
+            await self._fast_lane.prepare(view.project)
+        return await super().facts(view)
 
     @override
     def judge(self, view: PageView, now: float, facts: object) -> Outcome:

@@ -33,7 +33,9 @@ class AllowRule(ScopedRule):
     @override
     def hides_project(self, project: ProjectName) -> Hidden | None:
         allowed = self._patterns.matches_project(project)
-        return None if allowed or not self.scope.covers_whole(project) else self._not_allowed
+        return (
+            None if allowed or not self.scope.covers_whole_project(project) else self._not_allowed
+        )
 
     @override
     def judge(self, view: PageView, now: float, facts: object) -> Outcome:

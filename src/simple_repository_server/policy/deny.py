@@ -32,12 +32,14 @@ class DenyRule(ScopedRule):
 
     @override
     def hides_project(self, project: ProjectName) -> Hidden | None:
-        whole = self.scope.covers_whole(project) and self._patterns.whole(project)
+        whole = self.scope.covers_whole_project(project) and self._patterns.whole(project)
         return self._denied if whole else None
 
     @override
     def judge(self, view: PageView, now: float, facts: object) -> Outcome:
         project = view.project
+        if not self._patterns.matches_project(project):
+            return Outcome()
         if self._patterns.whole(project):
             return Outcome(hidden=dict.fromkeys(self.in_scope(view), self._denied))
         hidden: dict[int, Hidden] = {}

@@ -1,5 +1,6 @@
 """What most rules share: a label, the operator's reason, a scope, and the sentence for users."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from simple_repository_server.policy.scope import Scope
 from simple_repository_server.policy.sentences import Sentences
 
 EVERYTHING = Scope()
+_SPECIFIER = re.compile("[<>=!~]")
 
 
 class ScopedRule(Rule):
@@ -44,7 +46,13 @@ class ScopedRule(Rule):
 
     def in_scope(self, view: PageView) -> Sequence[int]:
         """The positions of the files that the rule is about."""
-        return self.scope.positions(view)
+        covers, project, files = self.scope.covers, view.project, view.files
+        if self.scope.covers_whole_project(project):
+            return range(len(files))
+        if not self.scope.covers_project(project):
+            return ()
+        versions = view.versions
+        return [at for at, one in enumerate(files) if covers(project, versions[at], one)]
 
     def versions_in_scope(self, view: PageView) -> Iterable[tuple[Version | None, Sequence[int]]]:
         """The same, by version; None: files whose names have no valid one."""
@@ -69,6 +77,6 @@ def as_patterns(patterns: Patterns | Iterable[str]) -> Patterns:
 def whole_projects(patterns: Patterns | Iterable[str], what: str) -> Patterns:
     """The same, for what concerns whole projects. Raises `ValueError` for a version specifier."""
     parsed = as_patterns(patterns)
-    if parsed.have_specifiers:
+    if any(_SPECIFIER.search(text) for text in parsed.texts):
         raise ValueError(f"{what} concerns whole projects: no version specifier is possible")
     return parsed
