@@ -109,7 +109,7 @@ class FolderRecords:
         yield from self._below(self._folder, "", frozenset())
 
     def _below(self, folder: str, prefix: str, above: frozenset[object]) -> Iterator[FoundFile]:
-        state = os.stat(folder)
+        state = Path(folder).stat()
         here = (state.st_dev, state.st_ino)
         if here in above:  # a link that leads upwards
             return

@@ -110,7 +110,8 @@ class ProjectAdvisories:
 
     def fixes(self, version: Version) -> bool:
         """Whether the version fixes an advisory, and is not known to be malicious."""
-        if self._fixes.isdisjoint(map(canonicalize_version, (version, version.public))):
+        texts = canonicalize_version(version), canonicalize_version(version.public)
+        if self._fixes.isdisjoint(texts):
             return False
         return not any(one.malicious for one in self.affecting(version))
 

@@ -80,7 +80,7 @@ def read_changes(source: Path, store: AdvisoryStore) -> Report:
 def cannot_read(error: OSError) -> str:
     """Why a folder or archive cannot be read, to stand after its path."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"it cannot be read ({where}{os_reason(error)})"
+    return f"cannot be read ({where}{os_reason(error)})"
 
 
 class _Reading:
@@ -113,7 +113,7 @@ class _Reading:
             records=found,
             rejected=rejected,
             problem="" if found else self._nothing_found(rejected),
-            warning=f"{rejected} of its files are no records of PyPI" if rejected else "",
+            warning=f"has {rejected} files that are no records about PyPI" if rejected else "",
         )
 
     def _read_all(self, records: Records) -> int:
@@ -163,24 +163,24 @@ class _Reading:
         self._connection.rollback()
         self._connection.execute("begin immediate")
         had_records = self._before.records > 0
-        text = f"it cannot be read ({reason})"
         self._report.rejected += 1
-        self._report.named.append(("", text))
+        self._report.named.append(("", reason))
+        text = f"cannot be read ({reason})"
         return msgspec.structs.replace(
             self._before,
             revision=self._before.revision + 1,
             fingerprint=records.fingerprint(),
             problem="" if had_records else text,
-            warning=f"{text}: its earlier records are in use" if had_records else "",
+            warning=f"{text}, so its earlier records are in use" if had_records else "",
         )
 
     def _nothing_found(self, rejected: int) -> str:
         if self._foreign and self._foreign.total() == rejected:
             names = ", ".join(sorted(self._foreign)[:3])
-            return f"its records are about {names}, none is about PyPI"
+            return f"has records about {names} only, none about PyPI"
         if self._files:
-            return f"none of its {self._files} files is an OSV record about PyPI"
-        return "it has no OSV records (*.json)"
+            return f"has no OSV record about PyPI in its {self._files} files"
+        return "has no OSV records (*.json)"
 
 
 def main(arguments: dict[str, Any]) -> None:

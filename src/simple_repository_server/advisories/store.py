@@ -44,7 +44,7 @@ class StoredState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     records: int = 0
     #: Files that were rejected; what they said before still counts.
     rejected: int = 0
-    #: Why no rule may be judged by these records; "" if it may.
+    #: Why no rule may be judged by these records, to stand after the path; "" if it may.
     problem: str = ""
     #: What is wrong although they can be used; "" if nothing is.
     warning: str = ""
