@@ -1,4 +1,4 @@
-"""Mistakes in the setting of a folder or archive of OSV records, found without reading all of it."""
+"""Mistakes in the setting of a folder or archive of OSV records, found by its first files."""
 
 from itertools import islice
 from pathlib import Path

@@ -159,7 +159,7 @@ def _content(file: BinaryIO) -> tuple[bytes, int]:
         if state.st_size > MAX_RECORD_BYTES:
             raise Malformed(_LARGE)
         wait_for_tick(state.st_mtime_ns)
-        content = os.pread(file.fileno(), MAX_RECORD_BYTES + 1, 0)
+        content = os.pread(file.fileno(), state.st_size + 1, 0)
         after = os.fstat(file.fileno())
         if _stamp(after) == _stamp(state) and len(content) == state.st_size:
             return content, _stamp(after)

@@ -27,12 +27,10 @@ from simple_repository_server.advisories.records import ForeignRecord, parse_rec
 from simple_repository_server.advisories.store import (
     AdvisoryStore,
     StoredState,
+    Writer,
     count,
     known_stamps,
-    put_file,
-    put_problem,
     read_state,
-    remove_files,
     write_state,
 )
 from simple_repository_server.errors import Malformed, os_reason
@@ -91,6 +89,7 @@ class _Reading:
         self._report = report
         self._before = read_state(connection)
         self._gone = known_stamps(connection)
+        self._writer = Writer(connection)
         self._foreign: Counter[str] = Counter()
         self._files = 0
 
@@ -101,10 +100,11 @@ class _Reading:
             fingerprint = self._read_all(records)
         except Malformed as error:
             return self._broken(records, str(error))
+        except sqlite3.IntegrityError:
+            return self._broken(records, "it has two files of one name")
         finally:
             if isinstance(records, ArchiveRecords):
                 records.close()
-        remove_files(self._connection, self._gone)
         self._report.removed = len(self._gone)
         found, rejected = count(self._connection)
         return StoredState(
@@ -124,6 +124,8 @@ class _Reading:
             if known != file.stamp:
                 self._read(records, file, is_new=known is None)
             combined += part(file.path, file.stamp)
+        self._writer.remove(self._gone)
+        self._writer.flush()
         whole = records.fingerprint()
         return combined & _MASK if whole is None else whole
 
@@ -133,11 +135,11 @@ class _Reading:
             content, stamp = records.read(file)
         except FileNotFoundError:
             if not is_new:
-                remove_files(self._connection, (file.path,))
+                self._writer.remove((file.path,))
             return
         except Malformed as error:
             self._rejected(file, str(error))
-            put_problem(self._connection, file.path, file.stamp, str(error))
+            self._writer.reject(file.path, file.stamp, str(error), is_new=is_new)
             return
         problem = None
         try:
@@ -148,10 +150,10 @@ class _Reading:
             self._rejected(file, problem)
         except Malformed as error:
             self._rejected(file, str(error))
-            put_problem(self._connection, file.path, stamp, str(error))
+            self._writer.reject(file.path, stamp, str(error), is_new=is_new)
             return
         rows = advisories.items()
-        put_file(self._connection, file.path, stamp, rows, is_new=is_new, problem=problem)
+        self._writer.put(file.path, stamp, rows, is_new=is_new, problem=problem)
 
     def _rejected(self, file: FoundFile, reason: str) -> None:
         self._report.rejected += 1

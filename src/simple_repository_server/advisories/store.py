@@ -28,6 +28,8 @@ _SCHEMA = (
     ) without rowid, strict""",
     "create index advisories_of_file on advisories (file)",
 )
+#: How many new files are written at once.
+_BATCH = 500
 _TABLES = ("state", "files", "advisories")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Advisory)
@@ -115,33 +117,68 @@ def known_stamps(connection: sqlite3.Connection) -> dict[str, int]:
     return dict(connection.execute("select path, stamp from files"))
 
 
-def put_file(
-    connection: sqlite3.Connection,
-    path: str,
-    stamp: int,
-    advisories: Iterable[tuple[ProjectName, Advisory]],
-    *,
-    is_new: bool,
-    problem: str | None = None,
-) -> None:
-    """Store what a file says, in place of what it said before."""
-    if not is_new:
-        _forget_advisories(connection, path)
-    number = _put_stamp(connection, path, stamp, problem)
-    rows = [(name, number, _ENCODER.encode(advisory)) for name, advisory in advisories]
-    connection.executemany("insert or replace into advisories values (?, ?, ?)", rows)
+class Writer:
+    """Writes what files say, in the transaction that is open; `flush` at its end.
 
+    New files are written some hundred at a time. Raises `sqlite3.IntegrityError` for a second new
+    file at one path.
+    """
 
-def put_problem(connection: sqlite3.Connection, path: str, stamp: int, problem: str) -> None:
-    """Store that a file was rejected. What it said before still counts."""
-    _put_stamp(connection, path, stamp, problem)
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        (last,) = connection.execute("select max(id) from files").fetchone()
+        self._last = last or 0
+        self._files: list[tuple[int, str, int, str | None]] = []
+        self._advisories: list[tuple[str, int, bytes]] = []
 
+    def put(
+        self,
+        path: str,
+        stamp: int,
+        advisories: Iterable[tuple[ProjectName, Advisory]],
+        *,
+        is_new: bool,
+        problem: str | None = None,
+    ) -> None:
+        """Store what a file says, in place of what it said before."""
+        if is_new:
+            self._last += 1
+            number = self._last
+            self._files.append((number, path, stamp, problem))
+        else:
+            number = self._update(path, stamp, problem)
+            self._connection.execute("delete from advisories where file = ?", (number,))
+        for name, advisory in advisories:
+            self._advisories.append((name, number, _ENCODER.encode(advisory)))
+        if len(self._files) >= _BATCH:
+            self.flush()
 
-def remove_files(connection: sqlite3.Connection, paths: Iterable[str]) -> None:
-    """Forget files that are gone, and what they said."""
-    for path in paths:
-        _forget_advisories(connection, path)
-        connection.execute("delete from files where path = ?", (path,))
+    def reject(self, path: str, stamp: int, problem: str, *, is_new: bool) -> None:
+        """Store that a file is unusable. What it said before still counts."""
+        if is_new:
+            self.put(path, stamp, (), is_new=True, problem=problem)
+        else:
+            self._update(path, stamp, problem)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget files that are gone, and what they said."""
+        for path in paths:
+            query = "delete from files where path = ? returning id"
+            for row in self._connection.execute(query, (path,)).fetchall():
+                self._connection.execute("delete from advisories where file = ?", row)
+
+    def flush(self) -> None:
+        """Write what was put."""
+        insert = self._connection.executemany
+        insert("insert into files (id, path, stamp, problem) values (?, ?, ?, ?)", self._files)
+        insert("insert into advisories values (?, ?, ?)", self._advisories)
+        self._files.clear()
+        self._advisories.clear()
+
+    def _update(self, path: str, stamp: int, problem: str | None) -> int:
+        query = "update files set stamp = ?, problem = ? where path = ? returning id"
+        (number,) = self._connection.execute(query, (stamp, problem, path)).fetchone()
+        return int(number)
 
 
 def count(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -150,19 +187,6 @@ def count(connection: sqlite3.Connection) -> tuple[int, int]:
     query = "select count(*) from files where problem is not null"
     (rejected,) = connection.execute(query).fetchone()
     return records, rejected
-
-
-def _put_stamp(connection: sqlite3.Connection, path: str, stamp: int, problem: str | None) -> int:
-    query = """insert into files (path, stamp, problem) values (?, ?, ?)
-        on conflict (path) do update set stamp = excluded.stamp, problem = excluded.problem
-        returning id"""
-    (number,) = connection.execute(query, (path, stamp, problem)).fetchone()
-    return int(number)
-
-
-def _forget_advisories(connection: sqlite3.Connection, path: str) -> None:
-    query = "delete from advisories where file = (select id from files where path = ?)"
-    connection.execute(query, (path,))
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
