@@ -80,7 +80,10 @@ class ProjectVerdicts:
 
 
 class Verdicts:
-    """The verdicts on the wheels of recently requested projects, in `memory_bytes`, or a shared `memory`."""
+    """The verdicts on the wheels of recently requested projects.
+
+    They are in `memory_bytes`, or in the shared budget `memory`.
+    """
 
     def __init__(
         self,

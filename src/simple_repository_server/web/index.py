@@ -74,6 +74,9 @@ class IndexApp:
         )
         self._memory = AnswerMemory(self._options)
         self._retiring: set[asyncio.Task[None]] = set()
+        #: Between the start and the end of the server (ASGI lifespan).
+        self._is_live = False
+        self._changing = asyncio.Lock()
         served = Served(
             default=repository, indexes=indexes, snapshots=snapshots, files=files, hosts=hosts
         )
@@ -124,19 +127,27 @@ class IndexApp:
     async def replace(self, served: Served, *, forget: Callable[[], None] | None = None) -> None:
         """Answer all requests from now on by `served`.
 
-        It is opened first; what of it is open already is not opened again. Raises what keeps it
-        from opening; then nothing has changed. `forget` is called at the moment of the change,
-        between two requests, for whoever remembers requests. What is no longer used is closed when
-        the last request that uses it was answered, or after ten minutes.
+        In a running server it is opened first; what of it is open already is not opened again.
+        Raises what keeps it from opening; then nothing has changed. `forget` is called at the
+        moment of the change, between two requests, for whoever remembers requests. What is no
+        longer used is closed when the last request that uses it was answered, or after ten minutes.
         """
         site = self._site_of(served)
-        await site.open()
-        before, self._site = self._site, site
+        async with self._changing:
+            if not self._is_live:
+                self._site = site
+                return
+            await site.open()
+            before, self._site = self._site, site
         if forget is not None:
             forget()
         task = asyncio.create_task(_retire(before))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    def answer_by(self, served: Served) -> None:
+        """Answer by `served` once the server starts: for a process that has not started it yet."""
+        self._site = self._site_of(served)
 
     def _site_of(self, served: Served) -> Site:
         options = AnswerOptions(
@@ -151,7 +162,9 @@ class IndexApp:
         """Open and close the repositories with the server (ASGI lifespan)."""
         await receive()
         try:
-            await self._site.open()
+            async with self._changing:
+                await self._site.open()
+                self._is_live = True
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
@@ -159,12 +172,17 @@ class IndexApp:
         try:
             await receive()
         finally:
+            await self._close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _close(self) -> None:
+        async with self._changing:
+            self._is_live = False
             retiring = tuple(self._retiring)
             for task in retiring:
                 task.cancel()
             await asyncio.gather(*retiring, return_exceptions=True)
             await self._site.close()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _retire(site: Site) -> None:
