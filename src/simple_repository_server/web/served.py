@@ -58,3 +58,14 @@ def check_index_name(name: str) -> None:
         raise ValueError(f"An index cannot be called {name!r}: that path has another meaning.")
     if not name or not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
         raise ValueError(f"{name!r} cannot be the name of an index: it is one segment of a path.")
+
+
+def prefix_of(name: str, default: str) -> str:
+    """The prefix of the index of that name, where that of the default one is `…/simple/`.
+
+    Raises `ValueError` if it is another one, or for a name that no index can have.
+    """
+    check_index_name(name)
+    if not default.endswith("/simple/"):
+        raise ValueError(f"Beside {default!r} there can be no other index; end it in '/simple/'.")
+    return f"{default.removesuffix('simple/')}{name}/simple/"

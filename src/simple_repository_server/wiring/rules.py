@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simple_repository_server.advisories.advisories import Advisories
-from simple_repository_server.config.rule_settings import RuleKind, RuleSettings, Undated
+from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.policy.advisory_rule import AdvisoryRule
@@ -20,6 +20,7 @@ from simple_repository_server.policy.quarantine import QuarantineOverlay
 from simple_repository_server.policy.rule import Rule
 from simple_repository_server.policy.scope import Scope
 from simple_repository_server.policy.status_overlay import StatusOverlay
+from simple_repository_server.policy.undated import Undated
 from simple_repository_server.policy.yank_file_overlay import YankFileOverlay
 from simple_repository_server.policy.yank_overlay import YankOverlay
 from simple_repository_server.policy.yanked import YankedRule
