@@ -9,7 +9,8 @@ from weakref import ref
 from simple_repository_server.cache.memory import Memory, MemoryCache, part_of
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
-from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
+from simple_repository_server.freshness import WeakestFreshness
+from simple_repository_server.model import ProjectList, RequestContext
 from simple_repository_server.names import merge_sorted
 from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository

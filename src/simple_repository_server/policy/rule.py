@@ -63,6 +63,10 @@ class Rule(SharedLifespan, ABC):
     #: Increased whenever the rule would decide otherwise about the same page at the same time.
     revision: int = 0
 
+    #: Of a rule of one source: whether the projects it hides by name are not that source's at all,
+    #: so that it is not queried for them, and the next source is.
+    disowns_projects: bool = False
+
     def hides_project(self, project: ProjectName) -> Hidden | None:
         """Why the whole project is hidden, decided by its name alone: no source is queried."""
         del project

@@ -108,19 +108,24 @@ class _Graph:
         self, repository: Repository, source: Source, rules: Sequence[RuleSettings]
     ) -> Repository:
         """Without the names that the rules reserve for other sources."""
+        names: dict[str, list[str]] = {}
         for one in rules:
             if one.kind is RuleKind.RESERVE and one.owner != source.name:
-                repository = self._without_names_of(repository, one)
+                names.setdefault(one.owner, []).extend(one.patterns)
+        for owner, texts in names.items():
+            repository = self._without_names_of(owner, tuple(texts), repository)
         return repository
 
-    def _without_names_of(self, source: Repository, one: RuleSettings) -> Repository:
+    def _without_names_of(
+        self, owner: str, texts: tuple[str, ...], source: Repository
+    ) -> Repository:
         from simple_repository_server.policy.reserved import ReservedNamesRepository
 
         assert self._rules is not None
-        patterns = self._rules.patterns(one.patterns)
+        patterns = self._rules.patterns(texts)
         return self._parts.get(
-            (ReservedNamesRepository, source, patterns, one.owner),
-            lambda: ReservedNamesRepository(source, patterns, owner=one.owner),
+            (ReservedNamesRepository, source, patterns, owner),
+            lambda: ReservedNamesRepository(source, patterns, owner=owner),
         )
 
     def _combined(self, sources: tuple[Repository, ...]) -> Repository:
