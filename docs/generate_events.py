@@ -6,9 +6,10 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from simple_repository_server.observe import events, server_events
+from simple_repository_server.observe import events, policy_events, rule_events, server_events
 from simple_repository_server.observe.events import Event
 
+_MODULES = (server_events, events, policy_events, rule_events)
 DOCUMENT = Path(__file__).parent / "events.md"
 _MARKED = re.compile(r"(<!-- events: begin -->\n).*?(<!-- events: end -->)", re.DOTALL)
 _FIELD = re.compile(r"(?:^    #: (?P<says>.*)\n)?^    (?P<name>\w+): (?!ClassVar)", re.MULTILINE)
@@ -18,7 +19,7 @@ def kinds() -> list[type[Event]]:
     """All events, in the order of the source; those with one name follow each other."""
     return [
         kind
-        for module in (server_events, events)
+        for module in _MODULES
         for kind in vars(module).values()
         if inspect.isclass(kind) and issubclass(kind, Event) and kind.__module__ == module.__name__
         if kind is not Event
@@ -42,7 +43,7 @@ def _fields(kind: type[Event]) -> str:
     comments = {
         found["name"]: found["says"]
         for base in reversed(kind.__mro__)
-        if base.__module__ in {events.__name__, server_events.__name__}
+        if base.__module__ in {module.__name__ for module in _MODULES}
         for found in _FIELD.finditer(inspect.getsource(base))
     }
     return ", ".join(

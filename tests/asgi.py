@@ -138,5 +138,17 @@ async def _forever() -> None:
 @asynccontextmanager
 async def running(app: Any) -> AsyncIterator[Any]:
     """The application between start-up and shut-down, as a server would run it."""
-    async with app.router.lifespan_context(app):
+    if not isinstance(app, IndexApp):
+        async with app.router.lifespan_context(app):
+            yield app
+        return
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    sent: asyncio.Queue[Any] = asyncio.Queue()
+    living = asyncio.create_task(app({"type": "lifespan"}, messages.get, sent.put))
+    messages.put_nowait({"type": "lifespan.startup"})
+    assert (await sent.get())["type"] == "lifespan.startup.complete"
+    try:
         yield app
+    finally:
+        messages.put_nowait({"type": "lifespan.shutdown"})
+        await living

@@ -88,21 +88,19 @@ def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyS
 
 @contextmanager
 def serving(
-    tmp_path: Path, *arguments: str | Path, descriptors: int | None = None, **environment: str
+    tmp_path: Path,
+    *arguments: str | Path,
+    descriptors: int | None = None,
+    module: str = "simple_repository_server",
+    **environment: str,
 ) -> Iterator[Server]:
     """The command with these arguments, on a free port, until the end of the block.
 
-    `descriptors` limits its open files (`ulimit -n`).
+    `descriptors` limits its open files (`ulimit -n`). Another `module` chooses its port itself.
     """
     log = tmp_path / f"server-{os.urandom(3).hex()}.log"
-    command = [
-        sys.executable,
-        "-m",
-        "simple_repository_server",
-        "--port",
-        "0",
-        *map(str, arguments),
-    ]
+    port = ["--port", "0"] if module == "simple_repository_server" else []
+    command = [sys.executable, "-m", module, *port, *map(str, arguments)]
     if descriptors is not None:
         command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors), *command]
     clean = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}

@@ -14,8 +14,9 @@ import pytest
 from docs import generate_events
 from fastapi import FastAPI
 
-from simple_repository_server import LocalRepository, ProjectName, wiring
+from simple_repository_server import LocalRepository, ProjectName
 from simple_repository_server.testing import Known, build_sdist, build_wheel, conformance
+from simple_repository_server.wiring import sources as memory
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -217,11 +218,11 @@ def test_shares_of_memory_are_those_of_the_code() -> None:
     section = section.partition("\n## ")[0]
     parts = [(int(part), int(whole)) for part, whole in re.findall(r"(\d+)/(\d+)", section)]
     shares = [
-        wiring._RESPONSES, wiring._PAGES, wiring._LISTS, wiring._UNION, wiring._METADATA,
-        wiring._LOOKUPS,
+        memory.RESPONSES, memory.PAGES, memory.LISTS, memory.UNIONS, memory.METADATA,
+        memory.LOOKUPS,
     ]  # fmt: skip
-    assert parts == [(share, wiring._WHOLE) for share in shares]
-    assert sum(shares) == wiring._WHOLE
+    assert parts == [(share, memory.WHOLE) for share in shares]
+    assert sum(shares) == memory.WHOLE
 
 
 def test_figures_are_those_of_the_results_file() -> None:

@@ -8,17 +8,16 @@ which its source updates.
 Standards, in reading order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from sys import getsizeof
 from types import MappingProxyType
-from typing import NamedTuple
 
 import msgspec
-from typing_extensions import override
 
+from simple_repository_server.freshness import Freshness as Freshness  # noqa: PLC0414 - exported
 from simple_repository_server.names import FileName, PackedNames, ProjectName
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -100,79 +99,6 @@ class ProjectStatus(msgspec.Struct, frozen=True):
 
     status: Status
     reason: str | None = None
-
-
-class FreshnessInfo(NamedTuple):
-    """How fresh a snapshot is at one moment: the values of response headers (RFC 9111 §5)."""
-
-    #: `Cache-Control: max-age`, in seconds.
-    max_age: int
-    #: `Age`, in seconds; None for content that is current by construction.
-    age: int | None
-    #: The text of `Warning: 110`: why it is stale; None while it is fresh.
-    warning: str | None
-
-
-_UNKNOWN = FreshnessInfo(0, None, None)
-
-
-class Freshness:
-    """How current a snapshot is; its source updates it in place.
-
-    It is separate from the content because a page that was revalidated unchanged is the same
-    page. Times are seconds since the epoch (`time.time`).
-    """
-
-    __slots__ = ("lifetime_s", "stale_reason", "validated_at", "verdict")
-
-    def __init__(self, *, validated_at: float = 0.0, lifetime_s: float = 0.0) -> None:
-        #: When its origin last sent or confirmed the snapshot.
-        self.validated_at = validated_at
-        #: How long it is fresh; 0: clients must revalidate each time.
-        self.lifetime_s = lifetime_s
-        #: Why the source could not revalidate the stale snapshot; None if it could.
-        self.stale_reason: str | None = None
-        #: What the cache decided at the last lookup, in a word such as `fresh`; "" without one.
-        self.verdict = ""
-
-    def at(self, now: float) -> FreshnessInfo:
-        """How fresh it is at `now`. Blocks nothing and changes nothing."""
-        if self.lifetime_s <= 0 and self.stale_reason is None:
-            return _UNKNOWN
-        if now < self.validated_at:  # the clock was set back, so the age is unknown
-            return FreshnessInfo(0, 0, self.stale_reason)
-        age = int(now - self.validated_at)
-        return FreshnessInfo(int(self.lifetime_s), age, self.stale_reason)
-
-
-class WeakestFreshness(Freshness):
-    """The freshness of a combination of snapshots: that of its weakest part."""
-
-    __slots__ = ("parts",)
-
-    def __init__(self, parts: Iterable[Freshness]) -> None:
-        super().__init__()
-        self.parts = tuple(parts)
-
-    @override
-    def at(self, now: float) -> FreshnessInfo:
-        """The shortest lifetime, the highest age and all warnings of the parts."""
-        infos = [part.at(now) for part in self.parts]
-        ages = [info.age for info in infos if info.age is not None]
-        warnings = [info.warning for info in infos if info.warning]
-        max_age = min((info.max_age for info in infos), default=0)
-        return FreshnessInfo(max_age, max(ages, default=None), "; ".join(warnings) or None)
-
-    # mypy does not find `@override` on a property with a setter.
-    @property  # type: ignore[explicit-override]
-    @override
-    def verdict(self) -> str:
-        """The distinct verdicts of the parts, in their order, as in `fresh, stale-if-error`."""
-        return ", ".join(dict.fromkeys(part.verdict for part in self.parts if part.verdict))
-
-    @verdict.setter
-    def verdict(self, verdict: str) -> None:
-        """Ignored: a combination has no verdict of its own."""
 
 
 class ProjectPage(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):

@@ -17,6 +17,7 @@ from simple_repository_server import (
     MetadataInjectorRepository,
     ProjectName,
 )
+from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import ResourceNotFound, SourceUnavailable
@@ -236,6 +237,7 @@ async def test_memory_is_bounded(upstream: Upstream) -> None:
     async with _over(upstream, memory_bytes=20_000) as repository:
         for wheel in wheels:
             assert await _metadata(repository, wheel.filename) == wheel.metadata
+        assert isinstance(repository._metadata, MemoryCache)
         assert repository._metadata.bytes <= 20_000
         assert await _metadata(repository, wheels[0].filename) == wheels[0].metadata
 

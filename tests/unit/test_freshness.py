@@ -9,7 +9,7 @@ from simple_repository_server.cache.freshness import (
     lifetime_s,
     stale_while_revalidate_s,
 )
-from simple_repository_server.model import Freshness, WeakestFreshness
+from simple_repository_server.freshness import Freshness, WeakestFreshness
 
 
 @pytest.mark.parametrize(

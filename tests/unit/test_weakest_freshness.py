@@ -1,6 +1,6 @@
 """The freshness of what was combined from several snapshots."""
 
-from simple_repository_server.model import Freshness, WeakestFreshness
+from simple_repository_server.freshness import Freshness, WeakestFreshness
 
 
 def _part(verdict: str) -> Freshness:

@@ -30,6 +30,8 @@ class Running:
         self.connections = connections
         #: How many requests went without an ASGI task.
         self.fast = 0
+        #: What answers them; only for our own protocol.
+        self.lane: FastLane
 
 
 @asynccontextmanager
@@ -58,7 +60,8 @@ async def on_socket(
     running = Running(0, state, connections)
     made: dict[str, Any] = {"config": config, "server_state": state, "app_state": {}}
     if http is IndexProtocol:
-        made |= {"lane": _Counting(app, running), "connections": connections, "heads": Heads()}
+        running.lane = _Counting(app, running)
+        made |= {"lane": running.lane, "connections": connections, "heads": Heads()}
         made["proxies"] = proxies
     loop = asyncio.get_running_loop()
     server = await loop.create_server(partial(http, **made), "127.0.0.1", 0)

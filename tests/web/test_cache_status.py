@@ -14,7 +14,7 @@ from simple_repository_server import (
     MemoryRepository,
 )
 from simple_repository_server.disk.folder import CacheFolder
-from simple_repository_server.model import Freshness
+from simple_repository_server.freshness import Freshness
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Event, RequestFinished
 from simple_repository_server.testing.distributions import build_wheel

@@ -20,7 +20,8 @@ from simple_repository_server import (
     ProjectName,
     create_app,
 )
-from simple_repository_server.model import File, Freshness, ProjectPage, ProjectStatus, Status
+from simple_repository_server.freshness import Freshness
+from simple_repository_server.model import File, ProjectPage, ProjectStatus, Status
 from simple_repository_server.names import FileName
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json

@@ -104,3 +104,14 @@ class MemoryPart(Generic[K, V]):
     def discard(self, key: K) -> None:
         """Remove the value, if there is one."""
         self._whole.discard((self._number, key))
+
+    def discard_if(self, unwanted: Callable[[K], bool]) -> None:
+        """Remove all values of this part whose keys are unwanted."""
+        self._whole.discard_if(lambda key: key[0] == self._number and unwanted(key[1]))
+
+
+def part_of(
+    whole: "MemoryCache[Any, Any] | None", own_bytes: int
+) -> MemoryCache[Any, Any] | MemoryPart[Any, Any]:
+    """A part of the shared budget `whole`; without one, a cache of its own of `own_bytes`."""
+    return MemoryCache(own_bytes) if whole is None else MemoryPart(whole)

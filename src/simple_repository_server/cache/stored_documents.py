@@ -11,7 +11,8 @@ from simple_repository_server.cache.page_writer import PageWriter
 from simple_repository_server.cache.policy import CacheEntry
 from simple_repository_server.disk.page_store import PageHead, PageStore
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.model import Freshness, ProjectList, ProjectPage
+from simple_repository_server.freshness import Freshness
+from simple_repository_server.model import ProjectList, ProjectPage
 
 S = TypeVar("S", ProjectPage, ProjectList)
 

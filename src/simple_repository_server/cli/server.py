@@ -7,9 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simple_repository_server.cli.banner import index_url
+from simple_repository_server.cli.config_file import ConfigFile
 from simple_repository_server.cli.descriptors import default_max_connections, raise_descriptor_limit
 from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
@@ -31,11 +33,18 @@ if TYPE_CHECKING:
     from simple_repository_server.cli.worker import Worker
 
 
-def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoReturn:
+def serve(
+    settings: Settings,
+    announcement: Callable[[str, bool], str],
+    *,
+    reload: Callable[[], Settings] | None = None,
+) -> NoReturn:
     """Serve until stopped, and end the process: with status 0, or 1 if it could not start.
 
     Once requests are answered, prints what `announcement` returns for the address of the index and
-    for whether other machines can reach it. Raises `BadSetting` or `PortTaken` before it starts.
+    for whether other machines can reach it. `reload` reads the settings again: it is called on
+    SIGHUP, and when their configuration file has changed. Raises `BadSetting` or `PortTaken` before
+    it starts.
     """
     started = time.monotonic()
     descriptors = raise_descriptor_limit()
@@ -44,15 +53,17 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
     address, port = listeners[0].getsockname()[:2]
     # A signal that comes while it starts is handled once it can stop gracefully.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    hangup = meaning_of_hangup()
+    hangup = meaning_of_hangup(has_config=settings.config is not None)
     index = index_url(settings.host, port)
     facts = _facts(settings, index)
     # One line for all workers, from the parent process, which must not have threads.
     log = ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level)
     log(ServerStarting(**facts))
     limits = Limits(max_connections=max_connections, descriptors=descriptors)
-    hosts = _hosts(settings, address)
-    worker = _worker(settings, hangup, limits, hosts)
+    config = None
+    if reload is not None and settings.config is not None:
+        config = ConfigFile(settings, reload)
+    worker = _worker(settings, hangup, limits, partial(_hosts, address=address), config)
 
     def announce() -> None:
         log(ServerReady(**facts))
@@ -72,6 +83,7 @@ def serve(settings: Settings, announcement: Callable[[str, bool], str]) -> NoRet
             hangup=hangup,
             shutdown_timeout_s=settings.shutdown_timeout_s,
             on_ready=announce,
+            config=config,
         ).run()
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads whose results are no longer needed must not keep the process.
@@ -99,16 +111,30 @@ def _hosts(settings: Settings, address: str) -> HostRule | None:
     return HostRule((settings.host, *settings.allowed_hosts))
 
 
-def _worker(settings: Settings, hangup: Hangup, limits: Limits, hosts: HostRule | None) -> "Worker":
+def _worker(
+    settings: Settings,
+    hangup: Hangup,
+    limits: Limits,
+    hosts: Callable[[Settings], HostRule | None],
+    config: ConfigFile | None,
+) -> "Worker":
     from simple_repository_server.cli.worker import Worker  # slow to import
     from simple_repository_server.web.server.forwarded import TrustedProxies
-    from simple_repository_server.wiring import build_app
+    from simple_repository_server.wiring import Parts, build_app
 
     log = LogWriter(sys.stderr, form=settings.log_format, level=settings.log_level)
     logging.basicConfig(handlers=[StandardLogging(log)], level=logging.WARNING, force=True)
+    parts = Parts()
+    app = build_app(settings, log, hosts=hosts(settings), parts=parts)
+    reloader = None
+    if config is not None:
+        from simple_repository_server.cli.reloading import Reloader
+
+        reloader = Reloader(config, app, parts, hosts=hosts, emit=log)
     worker = Worker(
-        build_app(settings, log, hosts=hosts),
+        app,
         log,
+        reloader=reloader,
         hangup=hangup,
         limits=limits,
         shutdown_timeout_s=settings.shutdown_timeout_s,

@@ -15,8 +15,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from simple_repository_server.cli.hangup import Hangup
-from simple_repository_server.cli.worker import CUT, START_FAILED, Worker
+from simple_repository_server.cli.config_file import POLL_S, ConfigFile
+from simple_repository_server.cli.hangup import Hangup, means_stop
+from simple_repository_server.cli.worker import CUT, RELOAD, START_FAILED, Worker
+from simple_repository_server.config.load import BadSetting
 from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import ThreadlessLog
 from simple_repository_server.observe.server_events import WorkerReplaced
@@ -32,7 +34,7 @@ _END_S = 1.9
 _CUT_S = 1.0
 #: The exit status of a worker that raised (`EX_SOFTWARE`).
 _CRASHED = 70
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, CUT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, CUT, RELOAD)
 
 
 class _Slot:
@@ -62,8 +64,12 @@ class Supervisor:
         hangup: Hangup,
         shutdown_timeout_s: float,
         on_ready: Callable[[], None],
+        config: ConfigFile | None = None,
     ) -> None:
         self._worker = worker
+        #: Read here first: workers read only what is valid, and new ones have what is in force.
+        self._config = config
+        self._look_at = math.inf if config is None else 0.0
         self._slots = [_Slot(listener) for listener in listeners]
         self._log = log
         self._hangup = hangup
@@ -104,7 +110,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Wait for the next signal, readiness or deadline, and act on it."""
-        next_at = min(self._kill_at, *(slot.start_at for slot in self._slots))
+        next_at = min(self._kill_at, self._look_at, *(slot.start_at for slot in self._slots))
         wait_ms = max(0, next_at - time.monotonic()) * 1000
         found = self._poll.poll(None if wait_ms == math.inf else math.ceil(wait_ms))
         if any(descriptor == self._readiness for descriptor, _ in found):
@@ -117,6 +123,10 @@ class Supervisor:
         for slot in self._slots:
             if slot.pid:
                 self._reap(slot)
+        if time.monotonic() >= self._look_at and self._config is not None:
+            self._look_at = time.monotonic() + POLL_S
+            if self._config.has_changed():
+                self._reload(self._config)
         if time.monotonic() >= self._kill_at:
             self._send(signal.SIGKILL)
             self._kill_at = math.inf
@@ -137,11 +147,22 @@ class Supervisor:
                 slot.start_at = 0
 
     def _hang_up(self) -> None:
-        if self._hangup is Hangup.REOPEN:
+        if not means_stop(self._hangup):
             self._log.reopen()
             self._send(signal.SIGHUP)
+            if self._config is not None:
+                self._reload(self._config)
         elif not self._stopping:
             self._stop()
+
+    def _reload(self, config: ConfigFile) -> None:
+        """Have the workers reload the configuration, if it is valid."""
+        try:
+            config.settings = config.read()
+        except BadSetting as error:
+            self._log(config.refused(error))
+        else:
+            self._send(RELOAD)
 
     def _stop(self) -> None:
         """Stop all workers; the second time without waiting for their requests."""

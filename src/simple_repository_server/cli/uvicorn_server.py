@@ -43,15 +43,16 @@ def server_config(
     limits: Limits,
     on_exhausted: Callable[[], None],
     proxies: TrustedProxies = NOBODY,
+    lane: FastLane | None = None,
 ) -> uvicorn.Config:
     """Uvicorn's configuration, with our protocol.
 
     `on_exhausted` is called when the process runs out of descriptors; the `X-Forwarded-…` headers
-    of `proxies` are trusted.
+    of `proxies` are trusted. `lane` is the fast lane to `app`, if the caller needs it.
     """
     protocol: Any = partial(
         IndexProtocol,
-        lane=FastLane(app),
+        lane=lane or FastLane(app),
         connections=Connections(limits, emit=app.emit, on_exhausted=on_exhausted),
         heads=Heads(),
         proxies=proxies,
@@ -88,7 +89,12 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None],
         proxies: TrustedProxies = NOBODY,
     ) -> None:
-        config = server_config(app, limits=limits, on_exhausted=self._pause, proxies=proxies)
+        lane = FastLane(app)
+        config = server_config(
+            app, limits=limits, on_exhausted=self._pause, proxies=proxies, lane=lane
+        )
+        #: Called when the application answers from something else than before.
+        self.forget_requests = lane.forget
         super().__init__(config)
         self._limits = limits
         self._emit = app.emit

@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 from weakref import ref
 
+from simple_repository_server.cache.memory import Memory, MemoryCache, part_of
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
-from simple_repository_server.model import ProjectList, RequestContext, WeakestFreshness
+from simple_repository_server.freshness import WeakestFreshness
+from simple_repository_server.model import ProjectList, RequestContext
 from simple_repository_server.names import merge_sorted
 from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository
 
+#: The key of the one list in memory.
+_UNION = ""
 #: Unions of more names than this are computed in a thread.
 _UNION_HERE_NAMES = 5_000
 #: How long a request waits for the list of one source. That of a public index takes longer.
@@ -25,7 +30,8 @@ class UnionOfLists:
 
     No request waits longer than `wait_s` seconds for one source. Fetching its list continues in the
     background; until it arrives, the union is incomplete. `emit` gets one event when it becomes
-    incomplete and one when it is complete again. A union larger than `memory_bytes` is not cached.
+    incomplete and one when it is complete again. A union larger than `memory_bytes` is not cached;
+    several unions may share one budget, given as `memory` instead.
     """
 
     def __init__(
@@ -33,11 +39,12 @@ class UnionOfLists:
         sources: Sequence[Repository],
         *,
         memory_bytes: int = DEFAULT_LIST_BYTES,
+        memory: MemoryCache[Any, Any] | None = None,
         wait_s: float = DEFAULT_WAIT_S,
         emit: Emit = ignore,
     ) -> None:
         self._sources = sources
-        self._memory_bytes = memory_bytes
+        self._memory: Memory[str, ProjectList] = part_of(memory, memory_bytes)
         self._wait_s = wait_s
         self._emit = emit
         #: The sources that were missing in the last union and have not answered since.
@@ -45,7 +52,6 @@ class UnionOfLists:
         self._flight: SingleFlight[tuple[int, bool], ProjectList] = SingleFlight()
         #: The lists and failures from which the union was computed.
         self._made_of: tuple[ref[ProjectList] | str, ...] = ()
-        self._union: ProjectList | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, context: RequestContext) -> ProjectList:
@@ -70,13 +76,13 @@ class UnionOfLists:
         if len(parts) == 1 and isinstance(parts[0], ProjectList):
             return parts[0]
         async with self._lock:
-            if self._union is not None and _same(self._made_of, parts):
-                return self._union
-            self._union = None
+            known = self._memory.get(_UNION)
+            if known is not None and _same(self._made_of, parts):
+                return known
+            self._memory.discard(_UNION)
             union = await _union(parts)
-            if union.weight <= self._memory_bytes:
-                self._union = union
-                self._made_of = tuple(p if isinstance(p, str) else ref(p) for p in parts)
+            self._made_of = tuple(p if isinstance(p, str) else ref(p) for p in parts)
+            self._memory.put(_UNION, union, union.weight)
         return union
 
     def peek(self, context: RequestContext) -> ProjectList | None:
@@ -89,7 +95,7 @@ class UnionOfLists:
             parts.append(part)
         if len(parts) == 1:
             return parts[0]
-        return self._union if _same(self._made_of, parts) else None
+        return self._memory.get(_UNION) if _same(self._made_of, parts) else None
 
     async def close(self) -> None:
         """Cancel all requests for lists."""

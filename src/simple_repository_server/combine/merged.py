@@ -13,13 +13,13 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.distributions.filenames import sorted_versions
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
+from simple_repository_server.freshness import WeakestFreshness
 from simple_repository_server.model import (
     NO_CONTEXT,
     File,
     ProjectList,
     ProjectPage,
     RequestContext,
-    WeakestFreshness,
 )
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore

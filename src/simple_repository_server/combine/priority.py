@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from typing_extensions import override
 
+from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
@@ -19,8 +21,9 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
 
     Sources are queried one after the other, so that a private name is never sent to a later,
     public source. If a source cannot answer, its error is raised and no later source is queried
-    (fail closed). The list is the union; one larger than `list_bytes` is not cached. A source that
-    takes longer than `list_wait_s` seconds for its list is left out until it has answered.
+    (fail closed). The list is the union; one larger than `list_bytes` is not cached (several
+    combinations may share one budget, given as `lists` instead). A source that takes longer than
+    `list_wait_s` seconds for its list is left out until it has answered.
     """
 
     def __init__(
@@ -28,12 +31,13 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         sources: Sequence[Repository],
         *,
         list_bytes: int = DEFAULT_LIST_BYTES,
+        lists: MemoryCache[Any, Any] | None = None,
         list_wait_s: float = DEFAULT_WAIT_S,
         emit: Emit = ignore,
     ) -> None:
         super().__init__(*sources)
         self._lists = UnionOfLists(
-            self.sources, memory_bytes=list_bytes, wait_s=list_wait_s, emit=emit
+            self.sources, memory_bytes=list_bytes, memory=lists, wait_s=list_wait_s, emit=emit
         )
 
     @override

@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from simple_repository_server.model import Status
+from simple_repository_server.policy.file_kinds import FileKind
+from simple_repository_server.policy.undated import Undated
 
 
 class RuleKind(StrEnum):
@@ -25,23 +27,6 @@ class RuleKind(StrEnum):
     YANK_FILE = "yank-file"
     QUARANTINE = "quarantine"
     STATUS = "status"
-
-
-class Undated(StrEnum):
-    """What to do with files without an upload time."""
-
-    REFUSE = "refuse"
-    ALLOW = "allow"
-    #: Count from when this server first saw the digest.
-    FIRST_SEEN = "first-seen"
-
-
-class FileKind(StrEnum):
-    """Kinds of distribution files."""
-
-    WHEEL = "wheel"
-    SDIST = "sdist"
-    EGG = "egg"
 
 
 class RuleSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ Format: APPNOTE.TXT 6.3.10, sections in brackets.
 
 import struct
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
@@ -64,13 +64,25 @@ def read_member(size: int, choose: Callable[[Sequence[str]], str | None]) -> Rea
     name = choose([entry.name for entry in entries])
     if name is None and not complete:
         front = yield ByteRange(directory.start, tail_start)
-        entries = _parse_entries(front + tail[: directory.stop - tail_start], 0)
+        entries = list(iter_entries(front + tail[: directory.stop - tail_start]))
         name = choose([entry.name for entry in entries])
     if name is None:
         raise Malformed("the archive has no such member")
     # As in every zip reader, of entries with the same name the last one counts.
     entry = next(entry for entry in reversed(entries) if entry.name == name)
     return (yield from _read_entry(entry, directory.start, tail, tail_start))
+
+
+def find_directory(size: int) -> Generator[ByteRange, bytes, ByteRange]:
+    """Where the directory of an archive of `size` bytes lies. Raises `Malformed`."""
+    tail_start = max(0, size - TAIL_BYTES)
+    tail = yield ByteRange(tail_start, size)
+    return (yield from _find_directory(tail, tail_start))
+
+
+def read_entry(entry: Entry, directory_start: int) -> Reading:
+    """The bytes of the member with this entry. Raises `Malformed`, as `read_member`."""
+    return _read_entry(entry, directory_start, b"", directory_start)
 
 
 def _find_directory(tail: bytes, tail_start: int) -> Generator[ByteRange, bytes, ByteRange]:
@@ -126,18 +138,18 @@ def _entries_in_tail(
     """
     stop = directory.stop - tail_start
     if directory.start >= tail_start:
-        return _parse_entries(tail[:stop], directory.start - tail_start), True
+        return list(iter_entries(tail[:stop], directory.start - tail_start)), True
     position = tail.find(_ENTRY_SIGN, 0, stop)
     while position != -1:
         try:
-            return _parse_entries(tail[:stop], position), False
+            return list(iter_entries(tail[:stop], position)), False
         except Malformed:
             position = tail.find(_ENTRY_SIGN, position + 1, stop)
     return [], False
 
 
-def _parse_entries(directory: bytes, position: int) -> list[Entry]:
-    entries: list[Entry] = []
+def iter_entries(directory: bytes, position: int = 0) -> Iterator[Entry]:
+    """The entries of the directory, from the position on. Raises `Malformed`."""
     while position < len(directory):
         if position + _ENTRY.size > len(directory):
             raise Malformed("its directory is damaged")
@@ -150,14 +162,8 @@ def _parse_entries(directory: bytes, position: int) -> list[Entry]:
         position = extra_at + extra_length + comment_length
         if position > len(directory):
             raise Malformed("its directory is damaged")
-        entries.append(
-            _entry(
-                fields,
-                directory[name_at:extra_at],
-                directory[extra_at : extra_at + extra_length],
-            )
-        )
-    return entries
+        extra = directory[extra_at : extra_at + extra_length]
+        yield _entry(fields, directory[name_at:extra_at], extra)
 
 
 def _entry(fields: tuple[int, ...], name: bytes, extra: bytes) -> Entry:

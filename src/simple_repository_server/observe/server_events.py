@@ -147,3 +147,32 @@ class WorkerReplaced(Event, frozen=True, kw_only=True, tag="worker_replaced"):
     def text(self) -> str:
         """Its process ID, the reason, and the process ID of the new one."""
         return f"worker {self.pid} died ({self.reason}), replaced by {self.replacement}"
+
+
+class ConfigReloaded(Event, frozen=True, kw_only=True, tag="config_reloaded"):
+    """A process has read the configuration file again, and answers by it."""
+
+    file: str
+    pid: int
+    #: Options that changed in the file and are as they were until the server is restarted.
+    restart_for: tuple[str, ...] = ()
+
+    @override
+    def text(self) -> str:
+        """The file, and what takes a restart."""
+        rest = f"; restart the server for: {', '.join(self.restart_for)}"
+        return f"process {self.pid} reloaded {self.file}{rest if self.restart_for else ''}"
+
+
+class ConfigRefused(Event, frozen=True, kw_only=True, tag="config_refused"):
+    """The configuration file was read again and cannot be used: the settings before stay."""
+
+    level: ClassVar[str] = "error"
+    file: str
+    mistakes: tuple[str, ...]
+
+    @override
+    def text(self) -> str:
+        """The file and all its mistakes."""
+        found = "; ".join(self.mistakes)
+        return f"did not reload {self.file}, the settings before stay in force: {found}"

@@ -39,6 +39,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: ProjectStatus | None = None
     #: When the outcome will be another one (seconds since the epoch); None: not by itself.
     until: float | None = None
+    #: How many files it had to decide about without knowing their upload time.
+    undated: int = 0
 
 
 SHOW_ALL = Outcome()
@@ -56,8 +58,14 @@ class Rule(SharedLifespan, ABC):
     label: str = ""
     dry_run: bool = False
     conceal: bool = False
+    #: Whether it changes what is shown, and is applied before the rules that are no overlays.
+    overlay: bool = False
     #: Increased whenever the rule would decide otherwise about the same page at the same time.
     revision: int = 0
+
+    #: Of a rule of one source: whether the projects it hides by name are not that source's at all,
+    #: so that it is not queried for them, and the next source is.
+    disowns_projects: bool = False
 
     def hides_project(self, project: ProjectName) -> Hidden | None:
         """Why the whole project is hidden, decided by its name alone: no source is queried."""

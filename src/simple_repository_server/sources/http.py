@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from typing_extensions import override
 
 from simple_repository_server.cache.documents import CachedDocuments
-from simple_repository_server.cache.memory import Memory, MemoryCache, MemoryPart
+from simple_repository_server.cache.memory import Memory, MemoryCache
 from simple_repository_server.cache.policy import CacheEntry, CachePolicy, Verdict
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.errors import (
@@ -37,7 +37,7 @@ from simple_repository_server.observe.events import (
 )
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Resource
-from simple_repository_server.sources.http_cache import IndexCache
+from simple_repository_server.sources.http_cache import IndexCache, divided
 from simple_repository_server.sources.http_fetcher import HttpFetcher
 from simple_repository_server.sources.http_resources import RemoteFiles
 from simple_repository_server.upstream.client import Answer, Limits, UpstreamClient
@@ -50,10 +50,6 @@ DEFAULT_MEMORY_BYTES = 128 * 1024 * 1024
 _LIST = ".list"
 #: A stale list of all names is served while a new one is fetched: nobody waits for it.
 _LIST_STALE_WHILE_REVALIDATE_S = 7 * 24 * 3600.0
-#: The part of the memory for the files that were requested last: one in so many bytes.
-_RESOURCES_DIVISOR = 16
-#: The part of the memory for lists.
-_LISTS_DIVISOR = 4
 
 S = TypeVar("S", ProjectPage, ProjectList)
 
@@ -66,9 +62,10 @@ class HttpRepository(Repository):
     project", as some indexes mean it. `label` is shown instead of an address that contains a
     secret; then, too, clients get all files from this server.
 
-    `memory_bytes` is the memory budget. `lists` is the budget for the list of projects, which any
-    number of indexes may share (else a part of `memory_bytes`); with `cache` pages outlive the
-    process. `policy` says for how long pages may be served.
+    `memory_bytes` is the memory budget; any number of sources may share one, given as `memory`
+    instead, and one for the lists of projects, given as `lists`. With `cache` pages outlive the
+    process. `policy` says for how long pages may be served. Without `redirects` clients get all
+    files from this server.
 
     `egress` says which proxies and certificates are used. `client` is a session of yours to send
     all requests with, for tests, proxies and instrumentation; it must be open while the repository
@@ -89,7 +86,9 @@ class HttpRepository(Repository):
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        memory: MemoryCache[Any, Any] | None = None,
         lists: MemoryCache[Any, Any] | None = None,
+        redirects: bool = True,
         cache: CacheFolder | None = None,
         policy: CachePolicy | None = None,
         egress: Egress | None = None,
@@ -118,10 +117,11 @@ class HttpRepository(Repository):
         self._availability = Availability(self.label, emit)
         self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         self._offline_list = ProjectList(names=())
-        for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
-        self._files = RemoteFiles(self._client, direct=not self._secret, memory_bytes=for_resources)
-        self._pages = self._cached_pages(MemoryCache(for_pages))
-        self._lists = self._cached_lists(for_lists)
+        budgets = divided(memory_bytes, memory, lists)
+        direct = redirects and not self._secret
+        self._files = RemoteFiles(self._client, direct=direct, memory=budgets.resources)
+        self._pages = self._cached_pages(budgets.pages)
+        self._lists = self._cached_lists(budgets.lists)
 
     @property
     def _secret(self) -> bytes:
@@ -313,16 +313,6 @@ class HttpRepository(Repository):
             self._emit(SourceRecovered(source=place))
         if place == self.label or (failure is None and not self._client.open_circuits):
             self._availability.report(failure)
-
-
-def _divided(
-    memory_bytes: int, lists: MemoryCache[Any, Any] | None
-) -> tuple[int, int, MemoryPart[str, CacheEntry[ProjectList]]]:
-    """The budgets for files, for pages, and for the list."""
-    for_files = memory_bytes // _RESOURCES_DIVISOR
-    for_lists = 0 if lists is not None else memory_bytes // _LISTS_DIVISOR
-    whole = MemoryCache(for_lists) if lists is None else lists
-    return for_files, memory_bytes - for_files - for_lists, MemoryPart(whole)
 
 
 def _project_names(names: Iterable[str]) -> Iterator[ProjectName]:

@@ -4,11 +4,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, NamedTuple
 
 from typing_extensions import override
 
 from simple_repository_server.cache.background import Background
 from simple_repository_server.cache.change_watch import watch
+from simple_repository_server.cache.memory import Memory, MemoryCache, part_of
 from simple_repository_server.cache.page_writer import PageWriter
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.page_store import PageStore
@@ -17,6 +19,11 @@ from simple_repository_server.lifecycle import SharedLifespan, running
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.sources.http_refusal import Refusal
+
+#: The part of the memory for the files that were requested last: one in so many bytes.
+_RESOURCES_DIVISOR = 16
+#: The part of the memory for lists.
+_LISTS_DIVISOR = 4
 
 
 class IndexCache(SharedLifespan):
@@ -69,3 +76,24 @@ class IndexCache(SharedLifespan):
         """The projects changed by hand; refusals of other processes are checked with them."""
         await self.refusal.reload()
         return await store.changed()
+
+
+class Budgets(NamedTuple):
+    """The memory of one index."""
+
+    resources: Memory[Any, Any]
+    pages: Memory[Any, Any]
+    lists: Memory[Any, Any]
+
+
+def divided(
+    memory_bytes: int, memory: MemoryCache[Any, Any] | None, lists: MemoryCache[Any, Any] | None
+) -> Budgets:
+    """The budgets of an index, which has parts of what is shared, or else of its own memory."""
+    for_resources = memory_bytes // _RESOURCES_DIVISOR
+    for_lists = 0 if lists is not None else memory_bytes // _LISTS_DIVISOR
+    return Budgets(
+        part_of(memory, for_resources),
+        part_of(memory, memory_bytes - for_resources - for_lists),
+        part_of(lists, for_lists),
+    )

@@ -1,6 +1,6 @@
 """The files of a remote index as resources, and those that were used last retained."""
 
-from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
+from simple_repository_server.cache.memory import ENTRY_BYTES, Memory
 from simple_repository_server.errors import ResourceNotFound
 from simple_repository_server.model import File, ProjectPage
 from simple_repository_server.names import FileName, ProjectName
@@ -15,15 +15,19 @@ class RemoteFiles:
     """The files that pages list, fetched by `client`.
 
     `direct`: clients may fetch them from their own addresses. The resources that were used last
-    are retained, within `memory_bytes`.
+    are retained in `memory`.
     """
 
-    def __init__(self, client: UpstreamClient, *, direct: bool, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        client: UpstreamClient,
+        *,
+        direct: bool,
+        memory: Memory[tuple[str, str], tuple[File, RemoteResource]],
+    ) -> None:
         self._client = client
         self._direct = direct
-        self._resources: MemoryCache[tuple[str, str], tuple[File, RemoteResource]] = MemoryCache(
-            memory_bytes
-        )
+        self._resources = memory
 
     def find(self, page: ProjectPage, project: ProjectName, filename: FileName) -> RemoteResource:
         """The file, or its metadata (PEP 658). Raises `ResourceNotFound` if `page` lists neither.

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import Memory, MemoryCache, part_of
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.distributions.metadata import read_metadata
 from simple_repository_server.errors import (
@@ -59,7 +60,8 @@ class LocalRepository(Repository):
     Files may lie in `<project>/` folders, flat, or in any tree: the project comes from the file
     name. A metadata file beside one (`<file>.metadata`) is served as its metadata. Changes are seen
     within a second. `digests` stores across restarts what reading the files brought out, and that
-    there were any; it is opened and closed with the repository.
+    there were any; it is opened and closed with the repository. `memory` is a budget that any
+    number of sources may share, in place of `memory_bytes`.
 
     It never gives a private name away: a folder directly below the root claims its name, as does a
     file that is skipped (a page without files). `SourceUnavailable` is raised for a directory that
@@ -73,6 +75,7 @@ class LocalRepository(Repository):
         *,
         digests: DigestStore | None = None,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        memory: MemoryCache[Any, Any] | None = None,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
@@ -86,10 +89,9 @@ class LocalRepository(Repository):
         self._directory = LocalDirectory(
             Path(path), store, problems=problems, clock=clock, emit=emit
         )
-        self._pages: MemoryCache[ProjectName, LocalPage]
         for_metadata = memory_bytes // _METADATA_PART
-        self._pages = MemoryCache(memory_bytes - for_metadata)
-        self._metadata: MemoryCache[tuple[str, bool], BytesResource] = MemoryCache(for_metadata)
+        self._pages: Memory[ProjectName, LocalPage] = part_of(memory, memory_bytes - for_metadata)
+        self._metadata: Memory[tuple[str, bool], BytesResource] = part_of(memory, for_metadata)
         self._making: SingleFlight[ProjectName, LocalPage] = SingleFlight()
         self._is_open = False
 

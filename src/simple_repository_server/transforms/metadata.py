@@ -5,13 +5,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 from weakref import ref
 
 import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.change_watch import watch
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import MemoryCache, part_of
 from simple_repository_server.cache.metadata_policy import usable_until
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import DerivedSnapshots
@@ -70,7 +71,9 @@ class MetadataInjectorRepository(RepositoryContainer):
     digest announced once known. What was read out of bytes with the wheel's digest never expires,
     and is stored in `store`; anything else expires (see `metadata_finding`). A wheel whose metadata
     cannot be read, or which its source has no more, is not announced any more. If an index does
-    not support ranges, wheels of up to `download_bytes` are downloaded for their metadata.
+    not support ranges, wheels of up to `download_bytes` are downloaded for their metadata. Several
+    injectors may share one budget, given as `memory`; `write_bytes` bounds what waits to be written
+    to disk, by default an eighth of the memory.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class MetadataInjectorRepository(RepositoryContainer):
         source: Repository,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        memory: MemoryCache[Any, Any] | None = None,
+        write_bytes: int | None = None,
         download_bytes: int = DOWNLOAD_BYTES,
         store: MetadataStore | None = None,
         clock: Callable[[], float] = time.time,
@@ -88,13 +93,16 @@ class MetadataInjectorRepository(RepositoryContainer):
         self._clock = clock
         self._emit = emit
         reader = MetadataReader(download_bytes)
-        verdicts_bytes, write_bytes = memory_bytes // _VERDICTS_PART, memory_bytes // _WRITES_PART
+        if memory is not None:
+            memory_bytes = memory.max_bytes
+        verdicts_bytes = memory_bytes // _VERDICTS_PART
+        write_bytes = memory_bytes // _WRITES_PART if write_bytes is None else write_bytes
         self._finder = MetadataFinder(
             source, reader, store=store, write_bytes=write_bytes, clock=clock, emit=emit
         )
         metadata_bytes = memory_bytes - verdicts_bytes - write_bytes
-        self._metadata: MemoryCache[str, Found] = MemoryCache(metadata_bytes)
-        self._verdicts = Verdicts(verdicts_bytes, clock=clock)
+        self._metadata = part_of(memory, metadata_bytes)
+        self._verdicts = Verdicts(verdicts_bytes, memory=memory, clock=clock)
         #: The page of the source, and the one with what is known of its wheels' metadata.
         self._published: DerivedSnapshots[ProjectPage, _Basis] = DerivedSnapshots()
         self._finding: SingleFlight[str, BytesResource] = SingleFlight()
@@ -222,7 +230,7 @@ class MetadataInjectorRepository(RepositoryContainer):
 
     def _peek_metadata(self, key: str) -> BytesResource | None:
         """The metadata from memory, unless it has expired."""
-        found = self._metadata.get(key)
+        found: Found | None = self._metadata.get(key)
         if found is None or (found.until is not None and self._clock() >= found.until):
             return None
         return found.resource

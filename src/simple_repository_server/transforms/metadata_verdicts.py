@@ -7,11 +7,12 @@ no metadata holds only for one version of the page.
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 from weakref import ref
 
 import msgspec
 
-from simple_repository_server.cache.memory import MemoryCache
+from simple_repository_server.cache.memory import Memory, MemoryCache, part_of
 from simple_repository_server.errors import (
     RepositoryError,
     ResourceNotFound,
@@ -79,11 +80,20 @@ class ProjectVerdicts:
 
 
 class Verdicts:
-    """The verdicts on the wheels of recently requested projects, in `memory_bytes`."""
+    """The verdicts on the wheels of recently requested projects.
 
-    def __init__(self, memory_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
+    They are in `memory_bytes`, or in the shared budget `memory`.
+    """
+
+    def __init__(
+        self,
+        memory_bytes: int,
+        *,
+        memory: MemoryCache[Any, Any] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._clock = clock
-        self._projects: MemoryCache[ProjectName, ProjectVerdicts] = MemoryCache(memory_bytes)
+        self._projects: Memory[ProjectName, ProjectVerdicts] = part_of(memory, memory_bytes)
         self._most_bytes = memory_bytes // _PROJECT_PART
         #: The verdicts on a project, or None. Every warm page needs them, so it is no method.
         self.of = self._projects.get

@@ -52,13 +52,17 @@ class Immediate:
 
 
 class NotFoundEndpoint:
-    """Nothing is at the path (404)."""
+    """Nothing is at the path (404), for the reason in `text`."""
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
 
     async def answer(self, exchange: Exchange, repository: Repository, names: PathNames) -> None:
         """Send the problem, in the form the client accepts."""
         del repository, names
         path = exchange.scope["path"][:200]
-        await exchange.problem(Problem(404, f"There is nothing at {path!r}; see '/' for what is."))
+        text = self._text or f"There is nothing at {path!r}; see '/' for what is."
+        await exchange.problem(Problem(404, text))
 
     def peek(self, request: Request, repository: Repository, names: PathNames) -> None:
         """Problems are sent by the coroutine alone."""

@@ -53,6 +53,7 @@ class Request:
         "head",
         "headers",
         "if_none_match",
+        "index",
         "method",
         "path",
         "query_string",
@@ -88,6 +89,8 @@ class Request:
         #: The class of the event that reports it.
         self.event = ProbeFinished if path in _PROBES else RequestFinished
         self.user_agent = headers.get(b"user-agent", b"")[:MAX_LOGGED].decode("latin-1")
+        #: The name of the index it is for; "" for the default one where it is not named.
+        self.index = ""
         #: The verdict of the cache on what was answered; "" if no cache was used.
         self.cache = ""
         #: Answers the same request when it is made again; set by the endpoint that found the way.

@@ -1,7 +1,9 @@
 """The page for people: what this index is, how to use it, and the state of its sources."""
 
 import re
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 from urllib.parse import urlsplit
 
 from simple_repository_server.model import SourceState
@@ -18,6 +20,7 @@ from simple_repository_server.web.health import (
 )
 from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
+from simple_repository_server.wire.urls import segment
 
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
@@ -34,17 +37,29 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,20}/?")
 
 
 class HomeEndpoint:
-    """What this index is and how to use it: HTML for people, JSON on request."""
+    """What this index is and how to use it: HTML for people, JSON on request.
+
+    `indexes` are the names of those at `/NAME/simple/`.
+    """
+
+    def __init__(self, indexes: Sequence[str] = ()) -> None:
+        self._indexes = tuple(indexes)
 
     async def answer(self, exchange: Exchange, repository: Repository, names: PathNames) -> None:
         """Send the page."""
         del names
         states = repository.source_states()
         if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
-            facts = {"name": "simple-repository-server", "version": __version__, "index": "simple/"}
+            facts: dict[str, Any] = {
+                "name": "simple-repository-server",
+                "version": __version__,
+                "index": "simple/",
+            }
+            if self._indexes:
+                facts["indexes"] = {name: f"{name}/simple/" for name in self._indexes}
             reply = json_reply(200, {**facts, "sources": source_facts(states)})
         else:
-            body = _page(f"{_base(exchange)}/simple/", states).encode()
+            body = _page(f"{_base(exchange)}/simple/", states, self._indexes).encode()
             reply = Reply(Head(200, uncached_headers("text/html; charset=utf-8", body)), body)
         await exchange.answer(reply)
 
@@ -80,7 +95,17 @@ def _is_host(text: str) -> bool:
         return False
 
 
-def _page(index: str, states: tuple[SourceState, ...]) -> str:
+def _list_of(indexes: Sequence[str]) -> str:
+    """The named indexes with their addresses; "" if there are none."""
+    if not indexes:
+        return ""
+    items = "".join(
+        f'<li><a href="{escape(segment(name))}/simple/">{escape(name)}</a></li>' for name in indexes
+    )
+    return f"<h2>Indexes</h2>\n<ul>{items}</ul>\n"
+
+
+def _page(index: str, states: tuple[SourceState, ...], indexes: Sequence[str]) -> str:
     rows = "".join(
         f"<tr><td>{position}</td><td>{escape(s.label)}</td><td>{escape(s.kind)}</td>"
         f'<td class="{"down" if s.available is False else ""}">{state_word(s)}'
@@ -99,7 +124,7 @@ def _page(index: str, states: tuple[SourceState, ...]) -> str:
 <p>Install from here with</p>
 <pre>{escape(install)}</pre>
 <p>or look at <a href="simple/">all projects</a>.</p>
-<h2>Sources</h2>
+{_list_of(indexes)}<h2>Sources</h2>
 <p>The first source that has a project owns it, with all its versions.</p>
 <table><tr><th>#</th><th>Source</th><th>Kind</th><th>State</th></tr>{rows}</table>
 <h2>Use it always</h2>

@@ -1,10 +1,9 @@
 """A rendered page or list with the answers that are made of it: 200 and 304."""
 
-import math
-
 import msgspec
 
-from simple_repository_server.model import Freshness, FreshnessInfo, ProjectList, ProjectPage
+from simple_repository_server.freshness import Freshness, FreshnessInfo
+from simple_repository_server.model import ProjectList, ProjectPage
 from simple_repository_server.web.cache_status import cache_status
 from simple_repository_server.web.conditional import matches
 from simple_repository_server.web.problems import Headers
@@ -29,30 +28,25 @@ class _Shown(msgspec.Struct, frozen=True):
     validated_at: float
     lifetime_s: float
     stale_reason: str | None
+    limit: float | None
     verdict: str
 
 
 def _shown(freshness: Freshness, now: float) -> _Shown:
-    info = freshness.at(now)
-    since = until = 0.0
-    if type(freshness) is Freshness:  # others depend on more than these attributes
-        if info.age is None:
-            since, until = -math.inf, math.inf
-        elif now >= freshness.validated_at:
-            since = freshness.validated_at + info.age
-            until = since + 1
+    since, until = freshness.steady(now)
     return _Shown(
-        info,
+        freshness.at(now),
         since,
         until,
         freshness.validated_at,
         freshness.lifetime_s,
         freshness.stale_reason,
+        freshness.limit,
         freshness.verdict,
     )
 
 
-_NEVER = _Shown(FreshnessInfo(0, None, None), 0.0, 0.0, 0.0, 0.0, None, "")
+_NEVER = _Shown(FreshnessInfo(0, None, None), 0.0, 0.0, 0.0, 0.0, None, None, "")
 
 
 class Rendered(msgspec.Struct):
@@ -86,6 +80,7 @@ class Rendered(msgspec.Struct):
             and shown.validated_at == freshness.validated_at
             and shown.lifetime_s == freshness.lifetime_s
             and shown.stale_reason is freshness.stale_reason
+            and shown.limit == freshness.limit
             and (not self.debug_headers or shown.verdict == freshness.verdict)
         ):
             self._update(snapshot, now)

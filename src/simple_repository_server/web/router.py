@@ -1,7 +1,8 @@
 """The routes of one index, for any FastAPI application: `build_router`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +23,14 @@ from simple_repository_server.web.exchange import (
     Send,
 )
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
-from simple_repository_server.web.routes import AnswerOptions, Route, index_routes
+from simple_repository_server.web.routes import (
+    AnswerMemory,
+    AnswerOptions,
+    Route,
+    has_files_beside,
+    index_routes,
+)
+from simple_repository_server.web.served import prefix_of
 
 RepositoryFactory = Callable[..., Repository | Awaitable[Repository]]
 #: The endpoints reject all but GET and HEAD themselves, with a problem.
@@ -60,6 +68,7 @@ def build_router(
     repository: Repository | None = None,
     *,
     prefix: str = "/simple/",
+    indexes: Mapping[str, Repository] = MappingProxyType({}),
     repository_factory: RepositoryFactory | None = None,
     files: FilesMode = FilesMode.REDIRECT,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
@@ -69,20 +78,27 @@ def build_router(
 ) -> APIRouter:
     """The routes of an index, for `app.include_router`.
 
-    `repository` is entered and left with the application. `repository_factory` is a FastAPI
-    dependency that chooses the repository of each request, for pages and files alike; it may take
-    path parameters of the prefix, and should return the same object for the same index. Several
-    routers may live in one application, each with a prefix and files of its own. With
-    `debug_headers` answers have a `Cache-Status` header. Raises `ValueError` for a prefix that does
-    not begin and end with a slash.
+    `repository` is entered and left with the application. So are the further ones in `indexes`,
+    each of which is beside it under its name: at `/NAME/simple/` for the prefix `/simple/`.
+    `repository_factory` is a FastAPI dependency that chooses the repository of each request, for
+    pages and files alike; it may take path parameters of the prefix, and should return the same
+    object for the same index. Several routers may live in one application, each with a prefix and
+    files of its own. With `debug_headers` answers have a `Cache-Status` header. Raises `ValueError`
+    for a prefix that does not begin and end with a slash (and end with `/simple/`, if there are
+    `indexes`), and for a name that no index can have.
     """
     options = AnswerOptions(files=files, memory_bytes=memory_bytes, debug_headers=debug_headers)
-    routes = index_routes(prefix, options)
     if repository is None and repository_factory is None:
         raise ValueError("build_router needs a repository or a repository_factory.")
-    lifespan = None if repository is None else _lifespan_of(repository)
-    router = APIRouter(lifespan=lifespan, redirect_slashes=False)
-    for route in routes:
+    memory = AnswerMemory(options, beside=has_files_beside(prefix))
+    opened = [one for one in (repository, *indexes.values()) if one is not None]
+    router = APIRouter(lifespan=_lifespan_of(opened), redirect_slashes=False)
+    # Before the routes of the prefix, which may have parameters.
+    for name, index in indexes.items():
+        for route in index_routes(prefix_of(name, prefix), options, memory):
+            app = _AsgiEndpoint(route.endpoint, index, send_timeout_s, emit)
+            router.routes.append(StarletteRoute(route.template, app))
+    for route in index_routes(prefix, options, memory):
         if repository_factory is not None:
             choose = _injected(route, repository_factory, send_timeout_s, emit)
             router.add_api_route(
@@ -94,10 +110,17 @@ def build_router(
     return router
 
 
-def _lifespan_of(repository: Repository) -> Callable[[object], AbstractAsyncContextManager[None]]:
+def _lifespan_of(
+    repositories: Sequence[Repository],
+) -> Callable[[object], AbstractAsyncContextManager[None]] | None:
+    if not repositories:
+        return None
+
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        async with repository:
+        async with AsyncExitStack() as stack:
+            for repository in repositories:
+                await stack.enter_async_context(repository)
             yield
 
     return lifespan

@@ -1,6 +1,6 @@
 """Which endpoint answers at which path: one table for the plain application and for FastAPI."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -44,43 +44,62 @@ class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug_headers: bool = False
 
 
-def index_routes(prefix: str, options: AnswerOptions) -> tuple[Route, ...]:
+class AnswerMemory:
+    """The rendered pages and the small files in memory, for any number of indexes.
+
+    `beside`: files lie beside the simple root of each (`/simple/` and `/resources/`), and not
+    inside it.
+    """
+
+    def __init__(self, options: AnswerOptions, *, beside: bool = True) -> None:
+        for_files = options.memory_bytes // _FOR_FILES if options.small_file_bytes else 0
+        self.beside = beside
+        self.renderer = Renderer(
+            "../../resources/" if beside else "../resources/",
+            memory_bytes=options.memory_bytes - for_files,
+            debug_headers=options.debug_headers,
+        )
+        self.open_files = OpenFiles(small_bytes=options.small_file_bytes, memory_bytes=for_files)
+
+
+def has_files_beside(prefix: str) -> bool:
+    """Whether the files of an index with that prefix lie beside its simple root."""
+    return prefix.endswith("/simple/")
+
+
+def index_routes(
+    prefix: str, options: AnswerOptions, memory: AnswerMemory | None = None
+) -> tuple[Route, ...]:
     """The routes of one index whose list of projects is at `prefix`.
 
     Files lie beside the simple root (`/simple/` and `/resources/`); an index with another kind of
-    prefix has them inside it, so that path parameters in the prefix hold for files too. Raises
-    `ValueError` for a prefix that does not begin and end with a slash.
+    prefix has them inside it, so that path parameters in the prefix hold for files too. Indexes
+    with the same kind of prefix may share `memory`. Raises `ValueError` for a prefix that does not
+    begin and end with a slash.
     """
     if not prefix.startswith("/") or not prefix.endswith("/"):
         raise ValueError(f"The prefix {prefix!r} must begin and end with '/'.")
-    beside = prefix.endswith("/simple/")
+    beside = has_files_beside(prefix)
     files_prefix = f"{prefix.removesuffix('simple/') if beside else prefix}resources/"
-    debug = options.debug_headers
-    for_files = options.memory_bytes // _FOR_FILES if options.small_file_bytes else 0
-    renderer = Renderer(
-        "../../resources/" if beside else "../resources/",
-        memory_bytes=options.memory_bytes - for_files,
-        debug_headers=debug,
-    )
-    open_files = OpenFiles(small_bytes=options.small_file_bytes, memory_bytes=for_files)
+    if memory is None:
+        memory = AnswerMemory(options, beside=beside)
+    assert memory.beside is beside
+    files = FileEndpoint(options.files, memory.open_files, debug_headers=options.debug_headers)
     routes = [
-        Route(prefix, ProjectListEndpoint(renderer)),
-        Route(f"{prefix}{_PROJECT}/", ProjectPageEndpoint(renderer)),
+        Route(prefix, ProjectListEndpoint(memory.renderer)),
+        Route(f"{prefix}{_PROJECT}/", ProjectPageEndpoint(memory.renderer)),
         Route(f"{prefix}{_PROJECT}", Immediate(page_without_slash)),
-        Route(
-            f"{files_prefix}{_PROJECT}/{_FILE}",
-            FileEndpoint(options.files, open_files, debug_headers=debug),
-        ),
+        Route(f"{files_prefix}{_PROJECT}/{_FILE}", files),
     ]
     if prefix != "/":
         routes.append(Route(prefix[:-1], Immediate(list_without_slash)))
     return tuple(routes)
 
 
-def root_routes() -> tuple[Route, ...]:
-    """The page for people, and what load balancers request."""
+def root_routes(indexes: Sequence[str] = ()) -> tuple[Route, ...]:
+    """The page for people, which lists the `indexes`, and what load balancers request."""
     return (
-        Route("/", HomeEndpoint()),
+        Route("/", HomeEndpoint(indexes)),
         Route("/healthz", Immediate(healthz)),
         Route("/readyz", Immediate(readyz)),
     )

@@ -73,13 +73,17 @@ class FastLane:
         weight = _SEEN_BYTES + _SEEN_COPIES * len(raw)
         count = len(self.seen[0]) + len(self.seen[1])
         if count >= _MAX_SEEN or self._bytes + weight > self._app.request_bytes:
-            self.seen[0].clear()
-            self.seen[1].clear()
-            self._bytes = 0
+            self.forget()
         seen = self.seen[of_proxy]
         if raw not in seen and weight <= self._app.request_bytes:
             self._bytes += weight
             seen[raw] = request
+
+    def forget(self) -> None:
+        """Forget all requests, with the repositories by which they were answered."""
+        self.seen[0].clear()
+        self.seen[1].clear()
+        self._bytes = 0
 
     def peek(self, request: Request) -> Reply | None:
         """The answer, or None if the request has to go the ordinary way."""

@@ -1,0 +1,1 @@
+"""Known vulnerable and malicious versions: OSV records read, stored parsed, and matched."""

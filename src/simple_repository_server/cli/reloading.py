@@ -1,0 +1,82 @@
+"""Reloading the configuration in a process that answers requests, without dropping one."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from simple_repository_server.cli.config_file import POLL_S, ConfigFile
+from simple_repository_server.config.settings import Settings
+from simple_repository_server.observe.events import Emit
+from simple_repository_server.web.hosts import HostRule
+from simple_repository_server.web.index import IndexApp
+from simple_repository_server.web.served import Served
+from simple_repository_server.wiring import Parts, build_served
+
+
+class Reloader:
+    """Has `app` answer by the settings in force, once they are other ones.
+
+    `parts` are the components of what it answers by now, and `hosts` says which hosts requests may
+    name under given settings.
+    """
+
+    def __init__(
+        self,
+        config: ConfigFile,
+        app: IndexApp,
+        parts: Parts,
+        *,
+        hosts: Callable[[Settings], HostRule | None],
+        emit: Emit,
+    ) -> None:
+        self._config = config
+        self._app = app
+        self._parts = parts
+        self._hosts = hosts
+        self._emit = emit
+        #: What `app` answers by.
+        self._settings = config.settings
+        self._wanted = asyncio.Event()
+
+    def request(self) -> None:
+        """Read the file again, now."""
+        self._wanted.set()
+
+    def catch_up(self) -> None:
+        """Answer by the settings in force: in a new process, before it starts to serve."""
+        if self._config.settings is not self._settings:
+            served, self._parts = self._build(self._config.settings)
+            self._app.answer_by(served)
+            self._settings = self._config.settings
+
+    async def run(self, forget: Callable[[], None], *, polls: bool) -> None:
+        """Reload on request and, if it `polls`, when the file has changed; until cancelled.
+
+        `forget` is called when requests are answered otherwise than before.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S if polls else None):
+                    await self._wanted.wait()
+            if self._wanted.is_set() or await asyncio.to_thread(self._config.has_changed):
+                self._wanted.clear()
+                await self._reload(forget)
+
+    async def _reload(self, forget: Callable[[], None]) -> None:
+        """Read the file and answer by it, or report why not. All that takes time is in a thread."""
+        try:
+            settings = await asyncio.to_thread(self._config.read)
+            if settings != self._settings:
+                served, parts = await asyncio.to_thread(self._build, settings)
+                await self._app.replace(served, forget=forget)
+                self._parts, self._settings = parts, settings
+        except Exception as error:  # noqa: BLE001 - a component may fail to open in any way
+            self._emit(self._config.refused(error))
+        else:
+            self._config.settings = settings
+            self._emit(self._config.reloaded())
+
+    def _build(self, settings: Settings) -> tuple[Served, Parts]:
+        parts = Parts(self._parts)
+        hosts = self._hosts(settings)
+        return build_served(settings, self._emit, parts=parts, hosts=hosts), parts

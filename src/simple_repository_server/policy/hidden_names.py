@@ -1,0 +1,61 @@
+"""Which projects rules hide by their names alone, remembered while no rule changes."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from simple_repository_server.names import ProjectName
+from simple_repository_server.policy.rule import Hidden, Rule
+
+#: How many names are remembered.
+_REMEMBERED_NAMES = 4096
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the rules say of one name."""
+
+    revision: int
+    #: What the first rule that hides it says; None: it is not hidden.
+    hidden: Hidden | None
+    #: Whether a rule that hides it says that the project is not the source's at all.
+    disowned: bool
+
+
+class HiddenNames:
+    """What rules say of projects by their names alone; dry-run rules apart."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        # Most rules do not decide by names.
+        overriding = [rule for rule in rules if type(rule).hides_project is not Rule.hides_project]
+        self._rules = tuple(rule for rule in overriding if not rule.dry_run)
+        self._verdicts: dict[ProjectName, Verdict] = {}
+
+    def verdict(self, project: ProjectName, revision: int) -> Verdict | None:
+        """What the rules say of a project that they hide; None if it is not hidden.
+
+        `revision` is that of all rules: remembered verdicts are for one.
+        """
+        if not self._rules:
+            return None
+        known = self._verdicts.get(project)
+        if known is None or known.revision != revision:
+            known = self._decide(project, revision)
+            if len(self._verdicts) >= _REMEMBERED_NAMES:
+                self._verdicts.clear()
+            self._verdicts[project] = known
+        return None if known.hidden is None else known
+
+    def hides(self, project: ProjectName) -> bool:
+        """Whether a rule hides the project."""
+        return any(rule.hides_project(project) is not None for rule in self._rules)
+
+    def _decide(self, project: ProjectName, revision: int) -> Verdict:
+        found = [(rule, rule.hides_project(project)) for rule in self._rules]
+        hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]
+        if not hiding:
+            return Verdict(revision, None, disowned=False)
+        rule, hidden = hiding[0]
+        if rule.conceal:
+            hidden = msgspec.structs.replace(hidden, conceal=True)
+        disowned = any(rule.disowns_projects for rule, _ in hiding)
+        return Verdict(revision, hidden, disowned)
