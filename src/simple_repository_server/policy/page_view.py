@@ -43,11 +43,7 @@ class PageView:
         groups: dict[int, tuple[Version | None, list[int]]] = {}
         for position, version in enumerate(self.versions):
             # By identity: hashing a version costs ten times as much.
-            group = groups.get(id(version))
-            if group is None:
-                groups[id(version)] = version, [position]
-            else:
-                group[1].append(position)
+            groups.setdefault(id(version), (version, []))[1].append(position)
         return tuple((version, tuple(positions)) for version, positions in groups.values())
 
     @cached_property
