@@ -5,6 +5,7 @@ again that has the stamp it had, and a file that has become unusable is reported
 before still counts. Either all of it is stored or nothing.
 """
 
+import gc
 import json
 import os
 import sqlite3
@@ -188,6 +189,7 @@ class _Reading:
 def main(arguments: dict[str, Any]) -> None:
     """Read the changes of `source` into `database`, and write the report to stdout, as JSON."""
     os.nice(_NICE)
+    gc.disable()  # it lives for seconds, and its many objects are in no circles
     store = AdvisoryStore(Path(arguments["database"]))
     try:
         report = read_changes(Path(arguments["source"]), store)

@@ -20,8 +20,8 @@ _SCHEMA_VERSION = 1
 _SCHEMA = (
     "create table state (only integer primary key check (only = 1), data blob not null) strict",
     """create table files (
-        id integer primary key, path text not null unique, stamp integer not null, problem text
-    ) strict""",
+        path text primary key, id integer not null, stamp integer not null, problem text
+    ) without rowid, strict""",
     """create table advisories (
         project text not null, file integer not null, data blob not null,
         primary key (project, file)
@@ -30,6 +30,8 @@ _SCHEMA = (
 )
 #: How many new files are written at once.
 _BATCH = 500
+#: The memory that SQLite may take for writing.
+_CACHE_KB = 24_000
 _TABLES = ("state", "files", "advisories")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Advisory)
@@ -126,6 +128,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        connection.execute(f"pragma cache_size = -{_CACHE_KB}")
         (last,) = connection.execute("select max(id) from files").fetchone()
         self._last = last or 0
         self._files: list[tuple[int, str, int, str | None]] = []
