@@ -58,11 +58,13 @@ def matching(*advisories: Advisory) -> ProjectAdvisories:
 
 
 def write_folder(folder: Path, records: Mapping[str, dict[str, Any] | bytes]) -> None:
-    """Write the records into files of these names."""
+    """Write the records into files of these names, which are left alone if they are the same."""
     for name, given in records.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(given if isinstance(given, bytes) else content(given))
+        data = given if isinstance(given, bytes) else content(given)
+        if not path.exists() or path.read_bytes() != data:
+            path.write_bytes(data)
 
 
 def write_zip(path: Path, records: Mapping[str, dict[str, Any] | bytes]) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
-from tests.advisories.osv import advisory, affected, matching, range_of
 
 from simple_repository_server.advisories.records import Advisory, Event
+from tests.advisories.osv import advisory, affected, matching, range_of
 
 INTRODUCED_0 = "introduced 0"
 
@@ -68,7 +68,10 @@ def test_a_range(events: list[str], yes: str, no: str) -> None:
     shuffled = [*events]
     random.Random(1).shuffle(shuffled)
     together = {text.split()[-1] for text in events}
-    for one in (found, advisory(affected("foo", shuffled)) if len(together) == len(events) else found):
+    for one in (
+        found,
+        advisory(affected("foo", shuffled)) if len(together) == len(events) else found,
+    ):
         assert [version for version in yes.split() if not _affects(one, version)] == []
         assert [version for version in no.split() if _affects(one, version)] == []
 
@@ -241,13 +244,13 @@ def test_as_the_pseudocode_of_the_schema(
     """Bisection among all versions answers as the schema's algorithm does, whatever the order."""
     advisories = []
     for number, ranges in enumerate(records):
-        ranges = [[("introduced", "0"), *one] for one in ranges]  # as a valid range has one
-        for one in ranges:
+        valid = [[("introduced", "0"), *one] for one in ranges]
+        for one in valid:
             rng.shuffle(one)
         advisories.append(
             Advisory(
                 id=f"A-{number}",
-                ranges=tuple(tuple(Event(**{k: v}) for k, v in one) for one in ranges),
+                ranges=tuple(tuple(Event(**{k: v}) for k, v in one) for one in valid),
             )
         )
     found = matching(*advisories)

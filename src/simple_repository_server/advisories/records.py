@@ -135,4 +135,3 @@ def _advisory(record: _RecordIn, entries: list[_AffectedIn]) -> Advisory:
         versions=tuple([v for entry in entries for v in entry.versions or ()]),
         ranges=tuple([tuple(one.events or ()) for one in ranges]),
     )
-
