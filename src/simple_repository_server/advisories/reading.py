@@ -38,6 +38,7 @@ from simple_repository_server.errors import Malformed, os_reason
 
 #: How many rejected files are named in one reading.
 MAX_NAMED = 20
+_MATCHES_NOTHING = "it has no versions and no range of type ECOSYSTEM, so it matches nothing"
 _MASK = 2**63 - 1
 _NICE = 5
 
@@ -145,6 +146,9 @@ class _Reading:
         problem = None
         try:
             advisories = parse_record(content)
+            if any(advisory.matches_nothing for advisory in advisories.values()):
+                problem = _MATCHES_NOTHING
+                self._rejected(file, problem)
         except ForeignRecord as error:
             self._foreign[error.ecosystem] += 1
             problem, advisories = str(error), {}
@@ -193,6 +197,7 @@ def main(arguments: dict[str, Any]) -> None:
     store = AdvisoryStore(Path(arguments["database"]))
     try:
         report = read_changes(Path(arguments["source"]), store)
+        store.shrink()
     finally:
         store.close()
     sys.stdout.write(json.dumps(msgspec.to_builtins(report)))

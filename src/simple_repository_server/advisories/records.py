@@ -48,6 +48,11 @@ class Advisory(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Ranges of type ECOSYSTEM, their events as the record orders them.
     ranges: tuple[Range, ...] = ()
 
+    @property
+    def matches_nothing(self) -> bool:
+        """Whether no version can be affected, as all ranges are of types that do not count."""
+        return not (self.withdrawn or self.everything or self.versions or self.ranges)
+
 
 def is_malicious_id(text: str) -> bool:
     """Whether an id is one of the database of malicious packages."""

@@ -93,6 +93,11 @@ class AdvisoryStore:
             rows = connection.execute(query, (project,)).fetchall()
         return [_DECODER.decode(data) for (data,) in rows], sum(len(data) for (data,) in rows)
 
+    def shrink(self) -> None:
+        """Give back the space of the journal, which is as large as all that was just written."""
+        with self.connected() as connection:
+            connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
         """The connection, for one thread at a time. Raises `sqlite3.Error` if it is closed."""
