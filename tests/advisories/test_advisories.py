@@ -16,7 +16,11 @@ from simple_repository_server.advisories.advisories import Advisories
 from simple_repository_server.advisories.store import database_path
 from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.names import ProjectName
-from simple_repository_server.observe.advisory_events import AdvisoriesRead, AdvisoryRejected
+from simple_repository_server.observe.advisory_events import (
+    AdvisoriesOutdated,
+    AdvisoriesRead,
+    AdvisoryRejected,
+)
 from simple_repository_server.observe.events import Event
 from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 from tests.advisories.osv import affected, record, write_folder, write_zip
@@ -211,6 +215,32 @@ async def test_a_broken_file_is_reported(folder: Path, tmp_path: Path) -> None:
     (rejected,) = [event for event in events if isinstance(event, AdvisoryRejected)]
     assert rejected.file == "a.json"
     assert "not JSON" in rejected.text()
+
+
+async def test_reading_that_fails(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no process can read the changes, the earlier records are in use; that is reported once."""
+    events: list[Event] = []
+    async with _opened(folder, tmp_path / "state", emit=events.append) as advisories:
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        write_folder(folder, {"a.json": _about_foo("2")})
+        await until(lambda: bool(advisories.state().detail), 30)
+        assert "is not up to date, as reading it failed" in advisories.state().detail
+        assert await _affects(advisories, "1")
+    assert len([event for event in events if isinstance(event, AdvisoriesOutdated)]) == 1
+
+
+async def test_a_first_reading_that_fails(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without earlier records nothing is judged, and the reason is reported."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    events: list[Event] = []
+    async with _opened(folder, tmp_path / "state", emit=events.append) as advisories:
+        with pytest.raises(RuleUnavailable, match="its process ended with status 1"):
+            await advisories.for_project(FOO)
+    assert [type(event) for event in events] == [RuleFailed]
 
 
 async def test_a_corrupt_database(folder: Path, tmp_path: Path) -> None:

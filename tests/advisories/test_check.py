@@ -41,6 +41,10 @@ def test_a_right_one(write: Callable[[Path, object], None], tmp_path: Path) -> N
             lambda path: write_zip(path, {"a.json": FOREIGN}),
             "has records about npm, not about PyPI",
         ),
+        (
+            lambda path: write_folder(path, {"all.zip": b"zip"}),
+            "has no OSV records (*.json), but all.zip, which may be meant",
+        ),
         (lambda path: write_zip(path, {"a.txt": b"text"}), "has no OSV records (*.json)"),
     ],
 )

@@ -14,7 +14,7 @@ from simple_repository_server.advisories.found import fingerprint
 from simple_repository_server.advisories.reading import MAX_NAMED, Report, read_changes
 from simple_repository_server.advisories.store import AdvisoryStore
 from simple_repository_server.names import ProjectName
-from tests.advisories.osv import affected, record, write_folder, write_zip
+from tests.advisories.osv import affected, range_of, record, write_folder, write_zip
 
 Content = dict[str, dict[str, Any] | bytes]
 FOO, BAR = ProjectName("foo"), ProjectName("bar")
@@ -245,6 +245,15 @@ def test_names_that_are_no_text(folder: Place) -> None:
     """A file with any name is read."""
     write_folder(folder.path, {os.fsdecode(b"\xff\xfe.json"): ABOUT_FOO})
     assert folder.read().records == 1
+
+
+def test_a_record_that_matches_nothing(place: Place) -> None:
+    """A record whose ranges are all of other types is reported."""
+    entry = {**affected(), "ranges": [range_of("introduced 0", kind="GIT")]}
+    place.write({"a.json": record("PYSEC-1", entry), "b.json": ABOUT_BAR})
+    (named,) = place.read().named
+    assert named[0] == "a.json"
+    assert "no range of type ECOSYSTEM" in named[1]
 
 
 def test_an_unreadable_folder(folder: Place) -> None:
