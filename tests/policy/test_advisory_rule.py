@@ -1,6 +1,7 @@
 """The rule that hides versions with known advisories."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from simple_repository_server.advisories.advisories import Advisories
 from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.policy.advisory_rule import AdvisoryRule
+from simple_repository_server.policy.age import MinimumAgeRule
 from simple_repository_server.policy.rule import SHOW_ALL
 from simple_repository_server.policy.scope import Scope
 from tests.advisories.osv import affected, record, write_folder
-from tests.policy.views import outcome_of, sentence_of, shown_by, view_of
+from tests.policy.views import DAY, NOW_TIME, file, outcome_of, sentence_of, shown_by, view_of
 
 RECORDS = {
     "PYSEC-2026-12.json": record(
@@ -103,6 +105,16 @@ async def test_unavailable(tmp_path: Path) -> None:
         (state,) = rule.states()
         assert (state.label, state.kind, state.available) == ("advisories", "rule", False)
         assert "cannot be read" in state.detail
+
+
+async def test_the_fast_lane(advisories: Advisories) -> None:
+    """A new version that fixes a known advisory comes at once, others after their minimum age."""
+    new = NOW_TIME - timedelta(hours=1)
+    view = view_of(file("foo-2.6.2.tar.gz", new), file("foo-2.6.3.tar.gz", new))
+    assert await shown_by(MinimumAgeRule(7 * DAY), view) == []
+    rule = MinimumAgeRule(7 * DAY, fast_lane=advisories)
+    assert await shown_by(rule, view) == ["foo-2.6.2.tar.gz"]
+    assert rule.revision == advisories.revision
 
 
 async def test_the_revision_is_that_of_the_advisories(advisories: Advisories) -> None:
