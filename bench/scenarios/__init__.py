@@ -2,6 +2,7 @@
 
 from bench.scenario import Scenario
 from bench.scenarios import (
+    advisories,
     before,
     cache,
     clients,
@@ -38,5 +39,6 @@ SCENARIOS: dict[str, Scenario] = {
     "mixed": clients.mixed,
     "install": clients.install,
     "farm": farm.farm,
+    "advisories": advisories.advisories,
     "before": before.before,
 }

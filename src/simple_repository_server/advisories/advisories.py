@@ -15,18 +15,30 @@ from simple_repository_server.advisories.matching import ProjectAdvisories
 from simple_repository_server.advisories.reading import Report
 from simple_repository_server.advisories.store import NOTHING, database_path
 from simple_repository_server.advisories.watch import Checked, RecordWatch, is_read
+from simple_repository_server.cache.background import internal_failure
 from simple_repository_server.cache.memory import ENTRY_BYTES, MemoryCache
 from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.lifecycle import SharedLifespan, running
 from simple_repository_server.model import SourceState
 from simple_repository_server.names import ProjectName, shown_path
-from simple_repository_server.observe.advisory_events import AdvisoriesRead, AdvisoryRejected
+from simple_repository_server.observe.advisory_events import (
+    AdvisoriesOutdated,
+    AdvisoriesRead,
+    AdvisoryRejected,
+)
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
 
 DEFAULT_CHECK_S = 2.0
 DEFAULT_MEMORY_BYTES = 8_000_000
 _READING = "is still being read"
+_HANGS = "is not up to date, as its file system does not answer"
+#: How long opening waits for what is stored.
+_FIRST_S = 10.0
+#: How long a check may take, reading included.
+_DEADLINE_S = 1200.0
+#: After a check that failed.
+_RETRY_S = 30.0
 #: How long closing waits for a check.
 _CLOSE_S = 5.0
 
@@ -61,6 +73,7 @@ class Advisories(SharedLifespan):
         #: Why no rule can be evaluated by them now; "" if rules can.
         self.problem = f"{self._shown} {_READING}"
         self._warning = ""
+        self._trouble = ""
         self._stored = NOTHING
         self._watch: RecordWatch | None = None
         self._work: asyncio.Future[Checked] | None = None
@@ -131,7 +144,9 @@ class Advisories(SharedLifespan):
         self._changed = asyncio.Event()
         watch = self._watch = RecordWatch(self._path, database_path(folder, self._path))
         try:
-            self._apply(await asyncio.to_thread(watch.first))
+            first = self._work = asyncio.ensure_future(asyncio.to_thread(watch.first))
+            if (await asyncio.wait([first], timeout=_FIRST_S))[0]:
+                self._apply(first.result())
             async with running(self._keep_current(watch)):
                 yield
         finally:
@@ -147,10 +162,17 @@ class Advisories(SharedLifespan):
     async def _keep_current(self, watch: RecordWatch) -> None:
         while True:
             # A thread cannot be cancelled: closing sets `stop`, and waits for it.
-            self._work = asyncio.ensure_future(asyncio.to_thread(watch.check))
-            checked = await asyncio.shield(self._work)
-            self._apply(checked)
-            await asyncio.sleep(max(self._check_s, checked.pause_s))
+            work = self._work = asyncio.ensure_future(asyncio.to_thread(watch.check))
+            while not (await asyncio.wait([work], timeout=_DEADLINE_S))[0]:
+                self._apply(Checked(state=self._stored, trouble=_HANGS, usable=self.ready))
+            try:
+                checked = work.result()
+            except Exception as error:  # noqa: BLE001 - the next check may succeed
+                self._emit(internal_failure(f"checking the {self.label} failed", error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._apply(checked)
+                await asyncio.sleep(max(self._check_s, checked.pause_s))
 
     def _apply(self, checked: Checked) -> None:
         before = (self._stored.revision, self.problem)
@@ -165,6 +187,9 @@ class Advisories(SharedLifespan):
         self._warning = f"{self._shown} {warning}" if warning else ""
         self._report_reading(checked.report)
         self._report_change(before[1])
+        if checked.trouble and self.ready and checked.trouble != self._trouble:
+            self._emit(AdvisoriesOutdated(source=self.label, reason=checked.trouble))
+        self._trouble = checked.trouble
         if before != (self._stored.revision, self.problem):
             self.revision += 1
             self._memory.discard_if(lambda _: True)

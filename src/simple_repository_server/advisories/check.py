@@ -17,6 +17,7 @@ from simple_repository_server.names import shown_path
 #: How many files are looked at.
 _LOOKED_AT = 20
 _REMEDY = "name the folder, or the zip archive, of the OSV records of PyPI"
+_NOTHING = "has no OSV records (*.json)"
 
 
 def check_advisories(path: Path) -> list[str]:
@@ -36,6 +37,8 @@ def check_advisories(path: Path) -> list[str]:
         problem = cannot_read(error)
     except Malformed as error:
         problem = f"is no folder and no zip archive ({error})"
+    if problem == _NOTHING:
+        problem += _archive_in(path)
     return [f"{shown} {problem}: {_REMEDY}"] if problem else []
 
 
@@ -54,4 +57,10 @@ def _problem(records: Records, files: list[FoundFile]) -> str:
             return ""
     if foreign:
         return f"has records about {', '.join(sorted(foreign)[:3])}, not about PyPI"
-    return f"has no OSV records ({first})" if first else "has no OSV records (*.json)"
+    return f"has no OSV records ({first})" if first else _NOTHING
+
+
+def _archive_in(path: Path) -> str:
+    """That a folder has no records but an archive, as it is downloaded; else ""."""
+    archive = next(iter(sorted(path.glob("*.zip"))), None) if path.is_dir() else None
+    return "" if archive is None else f", but {shown_path(archive.name)}, which may be meant"

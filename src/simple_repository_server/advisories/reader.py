@@ -35,7 +35,7 @@ def read_in_process(source: Path, database: Path, stop: threading.Event) -> Repo
     arguments = {"source": str(source), "database": str(database), "modules": sys.path}
     try:
         process = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-c", _MAIN, json.dumps(arguments)],
+            [sys.executable, "-P", "-c", _MAIN, json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

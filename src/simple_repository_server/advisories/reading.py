@@ -5,6 +5,7 @@ again that has the stamp it had, and a file that has become unusable is reported
 before still counts. Either all of it is stored or nothing.
 """
 
+import gc
 import json
 import os
 import sqlite3
@@ -37,6 +38,7 @@ from simple_repository_server.errors import Malformed, os_reason
 
 #: How many rejected files are named in one reading.
 MAX_NAMED = 20
+_MATCHES_NOTHING = "it has no versions and no range of type ECOSYSTEM, so it matches nothing"
 _MASK = 2**63 - 1
 _NICE = 5
 
@@ -144,6 +146,9 @@ class _Reading:
         problem = None
         try:
             advisories = parse_record(content)
+            if any(advisory.matches_nothing for advisory in advisories.values()):
+                problem = _MATCHES_NOTHING
+                self._rejected(file, problem)
         except ForeignRecord as error:
             self._foreign[error.ecosystem] += 1
             problem, advisories = str(error), {}
@@ -188,9 +193,11 @@ class _Reading:
 def main(arguments: dict[str, Any]) -> None:
     """Read the changes of `source` into `database`, and write the report to stdout, as JSON."""
     os.nice(_NICE)
+    gc.disable()  # it lives for seconds, and its many objects are in no circles
     store = AdvisoryStore(Path(arguments["database"]))
     try:
         report = read_changes(Path(arguments["source"]), store)
+        store.shrink()
     finally:
         store.close()
     sys.stdout.write(json.dumps(msgspec.to_builtins(report)))

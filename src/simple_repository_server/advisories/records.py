@@ -19,7 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9][\w.:+-]{0,99}", re.ASCII)
 _MALICIOUS = "MAL-"
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One event of a range; the fields that are not given are None."""
 
     introduced: str | None = None
@@ -48,22 +48,20 @@ class Advisory(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Ranges of type ECOSYSTEM, their events as the record orders them.
     ranges: tuple[Range, ...] = ()
 
+    @property
+    def matches_nothing(self) -> bool:
+        """Whether no version can be affected, as all ranges are of types that do not count."""
+        return not (self.withdrawn or self.everything or self.versions or self.ranges)
+
 
 def is_malicious_id(text: str) -> bool:
     """Whether an id is one of the database of malicious packages."""
     return text.startswith(_MALICIOUS)
 
 
-class _EventIn(msgspec.Struct, gc=False):
-    introduced: str | None = None
-    fixed: str | None = None
-    last_affected: str | None = None
-    limit: str | None = None
-
-
 class _RangeIn(msgspec.Struct, gc=False):
     type: str
-    events: list[_EventIn] | None = None
+    events: list[Event] | None = None
 
 
 class _PackageIn(msgspec.Struct, gc=False):
@@ -135,14 +133,10 @@ def _advisory(record: _RecordIn, entries: list[_AffectedIn]) -> Advisory:
     ranges = [one for entry in entries for one in entry.ranges or () if one.type == _ORDERED]
     return Advisory(
         id=record.id,
-        aliases=tuple(alias for alias in record.aliases or () if _ID.fullmatch(alias)),
+        aliases=tuple(filter(_ID.fullmatch, record.aliases or ())),
         modified=record.modified,
         withdrawn=bool(record.withdrawn),
         everything=any(not entry.ranges and not entry.versions for entry in entries),
-        versions=tuple({v: None for entry in entries for v in entry.versions or ()}),
-        ranges=tuple(tuple(map(_event, one.events or ())) for one in ranges),
+        versions=tuple([v for entry in entries for v in entry.versions or ()]),
+        ranges=tuple([tuple(one.events or ()) for one in ranges]),
     )
-
-
-def _event(event: _EventIn) -> Event:
-    return Event(event.introduced, event.fixed, event.last_affected, event.limit)

@@ -20,8 +20,8 @@ _SCHEMA_VERSION = 1
 _SCHEMA = (
     "create table state (only integer primary key check (only = 1), data blob not null) strict",
     """create table files (
-        id integer primary key, path text not null unique, stamp integer not null, problem text
-    ) strict""",
+        path text primary key, id integer not null, stamp integer not null, problem text
+    ) without rowid, strict""",
     """create table advisories (
         project text not null, file integer not null, data blob not null,
         primary key (project, file)
@@ -30,6 +30,8 @@ _SCHEMA = (
 )
 #: How many new files are written at once.
 _BATCH = 500
+#: The memory that SQLite may take for writing.
+_CACHE_KB = 24_000
 _TABLES = ("state", "files", "advisories")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Advisory)
@@ -91,6 +93,11 @@ class AdvisoryStore:
             rows = connection.execute(query, (project,)).fetchall()
         return [_DECODER.decode(data) for (data,) in rows], sum(len(data) for (data,) in rows)
 
+    def shrink(self) -> None:
+        """Give back the space of the journal, which is as large as all that was just written."""
+        with self.connected() as connection:
+            connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
         """The connection, for one thread at a time. Raises `sqlite3.Error` if it is closed."""
@@ -126,6 +133,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        connection.execute(f"pragma cache_size = -{_CACHE_KB}")
         (last,) = connection.execute("select max(id) from files").fetchone()
         self._last = last or 0
         self._files: list[tuple[int, str, int, str | None]] = []

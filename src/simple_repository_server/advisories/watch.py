@@ -73,7 +73,8 @@ class RecordWatch:
         except OSError as error:
             return Checked(state=NOTHING, trouble=cannot_read(error), usable=False)
         try:
-            return Checked(state=self._opened().state())
+            state = self._opened().state()
+            return Checked(state=state if is_read(state) else NOTHING)
         except (OSError, sqlite3.Error) as error:
             return self._unusable(error)
 

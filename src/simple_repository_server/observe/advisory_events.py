@@ -31,6 +31,19 @@ class AdvisoriesRead(Event, frozen=True, kw_only=True, tag="advisories_read"):
         )
 
 
+class AdvisoriesOutdated(Event, frozen=True, kw_only=True, tag="advisories_outdated"):
+    """Changed advisories cannot be read: the earlier ones are in use; emitted once per reason."""
+
+    level: ClassVar[str] = "warning"
+    source: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """Which, and why."""
+        return f"{self.source}: {self.reason}; the earlier ones are in use"
+
+
 class AdvisoryRejected(Event, frozen=True, kw_only=True, tag="advisory_rejected"):
     """A file of advisories is unusable: what it contained before still counts.
 
