@@ -135,7 +135,7 @@ WRAPPERS: dict[str, Callable[[Repository, Place], Repository]] = {
         [
             HideFiles("no sdists", "*.tar.gz"),
             Yank("yanked", "demo-1.0-*"),
-            HideProjects("no other", "other"),
+            HideProjects("no hidden projects", "hidden-*"),
             HideFiles("only reported", "*", dry_run=True),
         ],
     ),
