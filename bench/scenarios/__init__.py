@@ -11,6 +11,7 @@ from bench.scenarios import (
     files,
     idle,
     pages,
+    rules,
     servers,
     streaming,
 )
@@ -38,5 +39,6 @@ SCENARIOS: dict[str, Scenario] = {
     "mixed": clients.mixed,
     "install": clients.install,
     "farm": farm.farm,
+    "rules": rules.rules,
     "before": before.before,
 }
