@@ -12,6 +12,7 @@ from bench.scenarios import (
     files,
     idle,
     pages,
+    rules,
     servers,
     streaming,
 )
@@ -40,5 +41,6 @@ SCENARIOS: dict[str, Scenario] = {
     "install": clients.install,
     "farm": farm.farm,
     "advisories": advisories.advisories,
+    "rules": rules.rules,
     "before": before.before,
 }

@@ -59,7 +59,8 @@ def evaluate(
         }
     outcomes = {**overlays, **others}
     judged = [(rule, outcomes[rule]) for rule in rules]
-    until = earliest(*(outcome.until for _, outcome in judged))
+    # What a dry run would do later changes the report, and not the page.
+    limit = earliest(*(outcome.until for rule, outcome in judged if not rule.dry_run))
     hiding = [(rule, _hidden_by(rule, outcome, view)) for rule, outcome in judged]
     hidden = _by_name(view.files, [found for rule, found in hiding if not rule.dry_run])
     evaluation = Evaluation(
@@ -72,9 +73,9 @@ def evaluate(
             if rule.dry_run
         ),
         undated=sum(outcome.undated for _, outcome in judged),
-        until=until,
+        until=earliest(*(outcome.until for _, outcome in judged)),
     )
-    return _page(original, view, hidden, until), evaluation
+    return _page(original, view, hidden, limit), evaluation
 
 
 def earliest(*moments: float | None) -> float | None:
@@ -165,7 +166,7 @@ def _counts(found: Iterable[tuple[Rule, int]]) -> Mapping[str, int]:
 
 
 def _page(
-    original: PageView, view: PageView, hidden: Mapping[str, Hidden], until: float | None
+    original: PageView, view: PageView, hidden: Mapping[str, Hidden], limit: float | None
 ) -> ProjectPage:
     """The page without what is hidden; the page itself if all of it is shown as it is."""
     page, files, versions = original.page, view.files, view.page.versions
@@ -174,10 +175,10 @@ def _page(
         versions = _shown_versions(view, hidden)
     status = view.page.status
     if files == page.files and versions == page.versions and status is page.status:
-        if until is None:
+        if limit is None:
             return page
         files, versions = page.files, page.versions
-    freshness = page.freshness if until is None else LimitedFreshness(page.freshness, until)
+    freshness = page.freshness if limit is None else LimitedFreshness(page.freshness, limit)
     return msgspec.structs.replace(
         page, files=files, versions=versions, status=status, freshness=freshness
     )
