@@ -1,6 +1,7 @@
 """What the stand-ins for other people's indexes publish: files with the time of each upload."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 from simple_repository_server.distributions.filenames import parse_distribution, versions_of
 from simple_repository_server.testing.distributions import Built, build_sdist, build_wheel
 from simple_repository_server.testing.published import JSON_TYPE
-from simple_repository_server.testing.upstream import Reply, Upstream
+from simple_repository_server.testing.upstream import Reply, Request, Upstream
 
 _CONTENT = {"Content-Type": "application/octet-stream"}
 #: Stated by each index, so that what the tests see does not depend on heuristics.
@@ -35,13 +36,18 @@ def days_ago(count: float) -> datetime:
     return datetime.now(UTC) - timedelta(days=count)
 
 
-def publish(upstream: Upstream, files: Iterable[Published]) -> None:
-    """Publish the files at `/simple/`, with relative links, as JSON of version 1.4."""
-    publish_below(upstream, "/simple/", files)
+def publish(
+    upstream: Upstream,
+    files: Iterable[Published],
+    *,
+    root: str = "/simple/",
+    user: tuple[str, str] | None = None,
+) -> None:
+    """Publish the files below `root`, with relative links, as JSON of version 1.4.
 
-
-def publish_below(upstream: Upstream, root: str, files: Iterable[Published]) -> None:
-    """The same below another path."""
+    With `user`, a name and a password, all others get 401.
+    """
+    guarded = _Guarded(upstream, user)
     projects: dict[str, list[Published]] = {}
     for one in files:
         found = parse_distribution(one.built.filename)
@@ -52,17 +58,39 @@ def publish_below(upstream: Upstream, root: str, files: Iterable[Published]) -> 
             "meta": {"api-version": "1.4"},
             "name": project,
             "versions": list(versions_of([p.built.filename for p in published], project)),
-            "files": [_entry(upstream, root, one) for one in published],
+            "files": [_entry(guarded, root, one) for one in published],
         }
-        upstream.on(f"{root}{project}/", Reply(headers=_PAGE, body=json.dumps(page).encode()))
+        guarded.on(f"{root}{project}/", Reply(headers=_PAGE, body=json.dumps(page).encode()))
     listing = {"meta": {"api-version": "1.4"}, "projects": [{"name": name} for name in projects]}
-    upstream.on(root, Reply(headers=_PAGE, body=json.dumps(listing).encode()))
+    guarded.on(root, Reply(headers=_PAGE, body=json.dumps(listing).encode()))
 
 
-def _entry(upstream: Upstream, root: str, one: Published) -> Mapping[str, Any]:
+class _Guarded:
+    """Puts scripts on another upstream that answer one user only."""
+
+    def __init__(self, upstream: Upstream, user: tuple[str, str] | None) -> None:
+        self._upstream = upstream
+        self._expected = None
+        if user is not None:
+            self._expected = f"Basic {b64encode(':'.join(user).encode()).decode()}"
+
+    def on(self, target: str, reply: Reply) -> None:
+        """The reply for that user, 401 for all others."""
+        if self._expected is None:
+            self._upstream.on(target, reply)
+            return
+
+        def answer(request: Request) -> Reply:
+            given = request.headers.get("authorization")
+            return reply if given == self._expected else Reply(status=401)
+
+        self._upstream.on(target, answer)
+
+
+def _entry(guarded: _Guarded, root: str, one: Published) -> Mapping[str, Any]:
     built = one.built
     path = f"{root}files/{built.sha256[:8]}/{built.filename}"
-    upstream.on(path, Reply(headers=_CONTENT, body=built.content, ranges=True))
+    guarded.on(path, Reply(headers=_CONTENT, body=built.content, ranges=True))
     entry: dict[str, Any] = {
         "filename": built.filename,
         "url": f"../files/{built.sha256[:8]}/{built.filename}",
@@ -72,7 +100,7 @@ def _entry(upstream: Upstream, root: str, one: Published) -> Mapping[str, Any]:
         "yanked": one.yanked,
     }
     if built.filename.endswith(".whl"):
-        upstream.on(f"{path}.metadata", Reply(headers=_CONTENT, body=built.metadata))
+        guarded.on(f"{path}.metadata", Reply(headers=_CONTENT, body=built.metadata))
         entry["core-metadata"] = {"sha256": built.metadata_sha256}
     if one.uploaded is not None:
         entry["upload-time"] = f"{one.uploaded:%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -8,7 +8,7 @@ import pytest
 
 from simple_repository_server.testing.distributions import build_wheel
 from tests.documents.places import company_folder
-from tests.documents.published import Published, on, public_files, publish, publish_below
+from tests.documents.published import Published, on, public_files, publish
 from tests.documents.stand_ins import StandIns
 from tests.documents.transcripts import answer_of, exchanges, same, toml_blocks
 from tests.serving import serving
@@ -29,9 +29,9 @@ def stand_ins(tmp_path: Path) -> Iterator[StandIns]:
             Published(build_wheel("torch", "2.9.0+cu128"), None),
             Published(build_wheel("numpy", "0.1"), on("2024-01-01")),
         ]
-        publish_below(running.host("wheels.example"), "/whl/cu128/", wheels)
+        publish(running.host("wheels.example"), wheels, root="/whl/cu128/")
         models = [Published(build_wheel("research-models", "1.0"), None)]
-        publish(running.host("packages.research.example"), models)
+        publish(running.host("packages.research.example"), models, user=("ci", TOKEN))
         yield running
 
 

@@ -1,7 +1,7 @@
 """The page of each rule: its example runs as it stands, and a client sees what the page says."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from simple_repository_server.config.rule_settings import RuleKind
 from simple_repository_server.testing.distributions import build_wheel
 from tests.documents.places import company_folder
-from tests.documents.published import Published, on, public_files, publish, publish_below
+from tests.documents.published import Published, on, public_files, publish
 from tests.documents.stand_ins import StandIns
 from tests.documents.transcripts import answer_of, exchanges, same, toml_blocks
 from tests.serving import serving
@@ -29,7 +29,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIns]:
             Published(build_wheel("torch", "2.9.0+cu128"), None),
             Published(build_wheel("numpy", "0.1"), on("2024-01-01")),
         ]
-        publish_below(running.host("wheels.example"), "/whl/cu128/", wheels)
+        publish(running.host("wheels.example"), wheels, root="/whl/cu128/")
         yield running
 
 
@@ -43,7 +43,7 @@ def test_the_example_does_what_its_page_says(
     documented = exchanges(PAGES[kind])
     assert documented
     with serving(
-        tmp_path, "--config", config, **_variables(stand_ins)
+        tmp_path, "--config", config, **stand_ins.environment
     ) as server:
         answers = {one.path: answer_of(server, one.path) for one in documented}
         wrong = {
@@ -52,10 +52,6 @@ def test_the_example_does_what_its_page_says(
             if not same(one.answer, answers[one.path])
         }
         assert wrong == {}, server.log
-
-
-def _variables(stand_ins: StandIns) -> Mapping[str, str]:
-    return stand_ins.environment
 
 
 @pytest.mark.parametrize("kind", RuleKind)
