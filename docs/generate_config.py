@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-
 from simple_repository_server.config.file_model import (
     AdvisoriesTable,
     AuditTable,
@@ -55,19 +54,18 @@ def _value(about: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     if "anyOf" in about and "type" not in about:
         kinds = (_value(one, known) for one in about["anyOf"] if one.get("type") != "null")
         return " or ".join(dict.fromkeys(kinds))
-    if "const" in about:
-        return f"`{about['const']}`"
-    if "enum" in about:
-        return ", ".join(f"`{one}`" for one in about["enum"])
+    if "const" in about or "enum" in about:
+        return ", ".join(f"`{one}`" for one in about.get("enum", [about.get("const")]))
+    return _typed(about, known)
+
+
+def _typed(about: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     if about.get("type") == "array":
         of = _value(about.get("items", {}), known)
         return "list of texts" if of == "text" else f"list of {of}"
-    formats = {one.get("format") for one in about.get("anyOf", [])}
-    if "date" in formats:
+    if any(one.get("format") == "date" for one in about.get("anyOf", [])):
         return "date, or date and time"
-    if "pattern" in about:
-        return "text with a unit"
-    return _NAMES.get(str(about.get("type")), "")
+    return "text with a unit" if "pattern" in about else _NAMES.get(str(about.get("type")), "")
 
 
 def _cell(text: str) -> str:

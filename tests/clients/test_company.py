@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ class Company:
         return ("--config", self.config, "--host", "127.0.0.1")
 
     @property
-    def variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, Any]:
         """The environment of the server."""
         return {**self.stand_ins.environment, "RESEARCH_TOKEN": TOKEN}
 

@@ -1,14 +1,14 @@
 """Stand-ins on loopback for the hosts that documents name, PyPI among them.
 
-The command reaches them as it would the real ones: by https through a proxy, so that what a document
-shows runs as it stands.
+The command reaches them as it would the real ones, by https through a proxy, so that what a
+document shows runs as it stands.
 """
 
 import ssl
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import trustme
@@ -50,7 +50,7 @@ class StandIns:
         return self.host(urlsplit(pypi_url()).netloc)
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, Any]:
         """The variables with which a program reaches the stand-ins, and nothing else."""
         return {
             "HTTPS_PROXY": self._proxy.url,

@@ -36,9 +36,7 @@ def stand_ins(tmp_path: Path) -> Iterator[StandIns]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_the_recipe_does_what_it_says(
-    recipe: Path, tmp_path: Path, stand_ins: StandIns
-) -> None:
+def test_the_recipe_does_what_it_says(recipe: Path, tmp_path: Path, stand_ins: StandIns) -> None:
     """A server with the file of the recipe answers each request as the recipe says."""
     (text,) = toml_blocks(recipe)
     config = company_folder(tmp_path / "server", text)
@@ -55,7 +53,9 @@ def test_the_recipe_does_what_it_says(
         }
         assert wrong == {}, server.log
         assert TOKEN not in server.log + server.banner
-    private = [r.target for r in stand_ins.pypi.requests if re.search("/(corp|research)-", r.target)]
+    private = [
+        r.target for r in stand_ins.pypi.requests if re.search("/(corp|research)-", r.target)
+    ]
     assert private == [], "PyPI was queried for private names"
 
 

@@ -42,9 +42,7 @@ def test_the_example_does_what_its_page_says(
     config = company_folder(tmp_path, text)
     documented = exchanges(PAGES[kind])
     assert documented
-    with serving(
-        tmp_path, "--config", config, **stand_ins.environment
-    ) as server:
+    with serving(tmp_path, "--config", config, **stand_ins.environment) as server:
         answers = {one.path: answer_of(server, one.path) for one in documented}
         wrong = {
             one.path: (one.answer, answers[one.path])
