@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from simple_repository_server.distributions.filenames import parse_distribution, versions_of
+from simple_repository_server.names import ProjectName
 from simple_repository_server.testing.distributions import Built, build_sdist, build_wheel
 from simple_repository_server.testing.published import JSON_TYPE
 from simple_repository_server.testing.upstream import Reply, Request, Upstream
@@ -57,7 +58,9 @@ def publish(
         page = {
             "meta": {"api-version": "1.4"},
             "name": project,
-            "versions": list(versions_of([p.built.filename for p in published], project)),
+            "versions": list(
+                versions_of([p.built.filename for p in published], ProjectName(project))
+            ),
             "files": [_entry(guarded, root, one) for one in published],
         }
         guarded.on(f"{root}{project}/", Reply(headers=_PAGE, body=json.dumps(page).encode()))
