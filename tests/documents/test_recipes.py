@@ -10,7 +10,7 @@ from simple_repository_server.testing.distributions import build_wheel
 from tests.documents.places import company_folder
 from tests.documents.published import Published, on, public_files, publish
 from tests.documents.stand_ins import StandIns
-from tests.documents.transcripts import answer_of, exchanges, same, toml_blocks
+from tests.documents.transcripts import differences, exchanges, toml_blocks
 from tests.serving import serving
 
 FOLDER = Path(__file__).parents[2] / "docs" / "recipes"
@@ -45,12 +45,7 @@ def test_the_recipe_does_what_it_says(recipe: Path, tmp_path: Path, stand_ins: S
     variables = {**stand_ins.environment, "RESEARCH_TOKEN": TOKEN}
     options = ("--config", config, "--host", "127.0.0.1")
     with serving(tmp_path, *options, **variables) as server:
-        answers = {one.path: answer_of(server, one.path) for one in documented}
-        wrong = {
-            one.path: (one.answer, answers[one.path])
-            for one in documented
-            if not same(one.answer, answers[one.path])
-        }
+        wrong = differences(server, documented)
         assert wrong == {}, server.log
         assert TOKEN not in server.log + server.banner
     private = [

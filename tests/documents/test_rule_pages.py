@@ -11,7 +11,7 @@ from simple_repository_server.testing.distributions import build_wheel
 from tests.documents.places import company_folder
 from tests.documents.published import Published, on, public_files, publish
 from tests.documents.stand_ins import StandIns
-from tests.documents.transcripts import answer_of, exchanges, same, toml_blocks
+from tests.documents.transcripts import differences, exchanges, toml_blocks
 from tests.serving import serving
 
 FOLDER = Path(__file__).parents[2] / "docs" / "rules"
@@ -43,12 +43,7 @@ def test_the_example_does_what_its_page_says(
     documented = exchanges(PAGES[kind])
     assert documented
     with serving(tmp_path, "--config", config, **stand_ins.environment) as server:
-        answers = {one.path: answer_of(server, one.path) for one in documented}
-        wrong = {
-            one.path: (one.answer, answers[one.path])
-            for one in documented
-            if not same(one.answer, answers[one.path])
-        }
+        wrong = differences(server, documented)
         assert wrong == {}, server.log
 
 

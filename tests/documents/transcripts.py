@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.serving import Server
+from tests.serving import Server, comes_true
 
 #: In a document, what differs from run to run: dates, most of all.
 _ANY = "…"
+_SETTLED_S = 10.0
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -55,6 +56,23 @@ def answer_of(server: Server, path: str) -> str:
     if "files" not in answer:
         return "200"
     return f"200 {_page(answer)}"
+
+
+def differences(server: Server, documented: list[Exchange]) -> dict[str, tuple[str, str]]:
+    """The documented and the actual answer where they differ, by path.
+
+    Advisories are read in the background: until that is done, answers may be others.
+    """
+    found: dict[str, tuple[str, str]] = {}
+
+    def settled() -> bool:
+        answers = {one.path: (one.answer, answer_of(server, one.path)) for one in documented}
+        found.clear()
+        found.update({path: pair for path, pair in answers.items() if not same(*pair)})
+        return not found
+
+    comes_true(settled, _SETTLED_S)
+    return found
 
 
 def same(documented: str, answered: str) -> bool:
