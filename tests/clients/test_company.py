@@ -4,6 +4,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,17 @@ class Company:
         application.mkdir()
         (application / APPLICATION.filename).write_bytes(APPLICATION.content)
 
-    @property
-    def options(self) -> tuple[str | Path, ...]:
-        """Those of the recipe, but for the address."""
-        return ("--config", self.config, "--host", "127.0.0.1")
+        #: The environment of the server.
+        self.variables: dict[str, Any] = {**stand_ins.environment, "RESEARCH_TOKEN": TOKEN}
 
-    @property
-    def variables(self) -> dict[str, Any]:
-        """The environment of the server."""
-        return {**self.stand_ins.environment, "RESEARCH_TOKEN": TOKEN}
+    @contextmanager
+    def serving(self, logs: Path, *options: str) -> Iterator[Server]:
+        """The command with the file, but for its address, once it has read the advisories."""
+        arguments = ("--config", self.config, "--host", "127.0.0.1", *options)
+        with serving(logs, *arguments, **self.variables) as server:
+            reading = "is still being read"
+            assert comes_true(lambda: reading not in answer_of(server, "/simple/corp-tools/"))
+            yield server
 
     @property
     def asked_of_pypi(self) -> list[str]:
@@ -87,7 +90,7 @@ def company(tmp_path: Path) -> Iterator[Company]:
 @pytest.fixture
 def server(company: Company, tmp_path: Path) -> Iterator[Server]:
     """The command with the recipe's file."""
-    with serving(tmp_path, *company.options, **company.variables) as running:
+    with company.serving(tmp_path) as running:
         yield running
 
 
@@ -144,8 +147,8 @@ def test_the_password_may_be_in_a_netrc_file(company: Company, tmp_path: Path) -
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine {RESEARCH} login ci password {TOKEN}\n")
     netrc.chmod(0o600)
-    variables = {**company.stand_ins.environment, "NETRC": str(netrc)}
-    with serving(tmp_path, *company.options, **variables) as server:
+    company.variables = {**company.stand_ins.environment, "NETRC": str(netrc)}
+    with company.serving(tmp_path) as server:
         result = pip_install(tmp_path, server.simple, "research-models")
     assert result.status == 0, result.output
     assert _chosen(tmp_path) == {"research-models": "1.0"}
@@ -231,7 +234,7 @@ def test_a_lock_file_from_before_the_rule_is_refused_with_the_reason(
     company.config.write_text(_without_cooldown(company))
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     python = ("--python", sys.executable)
-    with serving(tmp_path, *company.options, **company.variables) as server:
+    with company.serving(tmp_path) as server:
         port = server.url.rstrip("/").rpartition(":")[2]
         locked = run(tmp_path, "uv", "lock", "--default-index", server.simple, *python)
         assert locked.status == 0, locked.output
@@ -239,8 +242,7 @@ def test_a_lock_file_from_before_the_rule_is_refused_with_the_reason(
         warm = answer_of(server, f"/resources/requests/{YOUNG}")
         assert warm == "200", "it is in the cache from now on"
     company.config.write_text(after)
-    options = (*company.options, "--port", port)
-    with serving(tmp_path, *options, **company.variables):
+    with company.serving(tmp_path, "--port", port):
         synced = run(tmp_path, "uv", "sync", "--frozen", *python)
     assert synced.status != 0
     shown = " ".join(synced.output.replace("│", " ").split())
@@ -255,14 +257,14 @@ def test_poetry_does_not_install_a_locked_version_that_is_hidden(
     """A lock file of poetry from before the rule does not bring the version back."""
     after = company.config.read_text()
     company.config.write_text(_without_cooldown(company))
-    with serving(tmp_path, *company.options, **company.variables) as server:
+    with company.serving(tmp_path) as server:
         port = server.url.rstrip("/").rpartition(":")[2]
         locked = _poetry_lock(tmp_path, server.simple, "requests")
         assert locked.status == 0, locked.output
         assert _chosen(tmp_path) == {"requests": "2.33.0"}
     company.config.write_text(after)
     environment = {"POETRY_VIRTUALENVS_IN_PROJECT": "true"}
-    with serving(tmp_path, *company.options, "--port", port, **company.variables):
+    with company.serving(tmp_path, "--port", port):
         # Its cache has the page from before.
         done = run(
             tmp_path, "poetry", "sync", "--no-interaction",
@@ -283,7 +285,7 @@ def test_when_a_private_source_is_down_nobody_else_is_queried(
         (company.folder / "packages").mkdir()
         (company.folder / "packages" / "corp-tools").mkdir()
     company.research.refuse()
-    with serving(tmp_path, *company.options, **company.variables) as server:
+    with company.serving(tmp_path) as server:
         answer = answer_of(server, f"/simple/{wanted}/")
         if wanted == "corp-tools":
             assert answer == "200 no files"
@@ -332,7 +334,7 @@ def test_a_reserved_name_is_never_requested_from_pypi(
 
 def test_without_advisories_nothing_is_shown(company: Company, tmp_path: Path) -> None:
     """While the folder of advisories is gone, the server refuses instead of serving unchecked."""
-    with serving(tmp_path, *company.options, **company.variables) as server:
+    with company.serving(tmp_path) as server:
         assert comes_true(lambda: answer_of(server, "/simple/requests/").startswith("200 requests"))
         (company.folder / "osv").rename(company.folder / "elsewhere")
         assert comes_true(lambda: answer_of(server, "/simple/requests/").startswith("503"))
