@@ -54,7 +54,7 @@ class Company:
     @contextmanager
     def serving(self, logs: Path, *options: str) -> Iterator[Server]:
         """The command with the file, but for its address, once it has read the advisories."""
-        arguments = ("--config", self.config, "--host", "127.0.0.1", *options)
+        arguments: list[str | Path] = ["--config", self.config, "--host", "127.0.0.1", *options]
         with serving(logs, *arguments, **self.variables) as server:
             reading = "is still being read"
             assert comes_true(lambda: reading not in answer_of(server, "/simple/corp-tools/"))
