@@ -66,9 +66,9 @@ def children(pid: int) -> set[int]:
     return {int(one) for path in tasks.glob("*/children") for one in path.read_text().split()}
 
 
-def comes_true(condition: Callable[[], object]) -> bool:
-    """Whether the condition becomes true within 30 s."""
-    deadline = time.monotonic() + _START_S
+def comes_true(condition: Callable[[], object], within_s: float = _START_S) -> bool:
+    """Whether the condition becomes true in time."""
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             return False

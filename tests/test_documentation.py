@@ -11,15 +11,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docs import generate_events
+from docs import generate_config, generate_events
 from fastapi import FastAPI
+from simple_repository_server.config.file_model import TABLES
 
 from simple_repository_server import LocalRepository, ProjectName
 from simple_repository_server.testing import Known, build_sdist, build_wheel, conformance
 from simple_repository_server.wiring import sources as memory
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -210,6 +211,15 @@ def test_events_are_those_of_the_code() -> None:
         generate_events.DOCUMENT.read_text()
     ), "run python -m docs.generate_events"
     assert len(generate_events.kinds()) > 20
+
+
+def test_keys_of_the_file_are_those_of_the_code() -> None:
+    """The tables of keys are what the code generates, and each table of the file has one."""
+    text = generate_config.DOCUMENT.read_text()
+    assert text == generate_config.generated(text), "run python -m docs.generate_config"
+    shown = re.findall(r"<!-- keys of (\w+): begin -->", text)
+    assert shown == list(generate_config.TABLES)
+    assert {*TABLES, "options"} == set(shown)
 
 
 def test_shares_of_memory_are_those_of_the_code() -> None:

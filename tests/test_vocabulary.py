@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 #: Not reworded yet. Take a name out when its text is.
 _PENDING = {"README.md", "architecture.md"}
-_DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _SOURCES = sorted((ROOT / "src").rglob("*.py"))
 #: Code, and tables that are generated from elsewhere.
 _CODE_BLOCK = re.compile(r"```.*?```|<!-- (\w+): begin.*?\1: end -->", re.DOTALL)
