@@ -25,6 +25,7 @@ class Document:
         self.path = path
         self.report = Report()
         self._text = text
+        self._of_syntax: list[Mistake] = []
         self.data = self._parsed()
 
     @cached_property
@@ -39,7 +40,7 @@ class Document:
 
     def mistakes(self) -> tuple[Mistake, ...]:
         """All that was reported, with the lines."""
-        return tuple(
+        return tuple(self._of_syntax) + tuple(
             Mistake(str(self.path), self.lines.of(where), shown_key(where), text)
             for where, texts in self.report.found.items()
             for text in texts
@@ -58,7 +59,9 @@ class Document:
                 raise Mistakes([self._syntax(error)]) from error
         for second in seconds:
             what = f"it stands in the file a second time (first: line {second.first})"
-            self.report.add(second.path, f"{what}; keep one of them")
+            text = f"{what}; keep one of them"
+            key = shown_key(second.path)
+            self._of_syntax.append(Mistake(str(self.path), second.line, key, text))
         # The rest is read without these, so that all mistakes can be reported at once.
         text = self._text
         for number, second in reversed(list(enumerate(seconds))):
@@ -66,15 +69,9 @@ class Document:
         try:
             data = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise Mistakes([*self._of_seconds(), self._syntax(error)]) from error
+            raise Mistakes([*self._of_syntax, self._syntax(error)]) from error
         found: dict[str, Any] = _without_seconds(data)
         return found
-
-    def _of_seconds(self) -> list[Mistake]:
-        return [
-            Mistake(str(self.path), one.line, shown_key(one.path), self.report.found[one.path][0])
-            for one in self.lines.seconds
-        ]
 
     def _syntax(self, error: Exception) -> Mistake:
         text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is nested too deep"

@@ -54,8 +54,9 @@ def read_config(
         check_advisories=check_advisories,
         now=now,
     )
-    if document.report.found:
-        raise Mistakes(document.mistakes())
+    found = document.mistakes()
+    if found:
+        raise Mistakes(found)
     return config
 
 

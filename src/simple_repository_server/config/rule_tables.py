@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from simple_repository_server.config.file_model import RuleTable
+from simple_repository_server.config.file_model import RuleTable, keys_of
 from simple_repository_server.config.file_tables import checked
 from simple_repository_server.config.mistakes import KeyPath, Report, shown_key
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
@@ -76,7 +76,9 @@ def _rule(table: object, where: KeyPath, context: RuleContext) -> RuleSettings |
     read = checked(RuleTable, table, where, report)
     keys = set(table) if isinstance(table, dict) else set()
     kinds = [key for key in keys if key in _KINDS]
-    if isinstance(table, dict) and len(kinds) != 1:
+    # Of a rule with an unknown key, that is most likely the kind, misspelt.
+    unknown = keys - set(keys_of(RuleTable))
+    if isinstance(table, dict) and len(kinds) != 1 and not (unknown and not kinds):
         report.add(where, _which_kind(sorted(kinds)))
     if report.has(where) and len(kinds) != 1:
         return None

@@ -105,6 +105,8 @@ class _Scan:
             path = (*path, count)
         elif path in self._headers:
             self.seconds.append(Second(path, line, self._headers[path], start, end))
+            # Its keys are not those of the first one.
+            path = (*path[:-1], f"{path[-1]} {len(self.seconds)}")
         self._headers.setdefault(path, line)
         self.lines.setdefault(path, line)
         return path
