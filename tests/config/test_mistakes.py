@@ -96,7 +96,10 @@ RULE = f"{SOURCES}[[rules]]\n"
             6, "sources.c.url", "same as that of sources.b",
         ),
         (f"{SOURCES}[sources.c]\npath = './packages/'", 6, "sources.c.path", "sources.a"),
-        (f"forbidden-means-absent = ['bb']\n{SOURCES}", 1, "forbidden-means-absent[1]", "no source"),
+        (
+            f"forbidden-means-absent = ['bb']\n{SOURCES}",
+            1, "forbidden-means-absent[1]", "no source",
+        ),
         # --- indexes
         (f"{SOURCES}[indexes.m]\nsources=['m']", 6, "indexes.m.sources[1]", "include itself"),
         (

@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from simple_repository_server.config.document import FILE_NAME
+from simple_repository_server.config.file_config import FILE_NAME
 from simple_repository_server.config.options import OPTIONS
 
 #: The value of `--config` that has no file used.

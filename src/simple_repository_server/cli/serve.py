@@ -14,7 +14,7 @@ from simple_repository_server.cli.listening import PortTaken
 from simple_repository_server.cli.main import COMMANDS
 from simple_repository_server.cli.refusal import load_or_refuse
 from simple_repository_server.cli.server import serve
-from simple_repository_server.config.document import FILE_NAME
+from simple_repository_server.config.file_config import FILE_NAME
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.options import OPTIONS, Kind, Option
 from simple_repository_server.version import __version__

@@ -10,8 +10,6 @@ from simple_repository_server.config.mistakes import KeyPath, Mistake, Mistakes,
 from simple_repository_server.config.toml_lines import Lines, lines_of
 from simple_repository_server.errors import os_reason
 
-#: The name of the file that is used if none is named.
-FILE_NAME = "simple-repository-server.toml"
 #: More than any server needs; larger files are refused before they are parsed.
 _MAX_BYTES = 64 * 1024 * 1024
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")

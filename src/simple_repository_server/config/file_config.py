@@ -13,6 +13,9 @@ from simple_repository_server.config.settings import IndexSettings, Source
 from simple_repository_server.upstream.egress import Egress
 from simple_repository_server.upstream.proxies import Proxies
 
+#: The name of the file that is used if none is named.
+FILE_NAME = "simple-repository-server.toml"
+
 
 class OwnEgress(msgspec.Struct, frozen=True, kw_only=True):
     """What a source has of its own, in addition to, or instead of, what holds for all."""

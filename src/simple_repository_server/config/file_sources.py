@@ -21,7 +21,13 @@ from simple_repository_server.config.load import (
     with_netrc,
 )
 from simple_repository_server.config.mistakes import KeyPath, Report
-from simple_repository_server.config.secrets import exposure, filled, is_written_out, read_secret
+from simple_repository_server.config.secrets import (
+    exposure,
+    filled,
+    filled_proxy,
+    is_written_out,
+    read_secret,
+)
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
 from simple_repository_server.errors import os_reason
 from simple_repository_server.upstream.egress import Egress
@@ -215,10 +221,10 @@ def _check_written_out(secret: str, where: KeyPath, context: SourceContext) -> N
 def _own_egress(read: SourceTable, where: KeyPath, context: SourceContext) -> OwnEgress | None:
     report = context.report
     proxies = None
-    text = _filled(read.proxy, (*where, "proxy"), context)
-    if text is not None:
+    if read.proxy is not None:
         try:
-            proxies = proxies_from(context.environment, option=text)
+            option = filled_proxy(read.proxy, context.environment)
+            proxies = proxies_from(context.environment, option=option)
         except ValueError as error:
             sentence = str(error).replace("--proxy none", 'proxy = "none"').replace("--proxy", "it")
             report.add((*where, "proxy"), sentence)

@@ -29,7 +29,7 @@ from simple_repository_server.config.options import OPTIONS, Kind
 from simple_repository_server.config.rule_conflicts import report_conflicts
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.config.rule_tables import RuleContext, read_rules
-from simple_repository_server.config.secrets import filled
+from simple_repository_server.config.secrets import filled_proxy
 
 #: Returns what is wrong with a folder or archive of advisories, as sentences; blocks.
 CheckAdvisories = Callable[[Path], Sequence[str]]
@@ -139,7 +139,7 @@ def _options(
             values[option.parameter] = tuple(value)
     if "proxy" in values:
         try:
-            values["proxy"] = filled(values["proxy"], environment)
+            values["proxy"] = filled_proxy(values["proxy"], environment)
         except ValueError as error:
             report.add(("proxy",), str(error))
     return values, keys

@@ -20,7 +20,7 @@ from simple_repository_server.config.rule_settings import (
 from simple_repository_server.model import Status
 
 _KINDS = tuple(kind.value for kind in RuleKind)
-_EXPLAINING = {"reason", "dry-run", "conceal"}
+_KEYS = set(keys_of(RuleTable))
 _OF_PROJECTS = {"projects", "except"}
 _OF_FILES = {"kinds", "larger-than", "smaller-than", "platforms"}
 #: Rules whose value is a list of patterns, and whether these may have version specifiers.
@@ -77,7 +77,7 @@ def _rule(table: object, where: KeyPath, context: RuleContext) -> RuleSettings |
     keys = set(table) if isinstance(table, dict) else set()
     kinds = [key for key in keys if key in _KINDS]
     # Of a rule with an unknown key, that is most likely the kind, misspelt.
-    unknown = keys - set(keys_of(RuleTable))
+    unknown = keys - _KEYS
     if isinstance(table, dict) and len(kinds) != 1 and not (unknown and not kinds):
         report.add(where, _which_kind(sorted(kinds)))
     if report.has(where) and len(kinds) != 1:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from simple_repository_server.config.addresses import expanded
 from simple_repository_server.errors import os_reason
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -28,6 +29,14 @@ def filled(text: str, environment: Mapping[str, str]) -> str:
         return value
 
     return _VARIABLE.sub(value_of, text)
+
+
+def filled_proxy(text: str, environment: Mapping[str, str]) -> str:
+    """The address of a proxy, whose variables in user and password are percent-encoded.
+
+    Raises `ValueError` for a variable that is unset or empty.
+    """
+    return expanded(text if "://" in text or "@" not in text else f"http://{text}", environment)
 
 
 def is_written_out(text: str) -> bool:

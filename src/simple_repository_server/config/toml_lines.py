@@ -108,7 +108,8 @@ class _Scan:
             # Its keys are not those of the first one.
             path = (*path[:-1], f"{path[-1]} {len(self.seconds)}")
         self._headers.setdefault(path, line)
-        self.lines.setdefault(path, line)
+        for length in range(1, len(path) + 1):
+            self.lines.setdefault(path[:length], line)
         return path
 
     def _resolved(self, key: KeyPath) -> KeyPath:
