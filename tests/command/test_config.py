@@ -80,6 +80,7 @@ def test_a_server_with_a_file(folder: Path) -> None:
     with serving(folder, "--config", path) as server:
         assert f"{folder / 'packages'} (directory)" in server.banner
         assert f"{folder / 'kept'} (up to 5.0 MB)" in server.banner
+        assert f"Configuration: {path}" in server.banner
         assert _get(server, "/simple/foo/") == 200
     with serving(folder, SRS_CONFIG=str(path)) as server:
         assert _get(server, "/simple/foo/") == 200
@@ -164,6 +165,7 @@ def test_a_port_of_the_file_that_is_taken_is_named_by_its_line(folder: Path) -> 
         result = _run(folder)
     assert result.returncode == 2
     assert f"{port}" in result.stderr
+    assert "port (simple-repository-server.toml:2)" in result.stderr
 
 
 # --- order ---------------------------------------------------------------------------------------
@@ -232,6 +234,19 @@ def _authority() -> bytes:
     import trustme
 
     return trustme.CA().cert_pem.bytes()
+
+
+def test_the_cache_commands_use_the_cache_of_the_file(folder: Path) -> None:
+    """Without `--cache-dir` they work on the folder that the server with this file uses."""
+    for text in ("cache-dir = 'x'", "[cache]\ndir = 'x'"):
+        _write(folder, text)
+        assert f"at {folder / 'x'}" in _run(folder, "cache", "clear", "--yes").stdout
+        assert f"at {folder / 'y'}" in _run(folder, "cache", "info", "--cache-dir", "y").stdout
+    assert f"at {folder / 'user'}" in _run(folder, "cache", "info", SRS_CONFIG="none").stdout
+    _write(folder, "cache-dir = ")
+    result = _run(folder, "cache", "info")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "simple-repository-server.toml:1: not valid TOML" in result.stderr
 
 
 # --- check, show, schema -------------------------------------------------------------------------
@@ -342,10 +357,10 @@ def test_the_schema_refuses_mistakes(schema: Any, text: str) -> None:
 
 def test_the_schema_describes_every_key(schema: Any) -> None:
     """Each key of each table has a description, and every option is a key."""
-    tables = [schema, *schema["$defs"].values()]
+    tables = [schema, *schema["definitions"].values()]
     for table in tables:
         for key, found in table.get("properties", {}).items():
-            assert found.get("description") or "$ref" in found, key
+            assert found["description"], key
     assert {option.name for option in OPTIONS} < set(schema["properties"])
 
 

@@ -65,11 +65,11 @@ def given_by(context: click.Context) -> Given:
         is ParameterSource.ENVIRONMENT,
         options=options,
         origins=origins,
-        config=_config(context.params["config"]),
+        config=config_file(context.params["config"]),
     )
 
 
-def _config(text: str | None) -> Path | None:
+def config_file(text: str | None) -> Path | None:
     """The file that is named, or the one in the working directory, if there is one."""
     if text == NO_CONFIG:
         return None

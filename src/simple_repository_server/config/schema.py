@@ -4,12 +4,15 @@ from typing import Any
 
 from simple_repository_server.config.file_model import FileTable
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: The one that the TOML extensions of editors understand.
+_DIALECT = "http://json-schema.org/draft-07/schema#"
+_REFERENCE = "#/definitions/{model}"
 
 
 def schema() -> dict[str, Any]:
-    """The schema (JSON Schema 2020-12): each key with its description, type and values."""
-    made = FileTable.model_json_schema(by_alias=True)
+    """The schema (JSON Schema, draft 7): each key with its description, type and values."""
+    made = FileTable.model_json_schema(by_alias=True, ref_template=_REFERENCE)
+    made["definitions"] = made.pop("$defs")
     _without_null(made)
     made["title"] = "simple-repository-server.toml"
     made["description"] = "The configuration of simple-repository-server."
@@ -31,7 +34,8 @@ def _without_null(node: Any) -> None:
     if isinstance(choices, list) and {"type": "null"} in choices:
         rest = [one for one in choices if one != {"type": "null"}]
         del node["anyOf"]
-        node.update(rest[0] if len(rest) == 1 else {"anyOf": rest})
+        # Beside a reference, draft 7 ignores everything else.
+        node.update({"anyOf": rest} if len(rest) > 1 or "$ref" in rest[0] else rest[0])
         if node.get("default", "") is None:
             del node["default"]
     for one in node.values():
