@@ -4,6 +4,7 @@ import socket
 
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings, Source
 from simple_repository_server.model import FilesMode
+from simple_repository_server.names import shown_path
 from simple_repository_server.observe.sizes import shown_size
 from simple_repository_server.version import __version__
 from simple_repository_server.web.usage import install_lines
@@ -34,6 +35,8 @@ def banner(settings: Settings, index: str, wide: bool, *, implicit: bool) -> str
         lines.append("Cache: none (nothing is written to disk)")
     else:
         lines.append(f"Cache: {settings.cache} (up to {shown_size(settings.cache_bytes)})")
+    if settings.config is not None:
+        lines.append(f"Configuration: {shown_path(str(settings.config))}")
     if settings.offline:
         lines.append("Offline: only the cache is served; no requests are sent to indexes.")
     lines += ["Install with:", *(f"  {line}" for line in install_lines(index))]
@@ -53,9 +56,10 @@ def describe(source: Source, settings: Settings) -> str:
 def _files(source: IndexSource, settings: Settings) -> str:
     if settings.offline:
         return "from the cache"
-    if settings.files is FilesMode.REDIRECT and not source.is_private:
+    files = source.files or settings.files
+    if files is FilesMode.REDIRECT and not source.is_private:
         return "by redirect"
-    if settings.cache is not None and settings.files is not FilesMode.STREAM:
+    if settings.cache is not None and files is not FilesMode.STREAM:
         return "through this server and its cache"
     return "through this server"
 

@@ -15,7 +15,14 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cli.commands import REFUSED, Group, refuse
-from simple_repository_server.config.load import BadSetting, cache_folder, parse_size
+from simple_repository_server.cli.given import config_file
+from simple_repository_server.config.document import read_document
+from simple_repository_server.config.load import (
+    BadSetting,
+    cache_folder,
+    parse_size,
+    process_environment,
+)
 from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
 from simple_repository_server.disk import projects
 from simple_repository_server.disk.folder import CacheFolder
@@ -91,7 +98,8 @@ _folder_option = click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="The cache folder.  [default: below the user's cache directory]",
+    help="The cache folder.  [default: that of the configuration file, or below the user's cache "
+    "directory]",
 )
 _dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Show what would be done without changing anything."
@@ -259,7 +267,18 @@ def _wanted_size(text: str) -> int:
 
 
 def _disk(cache_dir: Path | None) -> CacheFolder:
-    return CacheFolder((cache_dir or cache_folder()).absolute())
+    return CacheFolder((cache_dir or _configured() or cache_folder()).absolute())
+
+
+def _configured() -> Path | None:
+    """The folder of the cache in the configuration file, if there is one. Raises `BadSetting`."""
+    file = config_file(process_environment().get("SRS_CONFIG") or None)
+    if file is None:
+        return None
+    data = read_document(file).data
+    table = data.get("cache")
+    text = data.get("cache-dir") or (table.get("dir") if isinstance(table, dict) else None)
+    return file.parent / Path(text).expanduser() if isinstance(text, str) else None
 
 
 def _existing(cache_dir: Path | None) -> CacheFolder:

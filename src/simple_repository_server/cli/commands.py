@@ -1,11 +1,9 @@
 """What all commands share: environment variables for options, and errors in one line."""
 
-import re
 import sys
 from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 from typing_extensions import override
 
 from simple_repository_server.observe.terminal import printable
@@ -51,18 +49,6 @@ class Group(Command, click.Group):
     """A command with sub-commands that behave like it."""
 
     command_class = Command
-
-
-def by_their_variables(text: str, context: click.Context) -> str:
-    """An error text in which options set by environment variables are named with these."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is ParameterSource.ENVIRONMENT and isinstance(parameter, click.Option):
-            option = re.escape(max(parameter.opts, key=len))
-            text = re.sub(
-                rf"{option}(?![\w-])", rf"\g<0> (env var: '{parameter.envvar}')", text, count=1
-            )
-    return text
 
 
 def refuse(text: str) -> NoReturn:

@@ -8,6 +8,9 @@ from simple_repository_server.cli.early_signals import as_before, stop_at_once
 from simple_repository_server.cli.streams import open_streams
 
 CACHE = "cache"
+CONFIG = "config"
+#: The first arguments that are commands, not a SOURCE.
+COMMANDS = (CACHE, CONFIG)
 
 
 def main() -> None:
@@ -21,6 +24,11 @@ def main() -> None:
 
         as_before()
         cache(arguments[1:], prog_name="simple-repository-server cache")
+    if arguments[:1] == [CONFIG]:
+        from simple_repository_server.cli.config import config
+
+        as_before()
+        config(arguments[1:], prog_name="simple-repository-server config")
     # Imports create hardly any garbage, but collecting it took a tenth of the time until the first
     # response. `serve` enables the collector again.
     gc.disable()

@@ -63,10 +63,10 @@ def load_sources(
     for position, text in enumerate(texts, 1):
         source = load_source(text, position, environment)
         if isinstance(source, IndexSource):
-            source = _with_netrc(source, netrc, explicit="NETRC" in environment)
+            source = with_netrc(source, netrc, explicit="NETRC" in environment)
             absent = text in forbidden_means_absent
             source = msgspec.structs.replace(source, forbidden_means_absent=absent)
-        first = positions.setdefault(_identity(source), position)
+        first = positions.setdefault(identity(source), position)
         if first != position:
             what = _shown(text, position)
             raise BadSetting(f"{what} is the same as SOURCE {first}. Give each source only once.")
@@ -114,7 +114,7 @@ def _shown(text: str, position: int) -> str:
     return text if is_safe_to_show(text) else f"SOURCE {position}"
 
 
-def _identity(source: Source) -> object:
+def identity(source: Source) -> object:
     """A value that is equal for two spellings of the same source."""
     if isinstance(source, DirectorySource):
         return os.path.realpath(source.path)
@@ -155,7 +155,11 @@ def netrc_file(environment: Mapping[str, str]) -> Path | None:
     return path if path.is_file() else None
 
 
-def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> IndexSource:
+def with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> IndexSource:
+    """The index with the credentials of the netrc file, if it has none of its own.
+
+    `explicit`: whether the variable NETRC names the file. Raises `BadSetting`.
+    """
     if netrc is None or source.user is not None:
         return source
     try:
@@ -172,6 +176,16 @@ def _with_netrc(source: IndexSource, netrc: Path | None, *, explicit: bool) -> I
 def digests_file(environment: Mapping[str, str] = os.environ) -> Path:
     """The database for digests of local files: below the user's cache directory."""
     return _user_folder(environment) / "digests.sqlite"
+
+
+def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The default folder for what rules must remember: below the user's cache directory."""
+    return _user_folder(environment) / "state"
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment variables of this process."""
+    return os.environ
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -69,7 +69,8 @@ class IndexSource(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_private(self) -> bool:
         """Whether clients cannot, or must not, fetch its files themselves."""
-        return self.user is not None or bool(self.label)
+        presents = self.egress is not None and self.egress.client_cert is not None
+        return self.user is not None or bool(self.label) or presents
 
     @property
     def shown(self) -> str:

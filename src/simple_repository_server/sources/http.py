@@ -1,6 +1,7 @@
 """A remote index as a repository: its pages cached, revalidated, and served while it is down."""
 
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -99,6 +100,7 @@ class HttpRepository(Repository):
         bare, in_url = split_credentials(url)
         self._base = bare.rstrip("/") + "/"
         self._credentials = credentials or in_url
+        self._client_cert = None if egress is None else egress.client_cert
         self.label = label or self._base
         self._policy = policy or CachePolicy()
         self._client = UpstreamClient(
@@ -128,6 +130,8 @@ class HttpRepository(Repository):
         """What clients with access to the cached pages of this index know; b"" if it is public."""
         if self._credentials is not None:
             return self._credentials.secret
+        if self._client_cert is not None:
+            return os.fsencode(self._client_cert)
         return self._base.encode() if self.label != self._base else b""
 
     def _index_cache(

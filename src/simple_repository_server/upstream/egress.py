@@ -17,8 +17,12 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
     proxies: Proxies = Proxies()
     #: Files (or folders in OpenSSL's layout) of authorities to trust in addition to the system's.
     authorities: tuple[Path, ...] = ()
+    #: A certificate (PEM) that is presented to the index itself, and to no other origin.
+    client_cert: Path | None = None
+    #: Its key; None: it is in the same file.
+    client_key: Path | None = None
 
-    def tls_context(self) -> ssl.SSLContext:
+    def tls_context(self, *, presents_client_cert: bool = False) -> ssl.SSLContext:
         """The context that TLS connections are verified with. Blocks while it reads files.
 
         Raises `ValueError` with a text for people if certificates cannot be read.
@@ -27,6 +31,8 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
         context.set_alpn_protocols(["http/1.1"])
         for path in self.authorities:
             _load(context, path, name=str(path))
+        if presents_client_cert and self.client_cert is not None:
+            _load_client_cert(context, self.client_cert, self.client_key)
         return context
 
 
@@ -65,3 +71,24 @@ def _load(context: ssl.SSLContext, path: Path, *, name: str) -> None:
     except OSError as error:
         reason = os_reason(error)
         raise ValueError(f"{name} cannot be read: {reason}.") from error
+
+
+def _load_client_cert(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    for path in (cert, key):
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {os_reason(error)}.") from error
+    try:
+        # Without a password OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(cert, key, password=_no_password)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{cert} and {key or 'the key in it'} are no certificate with its unencrypted key, "
+            "in PEM form."
+        ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")

@@ -7,7 +7,7 @@ nor a netrc file, follows no redirects, stores no cookies and decodes no bodies.
 import asyncio
 import ssl
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
@@ -47,13 +47,16 @@ class Transport:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._url = url
-        self._own_host = parse_http(url).host
+        own = parse_http(url)
+        self._own_host, self._own_origin = own.host, own.origin
         self._label = label
         self._limits = limits
         self._egress = egress
         self._given = session
         #: What a session made here has as its default.
         self._options: dict[str, Any] = {}
+        #: The same for requests to the index's own origin, which alone sees a client certificate.
+        self._own_options: dict[str, Any] = {}
         self._direct: aiohttp.ClientSession | None = None
         self._by_proxy: aiohttp.ClientSession | None = None
         self._guard: GuardedResolver | None = None
@@ -71,9 +74,13 @@ class Transport:
                 "read_bufsize": _READ_BYTES,
                 "raise_for_status": False,
             }
+            self._own_options = self._options
             return
         if self._egress.authorities:
             tls = await asyncio.to_thread(self._egress.tls_context)
+        if self._egress.client_cert is not None:
+            presenting = partial(self._egress.tls_context, presents_client_cert=True)
+            self._own_options = {"ssl": await asyncio.to_thread(presenting)}
         self._direct = self._session(self._guard, tls)
         # The operator configured the proxy's address: it is not checked.
         self._by_proxy = self._session(DefaultResolver(), tls)
@@ -129,13 +136,15 @@ class Transport:
             raise RepositoryError(
                 f"The repository {self._label} is not open: use it in `async with`, or serve it."
             )
+        own = address.origin == self._own_origin
+        options = self._own_options if own else self._options
         proxy = self.proxy_for(url)
         if proxy is None:
             await self._guard.check_literal(address.host)
             if self._given is not None:
                 await self._guard.check_name(address.host)
             return await self._direct.request(
-                method, target, headers=headers, allow_redirects=False, **self._options
+                method, target, headers=headers, allow_redirects=False, **options
             )
         check_for_proxy(address.host, self._own_host)
         # Headers for the proxy go into CONNECT, never through the tunnel.
@@ -147,7 +156,7 @@ class Transport:
             allow_redirects=False,
             proxy=URL(proxy.url),
             proxy_headers=proxy.headers if tunnel else None,
-            **self._options,
+            **options,
         )
         # Through a tunnel the status is the origin's: the proxy would have answered CONNECT so.
         if response.status == _PROXY_AUTHENTICATION_REQUIRED and not tunnel:

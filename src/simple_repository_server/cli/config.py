@@ -1,0 +1,95 @@
+"""`simple-repository-server config …`: checks and shows the configuration."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from simple_repository_server.cli.banner import describe
+from simple_repository_server.cli.commands import Group
+from simple_repository_server.cli.given import given_by
+from simple_repository_server.cli.refusal import load_or_refuse
+from simple_repository_server.cli.serve import with_options
+from simple_repository_server.cli.settings import Loaded
+from simple_repository_server.config.settings import IndexSettings, Settings
+from simple_repository_server.config.show import as_json, as_toml, shown_settings
+from simple_repository_server.observe.terminal import printable
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Check and show the configuration.
+
+    'check' and 'show' accept the arguments and variables of the server, and read its file; 'schema'
+    is for editors.
+    """
+
+
+@config.command("check")
+@with_options
+def check_command(**_options: Any) -> None:
+    """Say ok and what would be served, or name every mistake (status 2). Nothing is started."""
+    settings = load_or_refuse(given_by(click.get_current_context())).settings
+    click.echo("\n".join(map(printable, _summary(settings))))
+
+
+@config.command("show")
+@with_options
+@click.option("--json", "as_json_", is_flag=True, help="Print a JSON array.")
+def show_command(*, as_json_: bool, **_options: Any) -> None:
+    """Show every setting in force and where it is from. Secrets are masked."""
+    loaded = load_or_refuse(given_by(click.get_current_context()))
+    shown = _shown(loaded)
+    click.echo(as_json(shown) if as_json_ else as_toml(shown))
+
+
+@config.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of the file, for completion and checks in editors."""
+    from simple_repository_server.config.schema import schema  # slow to import
+
+    click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+def _shown(loaded: Loaded) -> Any:
+    settings = loaded.settings
+    in_force: dict[str, Any] = {"files": settings.files.value, "cache_dir": settings.cache}
+    if settings.max_connections is None:
+        in_force["max_connections"] = "as the limit on open files allows"
+    in_force["state_dir"] = settings.state
+    options = {**loaded.options, **{k: v for k, v in in_force.items() if not loaded.options[k]}}
+    return shown_settings(options, loaded.given.origins, loaded.keys, loaded.document)
+
+
+def _summary(settings: Settings) -> Iterator[str]:
+    file = settings.config
+    yield f"ok: {file}" if file else "ok: no configuration file is used"
+    yield "sources:"
+    for at, source in enumerate(settings.sources):
+        rules = settings.source_rules.get(at, ())
+        count = f", {_count(len(rules), 'rule')}" if rules else ""
+        name = f"{source.name}: " if source.name else ""
+        yield f"  {name}{describe(source, settings)}{count}"
+    yield "indexes:"
+    for index in settings.indexes or (IndexSettings(sources=tuple(range(len(settings.sources)))),):
+        yield f"  {_index(index, settings)}"
+        for rule in index.rules:
+            yield f"    {rule.label}{' (dry run)' if rule.dry_run else ''}"
+    used = {at for index in settings.indexes for at in index.sources}
+    for at, source in enumerate(settings.sources):
+        if settings.indexes and at not in used:
+            yield f"note: no index uses the source {source.name}"
+
+
+def _index(index: IndexSettings, settings: Settings) -> str:
+    places = [f"/{index.name}/simple/"] if index.name else []
+    if index.default:
+        places.append("/simple/")
+    sources = [settings.sources[at].name or settings.sources[at].shown for at in index.sources]
+    snapshots = ", with snapshots" if index.snapshots else ""
+    return f"{' and '.join(places)}: {', '.join(sources)}{snapshots}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,69 @@
+"""Mistakes in a configuration file: all of them are collected, and reported at once."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from typing_extensions import override
+
+from simple_repository_server.config.load import BadSetting
+
+#: Where something is in the file: keys of tables, and positions in arrays.
+KeyPath = tuple[str | int, ...]
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """One mistake; its text is the line `FILE:LINE: KEY: what is wrong; what to do`."""
+
+    #: "" for an argument or a variable.
+    file: str
+    #: 0 if it is not known.
+    line: int
+    #: As in `indexes.main.rules[2].min-age` (rules are counted from 1); "" for the file as a whole.
+    key: str
+    text: str
+
+    @override
+    def __str__(self) -> str:
+        if not self.file:  # an argument or a variable
+            return self.text
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+
+
+class Mistakes(BadSetting):
+    """All mistakes of a configuration file, a line for each, in the order of the file."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda one: one.line))
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class Report:
+    """Collects what is wrong, by key."""
+
+    def __init__(self) -> None:
+        self.found: dict[KeyPath, list[str]] = {}
+
+    def add(self, where: KeyPath, text: str) -> None:
+        """Something is wrong with the value at `where`, or with its key."""
+        texts = self.found.setdefault(where, [])
+        if text not in texts:
+            texts.append(text)
+
+    def has(self, where: KeyPath) -> bool:
+        """Whether something at or below `where` is wrong."""
+        return any(path[: len(where)] == where for path in self.found)
+
+
+def shown_key(path: KeyPath) -> str:
+    """A path as people write it: `sources.pypi.url`, `indexes.main.rules[2].deny`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part + 1}]"
+        else:
+            name = part if _BARE.fullmatch(part) else f'"{part}"'
+            text += f".{name}" if text else name
+    return text

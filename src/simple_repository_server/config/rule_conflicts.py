@@ -1,0 +1,89 @@
+"""Rules that contradict each other: each pair is one mistake, reported at the second rule."""
+
+from collections.abc import Sequence
+
+from simple_repository_server.config.mistakes import Report
+from simple_repository_server.config.patterns import same_pattern
+from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
+from simple_repository_server.config.rule_tables import Placed
+
+#: Of these, a second rule with the same scope is pointless: only the stricter one counts.
+_ONCE = (RuleKind.FREEZE, RuleKind.MIN_AGE)
+
+
+def report_conflicts(rules: Sequence[Placed], report: Report) -> None:
+    """Report what contradicts among rules that hold together (those of an index, or a source)."""
+    # What is only tried out may contradict what holds.
+    serious = [placed for placed in rules if not placed[0].dry_run]
+    _allowed_and_denied(serious, report)
+    _reserved_twice(serious, report)
+    _only_two_kinds(serious, report)
+    _twice(serious, report)
+
+
+def _allowed_and_denied(rules: Sequence[Placed], report: Report) -> None:
+    allowed = {
+        same_pattern(text): rule.label
+        for rule, _ in rules
+        if rule.kind is RuleKind.ALLOW
+        for text in rule.patterns
+    }
+    for rule, where in rules:
+        if rule.kind is not RuleKind.DENY or not allowed or _is_limited(rule):
+            continue
+        for at, text in enumerate(rule.patterns):
+            other = allowed.get(same_pattern(text))
+            if other is not None:
+                what = f"{text!r} is denied here and allowed by {other}"
+                report.add((*where, "deny", at), f"{what}; remove one of them")
+
+
+def _reserved_twice(rules: Sequence[Placed], report: Report) -> None:
+    owners: dict[str, str] = {}
+    for rule, where in rules:
+        if rule.kind is not RuleKind.RESERVE:
+            continue
+        for at, text in enumerate(rule.patterns):
+            owner = owners.setdefault(same_pattern(text), rule.owner)
+            if owner != rule.owner:
+                what = f"{text!r} is reserved for {owner!r} already"
+                report.add(
+                    (*where, "reserve", at), f"{what}; names belong to one source: remove one"
+                )
+
+
+def _only_two_kinds(rules: Sequence[Placed], report: Report) -> None:
+    only = [placed for placed in rules if placed[0].kind is RuleKind.ONLY]
+    for at, (rule, where) in enumerate(only):
+        for other, _ in only[:at]:
+            if _scope(other) == _scope(rule) and other.only != rule.only:
+                text = f"together with {other.label} it hides every file; remove one of them"
+                report.add((*where, "only"), text)
+                break
+
+
+def _twice(rules: Sequence[Placed], report: Report) -> None:
+    """A second freeze or minimum age with the same scope, in the same list of rules."""
+    seen: dict[object, str] = {}
+    for rule, where in rules:
+        if rule.kind in _ONCE:
+            first = seen.setdefault((rule.kind, where[:-1], _scope(rule)), rule.label)
+            if first != rule.label:
+                text = f"{first} is about the same files, and only the stricter one counts"
+                report.add((*where, rule.kind.value), f"{text}; remove one of them")
+
+
+def _scope(rule: RuleSettings) -> tuple[object, ...]:
+    """What the rule is about, equal for two rules about the same files."""
+
+    def same(patterns: Sequence[str] | None) -> frozenset[str] | None:
+        return None if patterns is None else frozenset(map(same_pattern, patterns))
+
+    kinds = None if rule.kinds is None else frozenset(rule.kinds)
+    platforms = None if rule.platforms is None else frozenset(rule.platforms)
+    sizes = (rule.larger_than, rule.smaller_than)
+    return (same(rule.projects), same(rule.exempt), kinds, platforms, *sizes)
+
+
+def _is_limited(rule: RuleSettings) -> bool:
+    return _scope(rule) != (None, frozenset(), None, None, None, None)
