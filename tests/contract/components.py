@@ -25,10 +25,13 @@ from simple_repository_server import (
     RepositoryContainer,
 )
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.policy.repository import RuleRepository
+from simple_repository_server.policy.reserved import ReservedNamesRepository
 from simple_repository_server.testing.conformance import Known
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.testing.published import publish_html, publish_json
 from simple_repository_server.testing.upstream import Upstream
+from tests.policy.simple_rules import HideFiles, HideProjects, Yank
 
 DEMO = [build_wheel("demo", "1.0"), build_wheel("demo", "1.1"), build_sdist("demo", "1.1")]
 OTHER = [build_wheel("other", "2.0")]
@@ -126,10 +129,34 @@ WRAPPERS: dict[str, Callable[[Repository, Place], Repository]] = {
     "metadata-on-disk": lambda source, place: MetadataInjectorRepository(
         source, store=MetadataStore(place.disk)
     ),
+    "reserved": lambda source, _: ReservedNamesRepository(source, ["corp-*", "Other"]),
+    "rules": lambda source, _: RuleRepository(
+        source,
+        [
+            HideFiles("no sdists", "*.tar.gz"),
+            Yank("yanked", "demo-1.0-*"),
+            HideProjects("no hidden projects", "hidden-*"),
+            HideFiles("only reported", "*", dry_run=True),
+        ],
+    ),
+    "source-rules": lambda source, _: RuleRepository(
+        source, [HideProjects("no other", "other")], owns_names=True
+    ),
     "files": lambda source, place: FileCacheRepository(source, FileCache(place.disk)),
 }
 #: Wrappers that have no state on disk: for a warm run they must be around something that has.
-STATELESS = ("container", "priority", "merged", "merged-after", "allow", "deny", "metadata")
+STATELESS = (
+    "container",
+    "priority",
+    "merged",
+    "merged-after",
+    "allow",
+    "deny",
+    "metadata",
+    "reserved",
+    "rules",
+    "source-rules",
+)
 ON_DISK = ("json-on-disk", "html-on-disk", "wired", "offline")
 #: All but the container, whose peeks answer None so that the rules of subclasses hold.
 PEEKING = [name for name in WRAPPERS if name != "container"]

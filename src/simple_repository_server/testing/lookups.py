@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 from typing_extensions import override
 
-from simple_repository_server.errors import NotFound
+from simple_repository_server.errors import HiddenByRule, NotFound
 from simple_repository_server.model import NO_CONTEXT, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository
@@ -16,6 +16,8 @@ from simple_repository_server.resource import ByteRange, Resource
 
 E = TypeVar("E", bound=Exception)
 
+#: What a lookup of something that is not shown raises.
+NOT_SHOWN = (NotFound, HiddenByRule)
 #: The attributes in which two resources for the same bytes agree.
 _COMPARED = ("size", "sha256", "media_type", "etag", "location", "path", "cache_key", "version")
 
@@ -38,11 +40,11 @@ class Lookup(msgspec.Struct, frozen=True):
     context: RequestContext = NO_CONTEXT
 
     def peek(self) -> object:
-        """What the peek returns, or the `NotFound` it raises; it must not start any task."""
+        """What the peek returns, or the error if it is not shown; it must not start any task."""
         tasks = asyncio.all_tasks()
         try:
             answer = self._peek()
-        except NotFound as error:
+        except NOT_SHOWN as error:
             answer = error
         assert asyncio.all_tasks() == tasks, f"{self}: a peek starts no work"
         return answer
@@ -55,7 +57,7 @@ class Lookup(msgspec.Struct, frozen=True):
         return self.repository.peek_resource(self.project, self.filename, context=self.context)
 
     async def get(self) -> object:
-        """What the coroutine returns, or the `NotFound` it raises."""
+        """What the coroutine returns, or the error if it is not shown."""
         repository, context = self.repository, self.context
         try:
             if self.project is None:
@@ -63,7 +65,7 @@ class Lookup(msgspec.Struct, frozen=True):
             if self.filename is None:
                 return await repository.get_project_page(self.project, context=context)
             return await repository.get_resource(self.project, self.filename, context=context)
-        except NotFound as error:
+        except NOT_SHOWN as error:
             return error
 
     @override
@@ -93,7 +95,7 @@ def lookups_of_page(
 
 def is_same(one: object, other: object) -> bool:
     """Whether two answers are the same object; for errors and resources: equivalent ones."""
-    if isinstance(one, NotFound):
+    if isinstance(one, NOT_SHOWN):
         return type(one) is type(other) and str(one) == str(other)
     if isinstance(one, Resource) and isinstance(other, Resource) and one is not other:
         equal = all(getattr(one, name) == getattr(other, name) for name in _COMPARED)
