@@ -96,6 +96,21 @@ async def test_many_digests_are_asked_for_at_once(make: Make) -> None:
     assert await store.times(digests[:2_000]) == dict.fromkeys(digests[:2_000], 1000)
 
 
+async def test_another_process_is_first(make: Make, tmp_path: Path) -> None:
+    """A digest that another process stores in between has that process's time, in both."""
+    path = tmp_path / "seen.sqlite"
+    other = make(path)
+
+    def clock() -> float:
+        other.lookup([ONE])
+        return 1001.0
+
+    store = FirstSeen(path, clock=clock)
+    async with store:
+        assert await store.times([ONE, TWO]) == {ONE: 1000, TWO: 1001}
+    assert await other.times([ONE, TWO]) == {ONE: 1000, TWO: 1001}
+
+
 _WRITER = """
 import sys, time
 from pathlib import Path

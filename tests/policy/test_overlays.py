@@ -1,6 +1,8 @@
 """What operators say of projects and files: yanked, quarantined, archived, deprecated."""
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,19 @@ async def test_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         assert rule.applies_to(ProjectName("foo"))
         outcome = rule.judge(VIEW, NOW, await rule.facts(VIEW))
         assert sorted(outcome.replaced) == [0, 1]
+
+
+async def test_database_with_a_journal_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    """Also if what changed is still in the journal beside it."""
+    path = database(tmp_path / "yanks.sqlite", "pragma journal_mode = wal", VERSIONS, RELEASES)
+    with closing(sqlite3.connect(path)) as writer:
+        os.utime(path, ns=(10**18, 10**18))
+        async with YankFileOverlay(path) as rule:
+            before = path.stat().st_mtime_ns
+            with writer:
+                writer.execute("insert into yanked_versions values ('foo', '1', 'late')")
+            await until(lambda: rule.applies_to(ProjectName("foo")))
+            assert path.stat().st_mtime_ns == before
 
 
 async def test_rewritten_file_with_the_same_content_changes_nothing(tmp_path: Path) -> None:

@@ -64,6 +64,17 @@ async def test_unchanged_file_is_not_read(tmp_path: Path) -> None:
     assert reader.readings == 1
 
 
+async def test_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
+    """It may change once more without another time, so its times prove nothing yet."""
+    path = tmp_path / "file"
+    path.write_text("one")
+    reader = Reader()
+    watched = WatchedFile(path, reader.parse, reader.changed)
+    await watched.refresh()
+    await watched.refresh()
+    assert (reader.readings, reader.changes) == (2, 1)
+
+
 async def test_file_that_is_just_being_written(tmp_path: Path) -> None:
     """A defect that is repaired a moment later changes nothing."""
     path = tmp_path / "file"
