@@ -11,6 +11,7 @@ from bench.scenarios import (
     files,
     idle,
     pages,
+    reload,
     servers,
     streaming,
 )
@@ -39,4 +40,5 @@ SCENARIOS: dict[str, Scenario] = {
     "install": clients.install,
     "farm": farm.farm,
     "before": before.before,
+    "reload": reload.reload,
 }
