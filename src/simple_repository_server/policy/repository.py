@@ -83,7 +83,7 @@ class RuleRepository(RepositoryContainer):
         self._clock = clock
         self._emit = emit
         self._hidden_names = HiddenNames(self.rules)
-        self._lists = VisibleNames(lambda project: not self._hidden_names.hides(project))
+        self._lists = VisibleNames(self._hidden_names.shows)
         self._pages: DerivedSnapshots[ProjectPage, _Evaluated] = DerivedSnapshots()
         self._evaluating: SingleFlight[tuple[int, int], tuple[ProjectPage, Evaluation]] = (
             SingleFlight()
