@@ -33,7 +33,7 @@ class Running:
     ) -> None:
         self.process = process
         self.url = url
-        self._log = log
+        self.log = log
         #: From the start of the process to its first answer.
         self.started_s = started_s
 
@@ -54,7 +54,7 @@ class Running:
         finally:  # also where the block failed: this says why
             after = {pid: _cpu_s(pid) for pid in process_tree(self.process.pid)}
             if self.process.poll() is not None or not before.keys() <= after.keys():
-                last = self._log.read_text(errors="replace")[-600:]
+                last = self.log.read_text(errors="replace")[-600:]
                 raise RuntimeError(f"{self.url}: a process died; the last lines:\n{last}")
         spent.seconds = sum(after.values()) - sum(before.values())
 

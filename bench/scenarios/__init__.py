@@ -12,6 +12,7 @@ from bench.scenarios import (
     files,
     idle,
     pages,
+    reload,
     rules,
     servers,
     streaming,
@@ -43,4 +44,5 @@ SCENARIOS: dict[str, Scenario] = {
     "advisories": advisories.advisories,
     "rules": rules.rules,
     "before": before.before,
+    "reload": reload.reload,
 }

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 from simple_repository_server.cli.config_file import POLL_S, ConfigFile
 from simple_repository_server.config.settings import Settings
@@ -11,6 +12,9 @@ from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.served import Served
 from simple_repository_server.wiring import Parts, build_served
+
+#: More collections of the middle generation than there will be.
+_NEVER = 1_000_000_000
 
 
 class Reloader:
@@ -65,9 +69,9 @@ class Reloader:
     async def _reload(self, forget: Callable[[], None]) -> None:
         """Read the file and answer by it, or report why not. All that takes time is in a thread."""
         try:
-            settings = await asyncio.to_thread(self._config.read)
-            if settings != self._settings:
-                served, parts = await asyncio.to_thread(self._build, settings)
+            settings, built = await asyncio.to_thread(self._read)
+            if built is not None:
+                served, parts = built
                 await self._app.replace(served, forget=forget)
                 self._parts, self._settings = parts, settings
         except Exception as error:  # noqa: BLE001 - a component may fail to open in any way
@@ -76,7 +80,28 @@ class Reloader:
             self._config.settings = settings
             self._emit(self._config.reloaded())
 
+    def _read(self) -> tuple[Settings, tuple[Served, Parts] | None]:
+        """The settings of the file, and what they make if they are other ones than before."""
+        with _without_full_collections():
+            settings = self._config.read()
+            return settings, self._build(settings) if settings != self._settings else None
+
     def _build(self, settings: Settings) -> tuple[Served, Parts]:
         parts = Parts(self._parts)
         hosts = self._hosts(settings)
         return build_served(settings, self._emit, parts=parts, hosts=hosts), parts
+
+
+@contextlib.contextmanager
+def _without_full_collections() -> Iterator[None]:
+    """Collect only young garbage meanwhile.
+
+    Python would go through everything again and again while 10,000 rules are being made, and each
+    time all threads would have to wait for a tenth of a second.
+    """
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)

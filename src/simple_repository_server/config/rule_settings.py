@@ -29,7 +29,7 @@ class RuleKind(StrEnum):
     STATUS = "status"
 
 
-class RuleSettings(msgspec.Struct, frozen=True, kw_only=True):
+class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One rule. Which fields count depends on `kind`; the scope's count for all."""
 
     kind: RuleKind

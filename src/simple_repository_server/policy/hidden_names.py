@@ -45,9 +45,9 @@ class HiddenNames:
             self._verdicts[project] = known
         return None if known.hidden is None else known
 
-    def hides(self, project: ProjectName) -> bool:
-        """Whether a rule hides the project."""
-        return any(rule.hides_project(project) is not None for rule in self._rules)
+    def shows(self, project: ProjectName) -> bool:
+        """Whether no rule hides the project."""
+        return all(rule.hides_project(project) is None for rule in self._rules)
 
     def _decide(self, project: ProjectName, revision: int) -> Verdict:
         found = [(rule, rule.hides_project(project)) for rule in self._rules]

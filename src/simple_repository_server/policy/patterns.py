@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
-from functools import lru_cache
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -18,11 +17,12 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _WILDCARDS = re.compile(r"[*?]+")
 #: `==` and one version, with nothing else: these are looked up instead of compared.
 _ONE_VERSION = re.compile(r"==\s*(?P<version>[^=,*\s]+)")
-#: How many names' matches are remembered by each `Patterns`.
+#: How many names' matches are remembered by each `Patterns`, at most and for each glob.
 _REMEMBERED_NAMES = 4096
+_REMEMBERED_PER_GLOB = 16
 
 
-class _Versions(msgspec.Struct):
+class _Versions(msgspec.Struct, gc=False):
     """The versions of a project that patterns match."""
 
     #: Whether one of them has no specifier.
@@ -99,7 +99,10 @@ class Patterns:
             table.setdefault(glob, []).append(versions)
         self._exact = {name: _union(found) for name, found in exact.items()}
         self._globs = _Globs([(glob, _union(found)) for glob, found in globs.items()])
-        self._of = lru_cache(maxsize=_REMEMBERED_NAMES)(self._find)
+        # Exact names are found as fast as what is remembered. The memory is in proportion to the
+        # patterns, as there may be 10,000 rules with a few each.
+        self._remembers = min(_REMEMBERED_NAMES, _REMEMBERED_PER_GLOB * len(globs))
+        self._known: dict[str, _Versions] = {}
 
     def matches_project(self, name: str) -> bool:
         """Whether a pattern matches any version of the project; `name` must be normalised."""
@@ -116,6 +119,16 @@ class Patterns:
             return versions.whole
         parsed = parse_version(version) if isinstance(version, str) else version
         return parsed is not None and versions.match(parsed)
+
+    def _of(self, name: str) -> _Versions:
+        if not self._remembers:
+            return self._exact.get(name, _NONE)
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= self._remembers:
+                self._known.clear()
+            known = self._known[name] = self._find(name)
+        return known
 
     def _find(self, name: str) -> _Versions:
         found = list(self._globs.find(name))

@@ -83,7 +83,7 @@ class RuleRepository(RepositoryContainer):
         self._clock = clock
         self._emit = emit
         self._hidden_names = HiddenNames(self.rules)
-        self._lists = VisibleNames(lambda project: not self._hidden_names.hides(project))
+        self._lists = VisibleNames(self._hidden_names.shows)
         self._pages: DerivedSnapshots[ProjectPage, _Evaluated] = DerivedSnapshots()
         self._evaluating: SingleFlight[tuple[int, int], tuple[ProjectPage, Evaluation]] = (
             SingleFlight()
@@ -171,8 +171,10 @@ class RuleRepository(RepositoryContainer):
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            # Most of what may be 10,000 rules have nothing to open.
             for rule in self.rules:
-                await stack.enter_async_context(rule)
+                if type(rule).lifespan is not Rule.lifespan:
+                    await stack.enter_async_context(rule)
             await stack.enter_async_context(super().lifespan())
             yield
             await self._lists.close()

@@ -4,12 +4,12 @@ Outermost first: past states (freeze on request) → metadata → the rules of t
 for each source: [names reserved for others] → [its own rules] → files on disk → the source.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
-from simple_repository_server.config.settings import IndexSettings, Settings, Source
+from simple_repository_server.config.settings import IndexSettings, Settings
 from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.events import Emit
@@ -61,6 +61,15 @@ def _all_sources(settings: Settings) -> IndexSettings:
     return IndexSettings(sources=tuple(range(len(settings.sources))))
 
 
+def _reserved(index: IndexSettings) -> Mapping[str, tuple[str, ...]]:
+    """The patterns of names that are reserved in the index, by the source that owns them."""
+    found: dict[str, list[str]] = {}
+    for one in index.rules:
+        if one.kind is RuleKind.RESERVE:
+            found.setdefault(one.owner, []).extend(one.patterns)
+    return {owner: tuple(texts) for owner, texts in found.items()}
+
+
 def _mode(settings: Settings) -> FilesMode:
     """Redirect if any source does: the files of others have no address to redirect to."""
     modes = {files_mode(source, settings) for source in settings.sources}
@@ -79,7 +88,8 @@ class _Graph:
 
     def index(self, index: IndexSettings) -> Repository:
         """One index, without its past states."""
-        sources = tuple(self._source(index, position) for position in index.sources)
+        reserved = _reserved(index)
+        sources = tuple(self._source(reserved, position) for position in index.sources)
         return self._with_metadata(self._ruled(self._combined(sources), index.rules))
 
     def past(self, index: Repository) -> PastStates:
@@ -97,24 +107,14 @@ class _Graph:
 
         return RuleBuilder(settings, self._parts, self._emit)
 
-    def _source(self, index: IndexSettings, position: int) -> Repository:
-        """A source as the index sees it."""
-        source = self._sources.source(position)
+    def _source(self, reserved: Mapping[str, tuple[str, ...]], position: int) -> Repository:
+        """A source as an index sees it, in which these names are reserved for others."""
         rules = self._settings.source_rules.get(position, ())
-        source = self._ruled(source, rules, owns_names=True)
-        return self._reserved(source, self._settings.sources[position], index.rules)
-
-    def _reserved(
-        self, repository: Repository, source: Source, rules: Sequence[RuleSettings]
-    ) -> Repository:
-        """Without the names that the rules reserve for other sources."""
-        names: dict[str, list[str]] = {}
-        for one in rules:
-            if one.kind is RuleKind.RESERVE and one.owner != source.name:
-                names.setdefault(one.owner, []).extend(one.patterns)
-        for owner, texts in names.items():
-            repository = self._without_names_of(owner, tuple(texts), repository)
-        return repository
+        source = self._ruled(self._sources.source(position), rules, owns_names=True)
+        for owner, texts in reserved.items():
+            if owner != self._settings.sources[position].name:
+                source = self._without_names_of(owner, texts, source)
+        return source
 
     def _without_names_of(
         self, owner: str, texts: tuple[str, ...], source: Repository
