@@ -33,6 +33,8 @@ class HiddenFile(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     #: The rule only reports it: the file is shown.
     dry_run: bool = False
+    #: Clients are answered as if it did not exist; `/why` leaves it out.
+    conceal: bool = False
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +52,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     freshness: str = ""
     #: The components it queried, or would have, in their order.
     sources: "tuple[Explanation, ...]" = ()
+    #: It is hidden, and clients are answered as if the project did not exist.
+    concealed: bool = False
+    #: Whether one of its rules conceals what it hides, of this project or another.
+    conceals: bool = False

@@ -7,11 +7,21 @@ from typing_extensions import override
 
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.explaining import component_of
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
+
+_COMPONENT = "sources in order of priority"
+#: What the answer of a source that may own the project means for the sources after it.
+_MEANING = {
+    Answered.HAS: "the first source that has the project provides all of it",
+    Answered.HIDDEN: "the source before has the project, so nobody else may provide it",
+    Answered.FAILED: "the source before may have the project, so nobody else may provide it",
+}
 
 
 class PrioritySelectedProjectsRepository(RepositoryGroup):
@@ -74,6 +84,27 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         raise ProjectNotFound(project)
 
     @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        asked: list[Explanation] = []
+        for position, source in enumerate(self.sources):
+            asked.append(await source.explain(project, version, context=context))
+            if asked[-1].answered not in {Answered.ABSENT, Answered.NOT_QUERIED}:
+                rest = self.sources[position + 1 :]
+                return _decided_by(asked, [component_of(source) for source in rest])
+        return Explanation(
+            component=_COMPONENT,
+            answered=Answered.ABSENT,
+            detail="no source that may have the project has it",
+            sources=tuple(asked),
+        )
+
+    @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
         return self._lists.peek(context)
 
@@ -102,3 +133,20 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
                     continue
             return source.peek_resource(project, filename, context=context)
         raise ProjectNotFound(project)
+
+
+def _decided_by(asked: list[Explanation], rest: list[str]) -> Explanation:
+    """The explanation where the last of those that were queried decides, and `rest` were not."""
+    last = asked[-1]
+    why = _MEANING[last.answered]
+    not_queried = [
+        Explanation(component=name, answered=Answered.NOT_QUERIED, detail=why) for name in rest
+    ]
+    return Explanation(
+        component=_COMPONENT,
+        answered=last.answered,
+        detail=f"{last.component} decides, as number {len(asked)} of {len(asked) + len(rest)}",
+        files=last.files,
+        concealed=last.concealed,
+        sources=(*asked, *not_queried),
+    )

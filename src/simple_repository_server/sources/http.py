@@ -64,7 +64,7 @@ class HttpRepository(Repository):
     `user:password@` in the address and `credentials` are sent to its origin only; with either,
     clients are never redirected to its files. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `label` is shown instead of an address that contains a
-    secret; then, too, clients get all files from this server.
+    secret; then, too, clients get all files from this server. Files name `name` as their source.
 
     `memory_bytes` is the memory budget. `lists` is the budget for the list of projects, which any
     number of indexes may share (else a part of `memory_bytes`); with `cache` pages outlive the
@@ -85,6 +85,7 @@ class HttpRepository(Repository):
         url: str,
         *,
         label: str | None = None,
+        name: str = "",
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
@@ -118,8 +119,11 @@ class HttpRepository(Repository):
         self._availability = Availability(self.label, emit)
         self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         self._offline_list = ProjectList(names=())
-        for_resources, for_pages, for_lists = _divided(memory_bytes, lists)
-        self._files = RemoteFiles(self._client, direct=not self._secret, memory_bytes=for_resources)
+        for_files, for_pages, for_lists = _divided(memory_bytes, lists)
+        source, direct = name or self.label, not self._secret
+        self._files = RemoteFiles(
+            self._client, source=source, direct=direct, memory_bytes=for_files
+        )
         self._pages = self._cached_pages(MemoryCache(for_pages))
         self._lists = self._cached_lists(for_lists)
 

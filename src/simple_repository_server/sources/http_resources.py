@@ -12,14 +12,17 @@ _RESOURCE_BYTES = 1000
 
 
 class RemoteFiles:
-    """The files that pages list, fetched by `client`.
+    """The files that pages list, fetched by `client` from the source of that name.
 
     `direct`: clients may fetch them from their own addresses. The resources that were used last
     are retained, within `memory_bytes`.
     """
 
-    def __init__(self, client: UpstreamClient, *, direct: bool, memory_bytes: int) -> None:
+    def __init__(
+        self, client: UpstreamClient, *, source: str, direct: bool, memory_bytes: int
+    ) -> None:
         self._client = client
+        self._source = source
         self._direct = direct
         self._resources: MemoryCache[tuple[str, str], tuple[File, RemoteResource]] = MemoryCache(
             memory_bytes
@@ -61,4 +64,5 @@ class RemoteFiles:
             size=size,
             hashes=hashes,
             direct=self._direct,
+            source=self._source,
         )
