@@ -39,7 +39,7 @@ def page_explained(
     return Explanation(
         component=component,
         answered=Answered.HAS,
-        detail=_about(page, version, files),
+        detail=_status_of(page),
         files=files,
         freshness=freshness_text(page.freshness, now),
     )
@@ -72,12 +72,9 @@ def freshness_text(freshness: Freshness, now: float) -> str:
     return f"{', '.join(facts)}{cache}"
 
 
-def _about(page: ProjectPage, version: str | None, files: int) -> str:
-    """The status of the project, and whether it has the version at all."""
-    facts = []
-    if page.status is not None:
-        reason = f" ({page.status.reason})" if page.status.reason else ""
-        facts.append(f"its status is {page.status.status}{reason}")
-    if version is not None and not files:
-        facts.append(f"it has no file of version {version}")
-    return ", ".join(facts)
+def _status_of(page: ProjectPage) -> str:
+    """The status of the project in words; "" for one without."""
+    if page.status is None:
+        return ""
+    reason = f" ({page.status.reason})" if page.status.reason else ""
+    return f"its status is {page.status.status}{reason}"

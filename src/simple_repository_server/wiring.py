@@ -12,6 +12,7 @@ from simple_repository_server.config.settings import DirectorySource, IndexSourc
 from simple_repository_server.disk.folder import CacheFolder
 from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.model import FilesMode
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
 from simple_repository_server.sources.local import LocalRepository
@@ -48,6 +49,7 @@ def build_app(settings: Settings, emit: Emit, *, hosts: HostRule | None = None) 
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
         debug_headers=settings.debug_headers,
+        audit=AuditLog(settings.audit, emit=emit) if settings.audit else None,
         emit=emit,
     )
 
@@ -111,6 +113,7 @@ def _index(
     return HttpRepository(
         source.url,
         label=source.label or None,
+        name=source.name,
         credentials=credentials,
         forbidden_means_absent=source.forbidden_means_absent,
         memory_bytes=memory_bytes,
@@ -130,4 +133,6 @@ def _directory(
     source: DirectorySource, settings: Settings, memory_bytes: int, emit: Emit
 ) -> Repository:
     digests = DigestStore(settings.digests, emit=emit)
-    return LocalRepository(source.path, digests=digests, memory_bytes=memory_bytes, emit=emit)
+    return LocalRepository(
+        source.path, name=source.name, digests=digests, memory_bytes=memory_bytes, emit=emit
+    )

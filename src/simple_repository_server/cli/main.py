@@ -8,6 +8,7 @@ from simple_repository_server.cli.early_signals import as_before, stop_at_once
 from simple_repository_server.cli.streams import open_streams
 
 CACHE = "cache"
+WHY = "why"
 
 
 def main() -> None:
@@ -21,6 +22,11 @@ def main() -> None:
 
         as_before()
         cache(arguments[1:], prog_name="simple-repository-server cache")
+    if arguments[:1] == [WHY]:
+        from simple_repository_server.cli.why import why
+
+        as_before()
+        why(arguments[1:], prog_name="simple-repository-server why")
     # Imports create hardly any garbage, but collecting it took a tenth of the time until the first
     # response. `serve` enables the collector again.
     gc.disable()

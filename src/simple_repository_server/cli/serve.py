@@ -222,13 +222,13 @@ def command(source: tuple[str, ...], **options: Any) -> None:
             f"cache --help'. To serve a directory of that name, give './{CACHE}'."
         )
     try:
-        settings = _settings(source, options)
+        settings = settings_of(source, options)
         serve(settings, partial(banner, settings, implicit=not source))
     except (BadSetting, PortTaken) as error:
         refuse(by_their_variables(str(error), click.get_current_context()))
 
 
-def _settings(source: tuple[str, ...], options: dict[str, Any]) -> Settings:
+def settings_of(source: tuple[str, ...], options: dict[str, Any]) -> Settings:
     """The validated settings. Raises `BadSetting`."""
     absent, offline = options["forbidden_means_absent"], options["offline"]
     sources = load_sources(source, forbidden_means_absent=absent)

@@ -9,6 +9,7 @@ import uvloop
 
 from simple_repository_server.cli.hangup import Hangup
 from simple_repository_server.cli.uvicorn_server import Server, StartFailed
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import LogWriter
 from simple_repository_server.web.server.connections import Limits
@@ -71,6 +72,13 @@ class Worker:
         actions = {signal.SIGTERM: server.stop, CUT: server.cut}
         return self._run(server, listener, actions, parent)
 
+    def _reopen(self) -> None:
+        """Write to the log files that have the names now, after a rotation."""
+        self._log.reopen()
+        audit: AuditLog | None = getattr(self._app, "audit", None)
+        if audit is not None:
+            audit.reopen()
+
     def _server(self, on_ready: Callable[[], None]) -> Server:
         return Server(
             self._app,
@@ -92,7 +100,7 @@ class Worker:
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
         if self._hangup is Hangup.REOPEN:
-            loop.add_signal_handler(signal.SIGHUP, self._log.reopen)
+            loop.add_signal_handler(signal.SIGHUP, self._reopen)
         if parent is not None:
             loop.add_reader(parent, _once(loop, parent, server.stop))
         # Pending signals are delivered once the loop runs: before, it would lose them.

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from simple_repository_server.model import FilesMode
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import (
@@ -25,7 +26,13 @@ from simple_repository_server.web.hosts import HostRule
 from simple_repository_server.web.open_files import DEFAULT_SMALL_FILE_BYTES
 from simple_repository_server.web.render import DEFAULT_MEMORY_BYTES
 from simple_repository_server.web.reply import Reply
-from simple_repository_server.web.routes import AnswerOptions, RouteTable, index_routes, root_routes
+from simple_repository_server.web.routes import (
+    AnswerOptions,
+    RouteTable,
+    index_routes,
+    root_routes,
+    why_routes,
+)
 
 _NOT_FOUND = NotFoundEndpoint(), PathNames()
 _MISDIRECTED = MisdirectedEndpoint(), PathNames()
@@ -40,7 +47,8 @@ class IndexApp:
     files (up to `small_file_bytes` each) in memory, `send_timeout_s` says how long a client may
     take for a part of a body under a server that has no such deadline of its own, `emit` is given
     an event per request. `hosts` says which hosts requests may name; None: any. With
-    `debug_headers` answers have a `Cache-Status` header.
+    `debug_headers` answers have a `Cache-Status` header. `audit` records who received which file,
+    and what was hidden; it is opened and closed with the application.
     """
 
     def __init__(
@@ -53,12 +61,14 @@ class IndexApp:
         send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
         hosts: HostRule | None = None,
         debug_headers: bool = False,
+        audit: AuditLog | None = None,
         emit: Emit = ignore,
     ) -> None:
         self.repository = repository
         self._send_timeout_s = send_timeout_s
         self._hosts = hosts
         self.emit = emit
+        self.audit = audit
         self.request_bytes = memory_bytes // _FOR_REQUESTS
         options = AnswerOptions(
             files=files,
@@ -66,7 +76,9 @@ class IndexApp:
             small_file_bytes=small_file_bytes,
             debug_headers=debug_headers,
         )
-        self._routes = RouteTable([*root_routes(), *index_routes("/simple/", options)])
+        self._routes = RouteTable(
+            [*root_routes(audit), *index_routes("/simple/", options), *why_routes("/simple/")]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,7 +86,7 @@ class IndexApp:
             return
         exchange = Exchange(scope, receive, send, send_timeout_s=self._send_timeout_s)
         endpoint, names = self._find(exchange)
-        await answer(exchange, self.emit, endpoint, self.repository, names)
+        await answer(exchange, self.emit, endpoint, self.repository, names, audit=self.audit)
 
     def peek(self, request: Request) -> Reply | None:
         """The answer to a GET or HEAD request where it needs no waiting, else None.
@@ -103,6 +115,8 @@ class IndexApp:
         async with AsyncExitStack() as stack:
             await receive()
             try:
+                if self.audit is not None:
+                    await stack.enter_async_context(self.audit)
                 await stack.enter_async_context(self.repository)
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -1,10 +1,12 @@
 """Which endpoint answers at which path: one table for the plain application and for FastAPI."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
 from simple_repository_server.model import FilesMode
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.web.endpoint import Endpoint, Immediate, PathNames
 from simple_repository_server.web.files import FileEndpoint
 from simple_repository_server.web.health import healthz, readyz
@@ -17,6 +19,7 @@ from simple_repository_server.web.simple import (
     list_without_slash,
     page_without_slash,
 )
+from simple_repository_server.web.why import WhyEndpoint
 
 #: The part of the memory for answers that is for small files.
 _FOR_FILES = 4
@@ -77,12 +80,17 @@ def index_routes(prefix: str, options: AnswerOptions) -> tuple[Route, ...]:
     return tuple(routes)
 
 
-def root_routes() -> tuple[Route, ...]:
-    """The page for people, and what load balancers request."""
+def why_routes(prefix: str) -> tuple[Route, ...]:
+    """Where an index explains its answers: beside its simple root, at `why/{project}`."""
+    return (Route(f"{prefix.removesuffix('simple/')}why/{_PROJECT}", WhyEndpoint()),)
+
+
+def root_routes(audit: AuditLog | None = None) -> tuple[Route, ...]:
+    """The page for people, and what load balancers request: `/readyz` with the state of `audit`."""
     return (
         Route("/", HomeEndpoint()),
         Route("/healthz", Immediate(healthz)),
-        Route("/readyz", Immediate(readyz)),
+        Route("/readyz", Immediate(partial(readyz, audit=audit))),
     )
 
 
