@@ -88,17 +88,21 @@ def running(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyS
 
 @contextmanager
 def serving(
-    tmp_path: Path, *arguments: str | Path, descriptors: int | None = None, **environment: str
+    tmp_path: Path,
+    *arguments: str | Path,
+    descriptors: int | None = None,
+    module: str = "simple_repository_server",
+    **environment: str,
 ) -> Iterator[Server]:
     """The command with these arguments, on a free port, until the end of the block.
 
-    `descriptors` limits its open files (`ulimit -n`).
+    `descriptors` limits its open files (`ulimit -n`); `module` is run in its place.
     """
     log = tmp_path / f"server-{os.urandom(3).hex()}.log"
     command = [
         sys.executable,
         "-m",
-        "simple_repository_server",
+        module,
         "--port",
         "0",
         *map(str, arguments),

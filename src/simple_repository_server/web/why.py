@@ -64,7 +64,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     def as_json(self) -> bytes:
         """The answer as JSON, laid out for people."""
         facts = {
-            "project": self.project,
+            "project": str(self.project),
             "version": self.version,
             "shown": self.explanation.is_shown,
             "summary": self.summary,
