@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.audit_events import FileServed
@@ -77,6 +78,26 @@ async def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -
     assert [line["file"] for line in _lines(path)] == ["foo-1.tar.gz", "foo-2.tar.gz"]
 
 
+async def test_a_record_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
+    """It is counted and reported as a defect; the log continues."""
+    path, events = tmp_path / "audit.jsonl", list[Event]()
+
+    class Hostile(str):
+        __slots__ = ()
+
+        @override
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    async with AuditLog(path, emit=events.append) as audit:
+        audit(_record(1, Hostile("x")))
+        audit(_record(2))
+        await until(lambda: len(_lines(path)) == 2)
+    assert [line.get("file") for line in _lines(path)] == ["foo-2.tar.gz", None]
+    assert _lines(path)[1]["count"] == 1
+    assert [type(event).__name__ for event in events] == ["InternalFailure", "AuditFailed"]
+
+
 async def test_a_rotated_file_is_left_and_a_new_one_begun(tmp_path: Path) -> None:
     """After `reopen` records go to the file that has the path now."""
     path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
@@ -105,7 +126,7 @@ async def test_a_file_that_cannot_be_reopened_is_reported_until_it_can(tmp_path:
         audit(_record(1))
         await until(lambda: (moved / "audit.jsonl").stat().st_size > 0)
         folder.mkdir()
-        await until(lambda: audit.state().available)
+        await until(lambda: audit.state().available is True)
         audit(_record(2))
     assert [line["file"] for line in _lines(path)] == ["foo-2.tar.gz"]
     assert [type(event).__name__ for event in events] == ["AuditFailed", "AuditRecovered"]

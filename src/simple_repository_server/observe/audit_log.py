@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,7 +28,7 @@ from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import SourceState
 from simple_repository_server.names import shown_path
 from simple_repository_server.observe.audit_events import AuditRecord, RecordsLost
-from simple_repository_server.observe.events import Emit, ignore
+from simple_repository_server.observe.events import Emit, InternalFailure, ignore
 from simple_repository_server.observe.server_events import AuditFailed, AuditRecovered
 
 #: Records that wait to be written, some hundred bytes each: beyond that, new ones are lost.
@@ -62,8 +63,9 @@ class AuditLog(SharedLifespan):
         self._emit = emit
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[float, AuditRecord]] = deque()
-        #: How many records were lost; counted by those that call it.
-        self._lost = 0
+        #: How many records were lost, as counted by those that call it, and by the thread.
+        self._overflown = 0
+        self._failed = 0
         #: How many of them the file says are lost; counted by the thread.
         self._reported = 0
         #: Why records cannot be written; "" while they can.
@@ -79,7 +81,7 @@ class AuditLog(SharedLifespan):
         if len(self._waiting) < self._max_waiting:
             self._waiting.append((time.time(), record))
         else:
-            self._lost += 1
+            self._overflown += 1
 
     def reopen(self) -> None:
         """Write later records to the file that has the path now, after `logrotate` renamed it."""
@@ -94,6 +96,10 @@ class AuditLog(SharedLifespan):
         return SourceState(
             label=self._label, kind="audit log", available=not facts, detail="; ".join(facts)
         )
+
+    @property
+    def _lost(self) -> int:
+        return self._overflown + self._failed
 
     @override
     @asynccontextmanager
@@ -123,8 +129,9 @@ class AuditLog(SharedLifespan):
             self._wake.clear()
             self._work()
         self._work()
-        if self._waiting:
-            reason = f"{len(self._waiting)} records are lost, as the server stops"
+        lost = len(self._waiting) + self._lost - self._reported
+        if lost:
+            reason = f"{lost} records are lost, as the server stops"
             self._emit(AuditFailed(file=self._label, reason=reason))
             self._waiting.clear()
         os.close(self._descriptor)
@@ -133,9 +140,7 @@ class AuditLog(SharedLifespan):
         """Write all that waits; then switch to the new file after a rotation."""
         try:
             while self._waiting:
-                batch = list(islice(self._waiting, _BATCH))
-                for _ in range(self._append([self._line(at, record) for at, record in batch])):
-                    self._waiting.popleft()
+                self._write_batch()
             self._report_lost()
             if self._reopens:
                 fresh = _opened(self.path)
@@ -150,6 +155,12 @@ class AuditLog(SharedLifespan):
                 self._problem = ""
                 self._emit(AuditRecovered(file=self._label))
 
+    def _write_batch(self) -> None:
+        """Write the oldest records; only then are they removed. Raises `OSError`."""
+        lines = [self._line(*one) for one in islice(self._waiting, _BATCH)]
+        for _ in range(self._append(lines)):
+            self._waiting.popleft()
+
     def _report_lost(self) -> None:
         lost = self._lost
         if lost > self._reported:
@@ -162,7 +173,7 @@ class AuditLog(SharedLifespan):
                 self._emit(AuditFailed(file=self._label, reason=reason))
 
     def _append(self, lines: list[bytes]) -> int:
-        """Append the lines in one write; how many are in the file. Raises `OSError`."""
+        """Append the lines in one write; how many of them are done with. Raises `OSError`."""
         with _locked(self._descriptor):
             before = os.fstat(self._descriptor).st_size
             data = b"".join(lines)
@@ -175,11 +186,17 @@ class AuditLog(SharedLifespan):
         return self._append(lines[: len(lines) // 2])
 
     def _line(self, at: float, record: AuditRecord) -> bytes:
+        """The line of a record; b"" for one that cannot be encoded, which is lost."""
         try:
-            encoded = msgspec.json.encode(record)
+            encoded = msgspec.json.encode(record, enc_hook=str)  # for subclasses of `str`
         except UnicodeEncodeError:  # a name that is not valid UTF-8
-            fields = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
+            fields = json.dumps(msgspec.to_builtins(record, enc_hook=str), ensure_ascii=False)
             encoded = fields.encode("utf-8", "replace")
+        except Exception:  # noqa: BLE001 - one bad record must not end the log
+            self._failed += 1
+            what = "a record of the audit log cannot be encoded"
+            self._emit(InternalFailure(what=what, detail=traceback.format_exc()))
+            return b""
         return b'{"time":"%b",%b\n' % (self._clock(at), encoded[1:])
 
 
