@@ -3,7 +3,7 @@
 import base64
 import urllib.error
 import urllib.request
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,9 +30,11 @@ def fetch_explanation(
     `url` may be that of the server or of one of its indexes, as installers are given it. Blocks for
     at most 90 s between two parts of the answer. Raises `CannotAsk`.
     """
-    bare, credentials = split_credentials(url)
-    if urlsplit(bare).scheme not in {"http", "https"}:
-        raise CannotAsk(f"--url {bare!r} is not an http(s) URL.")
+    try:
+        bare, credentials = split_credentials(url)
+    except ValueError as error:
+        shown = url.rpartition("@")[2]
+        raise CannotAsk(f"--url {shown!r} is not an http(s) URL.") from error
     base = bare.rstrip("/").removesuffix("/simple")
     where = f"{base}/{quote(index, safe='')}" if index else base
     query = f"?version={quote(version, safe='')}" if version else ""
