@@ -109,10 +109,15 @@ class HiddenGroup(NamedTuple):
     filenames: tuple[str, ...]
 
     def heading(self) -> str:
-        """What hides how many files, until when."""
-        verb = "would hide" if self.dry_run else "hides"
-        until = f" until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until else ""
-        return f"{self.rule} {verb} {counted(len(self.filenames), 'file')}{until}: {self.reason}"
+        """How many files are hidden by what, why, and until when; in a sentence."""
+        facts = []
+        if self.rule not in self.reason:
+            facts.append(f"hidden by {self.rule}")
+        facts.append(self.reason.rstrip("."))
+        if self.until is not None and f"{self.until:%Y-%m-%d}" not in self.reason:
+            facts.append(f"shown from {self.until:%Y-%m-%d %H:%M:%S} UTC")
+        shown = " (dry run: shown all the same)" if self.dry_run else ""
+        return f"{counted(len(self.filenames), 'file')}{shown}: {'; '.join(facts)}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -113,6 +113,11 @@ class Repository(SharedLifespan, ABC):
         """The states of all sources below, in the order in which they are queried."""
         return ()
 
+    def not_queried_for(self, project: ProjectName) -> str:
+        """Why no request for the project is ever passed on here, in a phrase; "" if it may be."""
+        del project
+        return ""
+
     async def explain(
         self,
         project: ProjectName,

@@ -96,7 +96,8 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
             asked.append(await source.explain(project, version, context=context))
             if asked[-1].answered not in {Answered.ABSENT, Answered.NOT_QUERIED}:
                 rest = self.sources[position + 1 :]
-                return _decided_by(asked, [component_of(source) for source in rest])
+                why = _MEANING[asked[-1].answered]
+                return _decided_by(asked, [_not_queried(source, project, why) for source in rest])
         return Explanation(
             component=_COMPONENT,
             answered=Answered.ABSENT,
@@ -135,18 +136,19 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         raise ProjectNotFound(project)
 
 
-def _decided_by(asked: list[Explanation], rest: list[str]) -> Explanation:
+def _not_queried(source: Repository, project: ProjectName, why: str) -> Explanation:
+    detail = source.not_queried_for(project) or why
+    return Explanation(component=component_of(source), answered=Answered.NOT_QUERIED, detail=detail)
+
+
+def _decided_by(asked: list[Explanation], rest: list[Explanation]) -> Explanation:
     """The explanation where the last of those that were queried decides, and `rest` were not."""
     last = asked[-1]
-    why = _MEANING[last.answered]
-    not_queried = [
-        Explanation(component=name, answered=Answered.NOT_QUERIED, detail=why) for name in rest
-    ]
     return Explanation(
         component=_COMPONENT,
         answered=last.answered,
-        detail=f"{last.component} decides, as number {len(asked)} of {len(asked) + len(rest)}",
+        detail=f"number {len(asked)} of {len(asked) + len(rest)} decides",
         files=last.files,
         concealed=last.concealed,
-        sources=(*asked, *not_queried),
+        sources=(*asked, *rest),
     )

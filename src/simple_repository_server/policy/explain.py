@@ -78,7 +78,6 @@ async def explain_rules(
     return Explanation(
         component=component,
         answered=Answered.HAS,
-        detail="" if hidden or reported else "they hide nothing of it",
         files=sum(of_version(file.filename, version) for file in shown.files),
         hidden=(*hidden, *reported),
         conceals=conceals,
