@@ -69,6 +69,20 @@ async def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:
     assert [line["file"] for line in _lines(path)] == [f"foo-{n}.tar.gz" for n in range(1000)]
 
 
+async def test_nothing_is_lost_while_records_come_and_are_written(tmp_path: Path) -> None:
+    """The thread that writes and the one that adds do not disturb each other."""
+    path, count = tmp_path / "audit.jsonl", 60_000
+    async with AuditLog(path, max_waiting=count) as audit:
+        record = _record(1)
+        while not path.stat().st_size:
+            audit(record)
+            count -= 1
+        for _ in range(count):
+            audit(record)
+        await until(lambda: path.read_bytes().count(b"\n") == 60_000)
+    assert len(_lines(path)) == 60_000
+
+
 async def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
     """A lone surrogate costs no record."""
     path = tmp_path / "audit.jsonl"

@@ -17,7 +17,6 @@ import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -63,6 +62,8 @@ class AuditLog(SharedLifespan):
         self._emit = emit
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[float, AuditRecord]] = deque()
+        #: The oldest ones as lines, in the hands of the thread.
+        self._batch: list[bytes] = []
         #: How many records were lost, as counted by those that call it, and by the thread.
         self._overflown = 0
         self._failed = 0
@@ -129,7 +130,7 @@ class AuditLog(SharedLifespan):
             self._wake.clear()
             self._work()
         self._work()
-        lost = len(self._waiting) + self._lost - self._reported
+        lost = len(self._waiting) + len(self._batch) + self._lost - self._reported
         if lost:
             reason = f"{lost} records are lost, as the server stops"
             self._emit(AuditFailed(file=self._label, reason=reason))
@@ -139,7 +140,7 @@ class AuditLog(SharedLifespan):
     def _work(self) -> None:
         """Write all that waits; then switch to the new file after a rotation."""
         try:
-            while self._waiting:
+            while self._batch or self._waiting:
                 self._write_batch()
             self._report_lost()
             if self._reopens:
@@ -150,16 +151,20 @@ class AuditLog(SharedLifespan):
             if not self._problem:
                 self._emit(AuditFailed(file=self._label, reason=os_reason(error)))
             self._problem = f"it cannot be written: {os_reason(error)}"
+        except Exception:  # noqa: BLE001 - the thread must not end
+            self._problem = "it cannot be written: see the log of the server"
+            what = "the audit log cannot be written"
+            self._emit(InternalFailure(what=what, detail=traceback.format_exc()))
         else:
             if self._problem:
                 self._problem = ""
                 self._emit(AuditRecovered(file=self._label))
 
     def _write_batch(self) -> None:
-        """Write the oldest records; only then are they removed. Raises `OSError`."""
-        lines = [self._line(*one) for one in islice(self._waiting, _BATCH)]
-        for _ in range(self._append(lines)):
-            self._waiting.popleft()
+        """Write the oldest records; only then are they forgotten. Raises `OSError`."""
+        while self._waiting and len(self._batch) < _BATCH:
+            self._batch.append(self._line(*self._waiting.popleft()))
+        del self._batch[: self._append(self._batch)]
 
     def _report_lost(self) -> None:
         lost = self._lost

@@ -21,9 +21,10 @@ _REDIRECTED = 302
 _HANDED_OUT = frozenset({200, 206, 302, 304})
 
 
-class HandedOut(msgspec.Struct, frozen=True, gc=False):
+class HandedOut(msgspec.Struct, frozen=True):
     """A file as the audit log names it."""
 
+    resource: Resource
     project: str
     file: str
     digest: str
@@ -36,10 +37,19 @@ def hand_out(
     request: Request, project: ProjectName, filename: FileName, resource: Resource
 ) -> None:
     """Record with the request that its answer hands out the file."""
-    if request.head or filename.is_metadata:
+    known = request.audited
+    # A request that is answered again mostly hands out the same resource.
+    if (type(known) is HandedOut and known.resource is resource) or request.head:
+        return
+    if filename.is_metadata:
         return
     request.audited = HandedOut(
-        project, filename, _digest(resource), resource.source, _mode(resource)
+        resource=resource,
+        project=str(project),
+        file=str(filename),
+        digest=_digest(resource),
+        source=resource.source,
+        mode=_mode(resource),
     )
 
 
