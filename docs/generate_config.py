@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
 from simple_repository_server.config.file_model import (
     AdvisoriesTable,
     AuditTable,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from docs import generate_config, generate_events
 from fastapi import FastAPI
-from simple_repository_server.config.file_model import TABLES
 
 from simple_repository_server import LocalRepository, ProjectName
+from simple_repository_server.config.file_model import TABLES
 from simple_repository_server.testing import Known, build_sdist, build_wheel, conformance
 from simple_repository_server.wiring import sources as memory
 

@@ -238,6 +238,10 @@ class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
 NO_CONTEXT = RequestContext()
 
 
+#: The kind of a `SourceState` that is the state of a rule: not available if it cannot be evaluated.
+RULE = "rule"
+
+
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a source, for people and for `/readyz`."""
 

@@ -4,12 +4,16 @@ Sources, combiners, filters and caches are all repositories, so configuration is
 conformance suite in `testing` checks in code what is promised here in words.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from typing_extensions import override
 
+from simple_repository_server.errors import RepositoryError
+from simple_repository_server.explaining import component_of, failure_explained, page_explained
+from simple_repository_server.explanation import Explanation
 from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -108,6 +112,31 @@ class Repository(SharedLifespan, ABC):
     def source_states(self) -> tuple[SourceState, ...]:
         """The states of all sources below, in the order in which they are queried."""
         return ()
+
+    def not_queried_for(self, project: ProjectName) -> str:
+        """Why no request for the project is ever passed on here, in a phrase; "" if it may be."""
+        del project
+        return ""
+
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        """Why the project, or one version of it, is shown as it is.
+
+        It queries what a request for the page queries, and nothing else. A component that hides
+        something or chooses whom to query overrides it. Raises no `RepositoryError`: what went
+        wrong is part of the answer.
+        """
+        component = component_of(self)
+        try:
+            page = await self.get_project_page(project, context=context)
+        except RepositoryError as error:
+            return failure_explained(component, error)
+        return page_explained(component, page, version, time.time())
 
 
 #: Coroutine → the peek that mirrors it.

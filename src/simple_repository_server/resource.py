@@ -109,6 +109,8 @@ class Resource(ABC):
     version: str | None = None
     #: What the cache decided about it: `hit` or `miss`; "" if no cache was used.
     verdict: str = ""
+    #: The name of the source that provides it, without secrets; "" if unknown.
+    source: str = ""
     #: The digests that the bytes must have, by algorithm (as `hashlib` names it). The first one
     #: is verified.
     hashes: Mapping[str, str] = MappingProxyType({})
@@ -208,6 +210,7 @@ class PathResource(Resource):
         inode: int | None = None,
         sha256: str | None = None,
         root: str | None = None,
+        source: str = "",
     ) -> None:
         self.path = path
         self.size = size
@@ -215,6 +218,7 @@ class PathResource(Resource):
         self.inode = inode
         self.sha256 = sha256
         self.root = root
+        self.source = source
         self.file_key = FileKey(str(path), inode, size, mtime_ns)
 
     @override

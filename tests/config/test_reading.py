@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from simple_repository_server.config.durations import parse_duration
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
-from simple_repository_server.config.rule_settings import FileKind, RuleKind, Undated
+from simple_repository_server.config.rule_settings import RuleKind
 from simple_repository_server.config.settings import DirectorySource, IndexSource
 from simple_repository_server.config.toml_lines import lines_of
 from simple_repository_server.model import FilesMode, Status
+from simple_repository_server.policy.file_kinds import FileKind
+from simple_repository_server.policy.undated import Undated
 from tests.config.files import read
 
 #: The example of the documentation, with directories that exist here.

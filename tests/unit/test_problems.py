@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from simple_repository_server import errors
 from simple_repository_server.errors import (
+    HiddenByRule,
     InvalidName,
     Malformed,
     NotAcceptable,
     ProjectNotFound,
     RepositoryError,
     ResourceNotFound,
+    RuleUnavailable,
     SourceInvalid,
     SourceTimeout,
     SourceUnavailable,
@@ -26,6 +28,8 @@ EXAMPLES = [
     (InvalidName("project", "-bad-"), 404),
     (ProjectNotFound("foo"), 404),
     (ResourceNotFound("foo", "foo-1.0.tar.gz"), 404),
+    (HiddenByRule("foo", rule="deny foo", reason="It is denied."), 403),
+    (RuleUnavailable("advisories", "the folder is missing"), 503),
     (NotAcceptable("image/png", ("text/html",)), 406),
     (SourceUnavailable("https://x.example/", "no connection"), 503),
     (SourceTimeout("https://x.example/", "no answer"), 504),

@@ -29,6 +29,7 @@ class DownloadingResource(Resource):
         self.version = origin.version
         self.location = origin.location
         self.hashes = origin.hashes
+        self.source = origin.source
 
     @override
     @asynccontextmanager
@@ -98,6 +99,7 @@ class WholeOnly(Resource):
         self._downloading = downloading
         self.media_type = downloading.media_type
         self.validator = downloading.validator
+        self.source = downloading.source
 
     @override
     @asynccontextmanager
@@ -121,6 +123,7 @@ class CachedResource(PathResource):
             mtime_ns=found.mtime_ns,
             inode=found.inode,
             sha256=found.sha256,
+            source=downloading.source,
         )
         self.fallback = downloading if downloading.sha256 else WholeOnly(downloading)
 

@@ -9,8 +9,9 @@ from simple_repository_server.cli.streams import open_streams
 
 CACHE = "cache"
 CONFIG = "config"
+WHY = "why"
 #: The first arguments that are commands, not a SOURCE.
-COMMANDS = (CACHE, CONFIG)
+COMMANDS = (CACHE, CONFIG, WHY)
 
 
 def main() -> None:
@@ -29,6 +30,11 @@ def main() -> None:
 
         as_before()
         config(arguments[1:], prog_name="simple-repository-server config")
+    if arguments[:1] == [WHY]:
+        from simple_repository_server.cli.why import why
+
+        as_before()
+        why(arguments[1:], prog_name="simple-repository-server why")
     # Imports create hardly any garbage, but collecting it took a tenth of the time until the first
     # response. `serve` enables the collector again.
     gc.disable()

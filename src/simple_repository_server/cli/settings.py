@@ -26,7 +26,6 @@ from simple_repository_server.config.load import (
     process_environment,
 )
 from simple_repository_server.config.mistakes import KeyPath, Mistake, Mistakes
-from simple_repository_server.config.rule_settings import Undated
 from simple_repository_server.config.settings import (
     MIN_CACHE_BYTES,
     MIN_MEMORY_BYTES,
@@ -36,6 +35,7 @@ from simple_repository_server.config.settings import (
 )
 from simple_repository_server.model import FilesMode
 from simple_repository_server.observe.logs import LogFormat, LogLevel
+from simple_repository_server.policy.undated import Undated
 from simple_repository_server.upstream.egress import Egress
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import uvloop
 from simple_repository_server.cli.hangup import Hangup, means_stop
 from simple_repository_server.cli.uvicorn_server import Server, StartFailed
 from simple_repository_server.lifecycle import running
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import LogWriter
 from simple_repository_server.web.server.connections import Limits
@@ -87,11 +88,18 @@ class Worker:
         if self._hangup is Hangup.STOP:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         elif self._hangup is not Hangup.IGNORE:
-            actions[signal.SIGHUP] = self._log.reopen
+            actions[signal.SIGHUP] = self._reopen
         if self._reloader is not None:
             self._reloader.catch_up()
             actions[RELOAD] = self._reloader.request
         return self._run(server, listener, actions, parent)
+
+    def _reopen(self) -> None:
+        """Write to the log files that have the names now, after a rotation."""
+        self._log.reopen()
+        audit: AuditLog | None = getattr(self._app, "audit", None)
+        if audit is not None:
+            audit.reopen()
 
     def _server(self, on_ready: Callable[[], None]) -> Server:
         return Server(

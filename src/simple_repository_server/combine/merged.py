@@ -13,6 +13,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.distributions.filenames import sorted_versions
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
+from simple_repository_server.explanation import Explanation
 from simple_repository_server.freshness import WeakestFreshness
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -115,6 +116,19 @@ class MergedRepository(RepositoryGroup):
         parts = await self._parts(project, context)
         owner = parts[0][0] if len(parts) == 1 else (await self._merge(parts)).owner(filename)
         return await owner.get_resource(project, filename, context=context)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        own = await super().explain(project, version, context=context)
+        explain = (source.explain(project, version, context=context) for source in self.sources)
+        parts = tuple(await asyncio.gather(*explain))
+        return msgspec.structs.replace(own, component="sources that are merged", sources=parts)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

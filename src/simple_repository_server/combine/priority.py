@@ -9,11 +9,21 @@ from typing_extensions import override
 from simple_repository_server.cache.memory import MemoryCache
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.explaining import component_of
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryGroup
 from simple_repository_server.resource import Resource
+
+_COMPONENT = "sources in order of priority"
+#: What the answer of a source that may own the project means for the sources after it.
+_MEANING = {
+    Answered.HAS: "the first source that has the project provides all of it",
+    Answered.HIDDEN: "the source before has the project, so nobody else may provide it",
+    Answered.FAILED: "the source before may have the project, so nobody else may provide it",
+}
 
 
 class PrioritySelectedProjectsRepository(RepositoryGroup):
@@ -78,6 +88,28 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
         raise ProjectNotFound(project)
 
     @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        asked: list[Explanation] = []
+        for position, source in enumerate(self.sources):
+            asked.append(await source.explain(project, version, context=context))
+            if asked[-1].answered not in {Answered.ABSENT, Answered.NOT_QUERIED}:
+                rest = self.sources[position + 1 :]
+                why = _MEANING[asked[-1].answered]
+                return _decided_by(asked, [_not_queried(source, project, why) for source in rest])
+        return Explanation(
+            component=_COMPONENT,
+            answered=Answered.ABSENT,
+            detail="no source that may have the project has it",
+            sources=tuple(asked),
+        )
+
+    @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
         return self._lists.peek(context)
 
@@ -106,3 +138,21 @@ class PrioritySelectedProjectsRepository(RepositoryGroup):
                     continue
             return source.peek_resource(project, filename, context=context)
         raise ProjectNotFound(project)
+
+
+def _not_queried(source: Repository, project: ProjectName, why: str) -> Explanation:
+    detail = source.not_queried_for(project) or why
+    return Explanation(component=component_of(source), answered=Answered.NOT_QUERIED, detail=detail)
+
+
+def _decided_by(asked: list[Explanation], rest: list[Explanation]) -> Explanation:
+    """The explanation where the last of those that were queried decides, and `rest` were not."""
+    last = asked[-1]
+    return Explanation(
+        component=_COMPONENT,
+        answered=last.answered,
+        detail=f"number {len(asked)} of {len(asked) + len(rest)} decides",
+        files=last.files,
+        concealed=last.concealed,
+        sources=(*asked, *rest),
+    )

@@ -11,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from simple_repository_server.config.durations import parse_duration
 from simple_repository_server.config.options import OPTIONS, Kind, Option
-from simple_repository_server.config.rule_settings import FileKind, RuleKind, Undated
+from simple_repository_server.config.rule_settings import RuleKind
 from simple_repository_server.model import FilesMode
 from simple_repository_server.observe import sizes
+from simple_repository_server.policy.file_kinds import FileKind
+from simple_repository_server.policy.undated import Undated
 
 
 def _kebab(name: str) -> str:

@@ -11,13 +11,10 @@ from simple_repository_server.config.file_model import RuleTable, keys_of
 from simple_repository_server.config.file_tables import checked
 from simple_repository_server.config.mistakes import KeyPath, Report, shown_key
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
-from simple_repository_server.config.rule_settings import (
-    FileKind,
-    RuleKind,
-    RuleSettings,
-    Undated,
-)
+from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.model import Status
+from simple_repository_server.policy.file_kinds import FileKind
+from simple_repository_server.policy.undated import Undated
 
 _KINDS = tuple(kind.value for kind in RuleKind)
 _KEYS = set(keys_of(RuleTable))

@@ -71,6 +71,30 @@ class LogReopened(Event, frozen=True, kw_only=True, tag="log_reopened"):
         return "reopened the log file"
 
 
+class AuditFailed(Event, frozen=True, kw_only=True, tag="audit_failed"):
+    """The audit log cannot be written, or records were lost; emitted once for each."""
+
+    level: ClassVar[str] = "error"
+    file: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The file and the reason."""
+        return f"the audit log {self.file} is incomplete or late: {self.reason}"
+
+
+class AuditRecovered(Event, frozen=True, kw_only=True, tag="audit_recovered"):
+    """The audit log can be written again."""
+
+    file: str
+
+    @override
+    def text(self) -> str:
+        """The file."""
+        return f"the audit log {self.file} is written again"
+
+
 class LogLinesDropped(Event, frozen=True, kw_only=True, tag="log_lines_dropped"):
     """Lines were dropped, because too many waited to be written."""
 

@@ -61,7 +61,7 @@ class HttpRepository(Repository):
     `user:password@` in the address and `credentials` are sent to its origin only; with either,
     clients are never redirected to its files. `forbidden_means_absent`: read status 403 as "no such
     project", as some indexes mean it. `label` is shown instead of an address that contains a
-    secret; then, too, clients get all files from this server.
+    secret; then, too, clients get all files from this server. Files name `name` as their source.
 
     `memory_bytes` is the memory budget; any number of sources may share one, given as `memory`
     instead, and one for the lists of projects, given as `lists`. With `cache` pages outlive the
@@ -83,6 +83,7 @@ class HttpRepository(Repository):
         url: str,
         *,
         label: str | None = None,
+        name: str = "",
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         forbidden_means_absent: bool = False,
@@ -120,8 +121,10 @@ class HttpRepository(Repository):
         self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         self._offline_list = ProjectList(names=())
         budgets = divided(memory_bytes, memory, lists)
-        direct = redirects and not self._secret
-        self._files = RemoteFiles(self._client, direct=direct, memory=budgets.resources)
+        source, direct = name or self.label, redirects and not self._secret
+        self._files = RemoteFiles(
+            self._client, source=source, direct=direct, memory=budgets.resources
+        )
         self._pages = self._cached_pages(budgets.pages)
         self._lists = self._cached_lists(budgets.lists)
 

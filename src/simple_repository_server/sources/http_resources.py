@@ -12,7 +12,7 @@ _RESOURCE_BYTES = 1000
 
 
 class RemoteFiles:
-    """The files that pages list, fetched by `client`.
+    """The files that pages list, fetched by `client` from the source of that name.
 
     `direct`: clients may fetch them from their own addresses. The resources that were used last
     are retained in `memory`.
@@ -22,10 +22,12 @@ class RemoteFiles:
         self,
         client: UpstreamClient,
         *,
+        source: str,
         direct: bool,
         memory: Memory[tuple[str, str], tuple[File, RemoteResource]],
     ) -> None:
         self._client = client
+        self._source = source
         self._direct = direct
         self._resources = memory
 
@@ -65,4 +67,5 @@ class RemoteFiles:
             size=size,
             hashes=hashes,
             direct=self._direct,
+            source=self._source,
         )

@@ -61,7 +61,8 @@ class LocalRepository(Repository):
     name. A metadata file beside one (`<file>.metadata`) is served as its metadata. Changes are seen
     within a second. `digests` stores across restarts what reading the files brought out, and that
     there were any; it is opened and closed with the repository. `memory` is a budget that any
-    number of sources may share, in place of `memory_bytes`.
+    number of sources may share, in place of `memory_bytes`. `name` is what its files name as their
+    source (default: the path).
 
     It never gives a private name away: a folder directly below the root claims its name, as does a
     file that is skipped (a page without files). `SourceUnavailable` is raised for a directory that
@@ -73,6 +74,7 @@ class LocalRepository(Repository):
         self,
         path: str | Path,
         *,
+        name: str = "",
         digests: DigestStore | None = None,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         memory: MemoryCache[Any, Any] | None = None,
@@ -80,6 +82,7 @@ class LocalRepository(Repository):
         emit: Emit = ignore,
     ) -> None:
         self.label = shown_path(str(path))
+        self._name = name or self.label
         self._clock = clock
         self._emit = emit
         store = digests or DigestStore(emit=emit)
@@ -112,7 +115,7 @@ class LocalRepository(Repository):
     ) -> Resource:
         page = await self._page(project)
         if not filename.is_metadata:
-            return page.resource(filename)
+            return page.resource(filename, self._name)
         metadata = page.metadata_of(filename)
         known = self._metadata.get(metadata.key)
         return known or await self._read_metadata(page.root, metadata)
@@ -136,7 +139,7 @@ class LocalRepository(Repository):
         if page is None:
             return None
         if not filename.is_metadata:
-            return page.resource(filename)
+            return page.resource(filename, self._name)
         return self._metadata.get(page.metadata_of(filename).key)
 
     @override
@@ -228,6 +231,7 @@ class LocalRepository(Repository):
         resource = BytesResource(
             content, media_type=METADATA_TYPE, sha256=sha256, may_change=is_beside
         )
+        resource.source = self._name
         self._metadata.put(metadata.key, resource, len(content) + _METADATA_BYTES)
         return resource
 

@@ -62,8 +62,11 @@ class LocalPage(msgspec.Struct):
         """Whether building it of these files would bring out the same page."""
         return self.is_settled and self.found == found and self.identities == identities
 
-    def resource(self, filename: FileName) -> PathResource:
-        """The file of that name, the same object each time. Raises `ResourceNotFound`."""
+    def resource(self, filename: FileName, source: str) -> PathResource:
+        """The file of that name, the same object each time. Raises `ResourceNotFound`.
+
+        `source` is the name of the source that has it.
+        """
         known = self.resources.get(filename)
         if known is None:
             file = self.page.find(filename)
@@ -77,6 +80,7 @@ class LocalPage(msgspec.Struct):
                 inode=identity.inode,
                 sha256=file.hashes["sha256"],
                 root=self.root,
+                source=source,
             )
         return known
 

@@ -127,6 +127,7 @@ class MemoryRepository(Repository):
         if known is None:
             digest = sha256(content).hexdigest() if media_type is METADATA_TYPE else claimed
             known = BytesResource(content, media_type=media_type, sha256=digest)
+            known.source = self.label
             self._resources[key] = known
         return known
 

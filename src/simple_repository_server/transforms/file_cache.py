@@ -11,6 +11,7 @@ from simple_repository_server.cache.file_resources import DownloadingResource
 from simple_repository_server.cache.files import FileCache
 from simple_repository_server.cache.snapshots import DerivedSnapshots
 from simple_repository_server.errors import ResourceNotFound
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import (
     NO_CONTEXT,
     File,
@@ -87,6 +88,23 @@ class FileCacheRepository(RepositoryContainer):
             return resource
         found = await self._cache.resource(resource, project, filename)
         return self._checked(found, project, filename)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        inner = await self.source.explain(project, version, context=context)
+        if not self._cached_only or inner.answered is not Answered.HAS:
+            return inner
+        own = await super().explain(project, version, context=context)
+        detail = "offline: only files that are in the cache are shown"
+        return msgspec.structs.replace(
+            own, component="cache of files", detail=own.detail or detail, sources=(inner,)
+        )
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

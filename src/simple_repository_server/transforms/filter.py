@@ -12,6 +12,7 @@ from typing_extensions import override
 from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, merge_sorted
 from simple_repository_server.repository import Repository, RepositoryContainer
@@ -72,6 +73,22 @@ class _FilteredRepository(RepositoryContainer):
     ) -> Resource:
         self._check(project)
         return await self.source.get_resource(project, filename, context=context)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        if self._allows(project):
+            return await self.source.explain(project, version, context=context)
+        return Explanation(
+            component=type(self).__name__,
+            answered=Answered.ABSENT,
+            detail="its list of names leaves the project out, so its source was not queried",
+        )
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

@@ -19,6 +19,7 @@ from simple_repository_server.cache.snapshots import DerivedSnapshots
 from simple_repository_server.disk.layout import wheel_key
 from simple_repository_server.disk.metadata_store import MetadataStore
 from simple_repository_server.errors import ResourceNotFound
+from simple_repository_server.explanation import Explanation
 from simple_repository_server.lifecycle import running
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -142,6 +143,16 @@ class MetadataInjectorRepository(RepositoryContainer):
         if verdict is not None and verdict.sha256 is None and usable:
             raise verdict.refusal(page, wheel, self._clock())
         return await self._finding.run(key, partial(self._find_metadata, page, wheel, context))
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        return await self.source.explain(project, version, context=context)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

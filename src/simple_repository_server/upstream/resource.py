@@ -48,6 +48,7 @@ class RemoteResource(Resource):
         direct: bool = False,
         validator: str | None = None,
         version: str | None = None,
+        source: str = "",
     ) -> None:
         self._client = client
         self._url = url
@@ -60,6 +61,7 @@ class RemoteResource(Resource):
         self.location = url if direct else None
         self.validator = validator
         self.version = version
+        self.source = source
 
     @override
     @asynccontextmanager
@@ -145,6 +147,7 @@ class RemoteResource(Resource):
             direct=self.location is not None,
             validator=strong_tag_in(response.headers),
             version=version_in(response.headers),
+            source=self.source,
         )
 
     def _check_status(self, response: Incoming) -> None:

@@ -6,8 +6,10 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from simple_repository_server.errors import HiddenByRule
 from simple_repository_server.observe.events import Emit, InternalFailure
 from simple_repository_server.repository import Repository
+from simple_repository_server.web.audit import Audit, audit_request
 from simple_repository_server.web.exchange import ClientGone, Exchange, Request
 from simple_repository_server.web.problems import Problem, problem_of
 from simple_repository_server.web.reply import Reply
@@ -90,8 +92,12 @@ async def answer(
     endpoint: Endpoint,
     repository: Repository,
     names: PathNames = PathNames(),  # noqa: B008 - immutable
+    *,
+    audit: Audit | None = None,
 ) -> None:
     """Let the endpoint answer; where it fails, answer with the problem. Emits the request's event.
+
+    `audit` is given the record of a request that hands out a file, or for what a rule hides.
 
     An answer that has begun cannot be replaced: the exception is passed to the server, which cuts
     the connection, so that no client takes a part for the whole.
@@ -111,6 +117,8 @@ async def answer(
         raise
     except Exception as error:
         problem = problem_of(error)
+        if isinstance(error, HiddenByRule):
+            exchange.audited = error
         if problem.unexpected:
             what = f"unexpected {type(error).__name__} for {exchange.scope['path']!r}"
             emit(InternalFailure(what=what, detail="".join(traceback.format_exception(error))))
@@ -120,4 +128,7 @@ async def answer(
         await exchange.problem(problem)
     finally:
         duration_ms = (time.perf_counter() - started) * 1000
-        emit(exchange.finished(duration_ms, cut))
+        finished = exchange.finished(duration_ms, cut)
+        emit(finished)
+        if audit is not None and exchange.audited is not None:
+            audit_request(audit, exchange, finished)

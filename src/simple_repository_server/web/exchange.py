@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from simple_repository_server.errors import TransferAborted
+from simple_repository_server.errors import HiddenByRule, TransferAborted
 from simple_repository_server.model import NOTHING, RequestContext
 from simple_repository_server.observe.events import ProbeFinished, RequestFinished
 from simple_repository_server.web.problems import Headers, Problem, render_problem
 from simple_repository_server.web.reply import FilePart, Reply
 
 if TYPE_CHECKING:
+    from simple_repository_server.web.audit import HandedOut
     from simple_repository_server.web.render import Variant
 
 Scope = MutableMapping[str, Any]
@@ -46,6 +47,7 @@ class Request:
 
     __slots__ = (
         "again",
+        "audited",
         "cache",
         "context",
         "event",
@@ -95,6 +97,11 @@ class Request:
         self.cache = ""
         #: Answers the same request when it is made again; set by the endpoint that found the way.
         self.again: Callable[[Request], Reply | None] | None = None
+        #: The name of the index it is for.
+        self.index = ""
+        #: What the audit log records of it: the file it hands out, or the rule that hid what it is
+        #: for; None for any other request.
+        self.audited: HandedOut | HiddenByRule | None = None
         #: The form and coding that were negotiated; None before.
         self.variant: Variant | None = None
 

@@ -9,6 +9,7 @@ from simple_repository_server.model import FilesMode
 from simple_repository_server.names import FileName, ProjectName, file_name, project_name
 from simple_repository_server.repository import Repository
 from simple_repository_server.resource import Body, ByteRange, Resource
+from simple_repository_server.web.audit import hand_out
 from simple_repository_server.web.cache_status import cache_status
 from simple_repository_server.web.conditional import (
     Unsatisfiable,
@@ -60,6 +61,7 @@ class FileEndpoint:
         if resource is None:
             return None
         request.cache = resource.verdict
+        hand_out(request, project, filename, resource)
         reply = self._without_body(request, resource)
         if reply is None and not _needs_size(request, resource):
             reply = self._peek_body(request, resource)
@@ -85,6 +87,7 @@ class FileEndpoint:
         project, filename = project_name(names.project), file_name(names.file)
         resource = await repository.get_resource(project, filename, context=exchange.context)
         exchange.cache = resource.verdict
+        hand_out(exchange, project, filename, resource)
         reply = self._without_body(exchange, resource)
         if reply is None and _needs_size(exchange, resource):
             resource = await resource.with_size()

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from simple_repository_server.model import SourceState
+from simple_repository_server.model import RULE, SourceState
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import PathNames
 from simple_repository_server.web.exchange import Request
@@ -18,16 +19,37 @@ def healthz(_: Request, repository: Repository, names: PathNames) -> Reply:
     return json_reply(200, {"status": "alive"})
 
 
-def readyz(_: Request, repository: Repository, names: PathNames) -> Reply:
-    """200 unless every source is known to be down (503), with the state of each.
+def readyz(
+    _: Request, repository: Repository, names: PathNames, *, audit: AuditLog | None = None
+) -> Reply:
+    """Whether the index can serve, with the states of its sources, its rules and its audit log.
 
-    A source that answers with failures is not down: another project may well be had from it.
+    "not ready" (503) if every source is known to be down, or a rule cannot be evaluated: what it
+    might hide is refused then. A source that answers with failures is not down: another project may
+    well be had from it. "degraded" (200) if the audit log is incomplete or late.
     """
     del names
     states = repository.source_states()
-    ready = not states or any(s.available is not False or s.answers for s in states)
-    content = {"status": "ready" if ready else "not ready", "sources": source_facts(states)}
+    rules = [state for state in states if state.kind == RULE]
+    sources = tuple(state for state in states if state.kind != RULE)
+    ready = not sources or any(s.available is not False or s.answers for s in sources)
+    ready = ready and all(rule.available is not False for rule in rules)
+    content: dict[str, Any] = {
+        "status": "ready" if ready else "not ready",
+        "sources": source_facts(sources),
+    }
+    if rules:
+        content["rules"] = [_fact(rule, "rule") for rule in rules]
+    if audit is not None:
+        state = audit.state()
+        content["audit"] = _fact(state, "file")
+        if ready and not state.available:
+            content["status"] = "degraded"
     return json_reply(200 if ready else 503, content)
+
+
+def _fact(state: SourceState, name: str) -> dict[str, str]:
+    return {name: state.label, "state": state_word(state), "detail": state.detail}
 
 
 def source_facts(states: tuple[SourceState, ...]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
-from simple_repository_server.model import SourceState
+from simple_repository_server.model import RULE, SourceState
 from simple_repository_server.repository import Repository
 from simple_repository_server.version import __version__
 from simple_repository_server.web import usage
@@ -22,7 +22,7 @@ from simple_repository_server.web.reply import Head, Reply
 from simple_repository_server.wire.negotiation import ErrorForm, choose_error_form
 from simple_repository_server.wire.urls import segment
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
 body { max-width: 46rem; margin: 3rem auto; padding: 0 1rem; }
 pre { padding: .8rem 1rem; border: 1px solid color-mix(in srgb, currentColor 25%, transparent);
@@ -48,7 +48,7 @@ class HomeEndpoint:
     async def answer(self, exchange: Exchange, repository: Repository, names: PathNames) -> None:
         """Send the page."""
         del names
-        states = repository.source_states()
+        states = tuple(state for state in repository.source_states() if state.kind != RULE)
         if choose_error_form(exchange.header(b"accept")) is ErrorForm.JSON:
             facts: dict[str, Any] = {
                 "name": "simple-repository-server",
@@ -119,7 +119,7 @@ def _page(index: str, states: tuple[SourceState, ...], indexes: Sequence[str]) -
     )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Python package index</title>
-<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>
 <body><h1>Python package index</h1>
 <p>Install from here with</p>
 <pre>{escape(install)}</pre>

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import MappingProxyType
 
 from simple_repository_server.model import FilesMode
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.endpoint import Endpoint, PathNames, answer
@@ -46,7 +47,9 @@ class IndexApp:
     `small_file_bytes` each) in memory, `send_timeout_s` says how long a client may take for a part
     of a body under a server that has no such deadline of its own, `emit` is given an event per
     request. `hosts` says which hosts requests may name; None: any. With `debug_headers` answers
-    have a `Cache-Status` header. Raises `ValueError` for a name that no index can have.
+    have a `Cache-Status` header. `audit` records who received which file, and what was hidden; it
+    is opened and closed with the application. Raises `ValueError` for a name that no index can
+    have.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class IndexApp:
         send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
         hosts: HostRule | None = None,
         debug_headers: bool = False,
+        audit: AuditLog | None = None,
         emit: Emit = ignore,
     ) -> None:
         self._send_timeout_s = send_timeout_s
         self.emit = emit
+        self.audit = audit
         self.request_bytes = memory_bytes // _FOR_REQUESTS
         self._options = AnswerOptions(
             files=files,
@@ -77,6 +82,7 @@ class IndexApp:
         #: Between the start and the end of the server (ASGI lifespan).
         self._is_live = False
         self._changing = asyncio.Lock()
+        self._opened = AsyncExitStack()
         served = Served(
             default=repository, indexes=indexes, snapshots=snapshots, files=files, hosts=hosts
         )
@@ -96,7 +102,9 @@ class IndexApp:
         found = site.find(exchange)
         exchange.index = found.index_name
         with site.answering():
-            await answer(exchange, self.emit, found.endpoint, found.repository, found.names)
+            await answer(
+                exchange, self.emit, found.endpoint, found.repository, found.names, audit=self.audit
+            )
 
     def peek(self, request: Request) -> Reply | None:
         """The answer to a GET or HEAD request where it needs no waiting, else None.
@@ -156,14 +164,15 @@ class IndexApp:
             small_file_bytes=self._options.small_file_bytes,
             debug_headers=self._options.debug_headers,
         )
-        return Site(served, RouteTable(index_routes("/simple/", options, self._memory)))
+        table = RouteTable(index_routes("/simple/", options, self._memory))
+        return Site(served, table, audit=self.audit)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Open and close the repositories with the server (ASGI lifespan)."""
         await receive()
         try:
             async with self._changing:
-                await self._site.open()
+                await self._open()
                 self._is_live = True
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -175,6 +184,13 @@ class IndexApp:
             await self._close()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _open(self) -> None:
+        async with AsyncExitStack() as stack:
+            if self.audit is not None:
+                await stack.enter_async_context(self.audit)
+            await self._site.open()
+            self._opened = stack.pop_all()
+
     async def _close(self) -> None:
         async with self._changing:
             self._is_live = False
@@ -182,7 +198,8 @@ class IndexApp:
             for task in retiring:
                 task.cancel()
             await asyncio.gather(*retiring, return_exceptions=True)
-            await self._site.close()
+            async with self._opened:
+                await self._site.close()
 
 
 async def _retire(site: Site) -> None:

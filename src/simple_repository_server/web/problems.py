@@ -5,10 +5,13 @@ from html import escape
 import msgspec
 
 from simple_repository_server.errors import (
+    HiddenByRule,
     Malformed,
     NotAcceptable,
     NotFound,
+    ProjectNotFound,
     RepositoryError,
+    ResourceNotFound,
     SourceInvalid,
     SourceTimeout,
     SourceUnavailable,
@@ -19,6 +22,7 @@ from simple_repository_server.wire.negotiation import ErrorForm, choose_error_fo
 #: By the most specific class of an error.
 STATUSES: dict[type[BaseException], int] = {
     NotFound: 404,
+    HiddenByRule: 403,
     NotAcceptable: 406,
     SourceUnavailable: 503,
     SourceTimeout: 504,
@@ -29,8 +33,11 @@ STATUSES: dict[type[BaseException], int] = {
     RepositoryError: 500,
     Exception: 500,
 }
+_FORBIDDEN = 403
 _SERVER_ERRORS = 500
 TITLES = {
+    400: "Bad request",
+    403: "Hidden by a rule",
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
@@ -64,22 +71,35 @@ class Problem(msgspec.Struct, frozen=True):
     def reason(self) -> str:
         """The sentence as a reason phrase (RFC 9112 §4), which is what installers show.
 
-        Empty for an error of the client: there the phrase of the status is enough.
+        Empty for an error of the client, where the phrase of the status is enough, unless it is
+        403: there the user needs the rule. Only our own server sends it: ASGI has no field for it.
         """
-        if self.status < _SERVER_ERRORS:
+        if self.status < _SERVER_ERRORS and self.status != _FORBIDDEN:
             return ""
         text = self.detail[:_MAX_REASON].encode("ascii", "replace").decode("ascii")
         return "".join(c if c.isprintable() else " " for c in text)
 
 
 def problem_of(error: BaseException) -> Problem:
-    """The problem that a client is shown; without details of an unexpected error."""
+    """The problem that a client is shown; without details of an unexpected error.
+
+    What a rule hides and conceals is the same problem as what does not exist.
+    """
+    if isinstance(error, HiddenByRule) and error.concealed:
+        error = _absence(error)
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     if not isinstance(error, RepositoryError):
         return Problem(status, _UNEXPECTED, unexpected=True)
     if isinstance(error, SourceUnavailable):
         return Problem(status, str(error), ((b"retry-after", b"%d" % _RETRY_AFTER_S),))
     return Problem(status, str(error))
+
+
+def _absence(hidden: HiddenByRule) -> NotFound:
+    """What would be raised if there were no such project, or no such file."""
+    if hidden.filename is None:
+        return ProjectNotFound(hidden.project)
+    return ResourceNotFound(hidden.project, hidden.filename)
 
 
 def render_problem(problem: Problem, accept: str) -> tuple[Headers, bytes]:

@@ -1,10 +1,12 @@
 """Which endpoint answers at which path: one table for the plain application and for FastAPI."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from simple_repository_server.model import FilesMode
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.web.endpoint import Endpoint, Immediate, PathNames
 from simple_repository_server.web.files import FileEndpoint
 from simple_repository_server.web.health import healthz, readyz
@@ -17,6 +19,7 @@ from simple_repository_server.web.simple import (
     list_without_slash,
     page_without_slash,
 )
+from simple_repository_server.web.why import WhyEndpoint
 
 #: The part of the memory for answers that is for small files.
 _FOR_FILES = 4
@@ -73,7 +76,8 @@ def index_routes(
     """The routes of one index whose list of projects is at `prefix`.
 
     Files lie beside the simple root (`/simple/` and `/resources/`); an index with another kind of
-    prefix has them inside it, so that path parameters in the prefix hold for files too. Indexes
+    prefix has them inside it, so that path parameters in the prefix hold for files too. Beside the
+    files lies the explanation of each project (`why/{project}`). Indexes
     with the same kind of prefix may share `memory`. Raises `ValueError` for a prefix that does not
     begin and end with a slash.
     """
@@ -90,18 +94,22 @@ def index_routes(
         Route(f"{prefix}{_PROJECT}/", ProjectPageEndpoint(memory.renderer)),
         Route(f"{prefix}{_PROJECT}", Immediate(page_without_slash)),
         Route(f"{files_prefix}{_PROJECT}/{_FILE}", files),
+        Route(f"{files_prefix.removesuffix('resources/')}why/{_PROJECT}", WhyEndpoint()),
     ]
     if prefix != "/":
         routes.append(Route(prefix[:-1], Immediate(list_without_slash)))
     return tuple(routes)
 
 
-def root_routes(indexes: Sequence[str] = ()) -> tuple[Route, ...]:
-    """The page for people, which lists the `indexes`, and what load balancers request."""
+def root_routes(indexes: Sequence[str] = (), *, audit: AuditLog | None = None) -> tuple[Route, ...]:
+    """The page for people, which lists the `indexes`, and what load balancers request.
+
+    `/readyz` has the state of `audit` too.
+    """
     return (
         Route("/", HomeEndpoint(indexes)),
         Route("/healthz", Immediate(healthz)),
-        Route("/readyz", Immediate(readyz)),
+        Route("/readyz", Immediate(partial(readyz, audit=audit))),
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from simple_repository_server.model import SourceState
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.web.endpoint import (
     Endpoint,
@@ -59,14 +60,19 @@ class Site:
     """
 
     def __init__(
-        self, served: Served, table: RouteTable, *, clock: Callable[[], float] = time.time
+        self,
+        served: Served,
+        table: RouteTable,
+        *,
+        audit: AuditLog | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._served = served
         self._table = table
         self._clock = clock
         #: All indexes as one repository, to be opened, and asked about its sources.
         self.all: Repository = AllIndexes(served) if served.indexes else served.default
-        self._root = RouteTable(root_routes(tuple(served.indexes)))
+        self._root = RouteTable(root_routes(tuple(served.indexes), audit=audit))
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._opened = AsyncExitStack()

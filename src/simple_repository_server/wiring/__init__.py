@@ -1,6 +1,7 @@
 """Builds the application from settings: the only part that knows all components."""
 
 from simple_repository_server.config.settings import Settings
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.observe.events import Emit
 from simple_repository_server.repository import Repository
 from simple_repository_server.web.hosts import HostRule
@@ -33,6 +34,7 @@ def build_app(
         small_file_bytes=settings.small_file_bytes,
         hosts=hosts,
         debug_headers=settings.debug_headers,
+        audit=AuditLog(settings.audit, emit=emit) if settings.audit else None,
         emit=emit,
     )
 

@@ -121,6 +121,7 @@ class SourceBuilder:
             return HttpRepository(
                 source.url,
                 label=source.label or None,
+                name=source.name,
                 credentials=credentials,
                 limits=source.limits,
                 forbidden_means_absent=source.forbidden_means_absent,
@@ -141,7 +142,9 @@ class SourceBuilder:
 
         def make() -> Repository:
             digests = DigestStore(path, emit=self._emit)
-            return LocalRepository(source.path, digests=digests, memory=memory, emit=self._emit)
+            return LocalRepository(
+                source.path, name=source.name, digests=digests, memory=memory, emit=self._emit
+            )
 
         return self._parts.get(key, make)
 

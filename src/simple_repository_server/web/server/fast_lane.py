@@ -10,6 +10,7 @@ from typing import Protocol
 
 from simple_repository_server.errors import RepositoryError
 from simple_repository_server.observe.events import Emit, InternalFailure
+from simple_repository_server.web.audit import Audit, audit_request
 from simple_repository_server.web.exchange import MAX_LOGGED, Receive, Request, Scope, Send
 from simple_repository_server.web.reply import Reply
 from simple_repository_server.web.server.heads import parse_target
@@ -49,6 +50,8 @@ class FastLane:
     def __init__(self, app: Peeks) -> None:
         self._app = app
         self._emit = app.emit
+        #: Records what is handed out; an application need not have one.
+        self._audit: Audit | None = getattr(app, "audit", None)
         #: Requests by their bytes: the same bytes are the same request. First those of any client,
         #: then those of trusted proxies, whose `X-Forwarded-…` headers count.
         self.seen: tuple[dict[bytes, Request], dict[bytes, Request]] = {}, {}
@@ -106,16 +109,17 @@ class FastLane:
         self, request: Request, status: int, started: float, client: str, sent: int, error: str = ""
     ) -> None:
         """Emit the event of a request whose answer was begun at `started` (`perf_counter`)."""
-        self._emit(
-            request.event(
-                method=request.method,
-                path=request.path,
-                status=status,
-                bytes=sent,
-                duration_ms=(perf_counter() - started) * 1000,
-                client=client,
-                user_agent=request.user_agent,
-                cache=request.cache,
-                error=error,
-            )
+        event = request.event(
+            method=request.method,
+            path=request.path,
+            status=status,
+            bytes=sent,
+            duration_ms=(perf_counter() - started) * 1000,
+            client=client,
+            user_agent=request.user_agent,
+            cache=request.cache,
+            error=error,
         )
+        self._emit(event)
+        if self._audit is not None and request.audited is not None:
+            audit_request(self._audit, request, event)

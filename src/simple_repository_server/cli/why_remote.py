@@ -1,0 +1,58 @@
+"""The explanation of a running server."""
+
+import base64
+import urllib.error
+import urllib.request
+from urllib.parse import quote
+
+import msgspec
+
+from simple_repository_server.explanation import Explanation
+from simple_repository_server.upstream.credentials import split_credentials
+
+_TIMEOUT_S = 90.0
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+class CannotAsk(Exception):
+    """The server did not answer, or with something else than an explanation."""
+
+
+class _Answer(msgspec.Struct):
+    explanation: Explanation
+
+
+def fetch_explanation(
+    url: str, index: str | None, project: str, version: str | None
+) -> Explanation:
+    """What the server at `url`, or its index of that name, answers at `/why/PROJECT`.
+
+    `url` may be that of the server or of one of its indexes, as installers are given it. Blocks for
+    at most 90 s between two parts of the answer. Raises `CannotAsk`.
+    """
+    try:
+        bare, credentials = split_credentials(url)
+    except ValueError as error:
+        shown = url.rpartition("@")[2]
+        raise CannotAsk(f"--url {shown!r} is not an http(s) URL.") from error
+    base = bare.rstrip("/").removesuffix("/simple")
+    where = f"{base}/{quote(index, safe='')}" if index else base
+    query = f"?version={quote(version, safe='')}" if version else ""
+    request = urllib.request.Request(  # noqa: S310 - checked above
+        f"{where}/why/{project}{query}", headers={"Accept": "application/json"}
+    )
+    if credentials is not None:
+        pair = f"{credentials.user}:{credentials.password}".encode()
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            body = response.read(_MAX_BYTES)
+        return msgspec.json.decode(body, type=_Answer).explanation
+    except urllib.error.HTTPError as error:
+        raise CannotAsk(
+            f"{where}/why/{project} answers with status {error.code}: is it the address of such a "
+            "server, and has it that index?"
+        ) from error
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        reason = getattr(error, "reason", error)
+        raise CannotAsk(f"The server at {where}/ gives no explanation: {reason}.") from error
