@@ -5,6 +5,7 @@ import pytest
 
 from simple_repository_server import FileName, MemoryRepository, ProjectName, create_app
 from simple_repository_server.errors import InvalidName, ProjectNotFound, ResourceNotFound
+from simple_repository_server.explanation import Answered
 from simple_repository_server.testing.conformance import assert_hidden
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.transforms.renamed import RenamedProjectsRepository
@@ -99,3 +100,15 @@ def test_invalid_names_are_rejected() -> None:
     """What is not the name of a project cannot be mapped."""
     with pytest.raises(InvalidName):
         RenamedProjectsRepository(MemoryRepository(), names={"no name": "demo"})
+
+
+async def test_explanation_names_both_names() -> None:
+    """It is asked for the new name, and states the one that the source uses."""
+    async with RenamedProjectsRepository(
+        _source(), names={"pillow-simd": "folder-7"}
+    ) as repository:
+        explained = await repository.explain(NEW)
+        assert (explained.answered, explained.files) == (Answered.HAS, 1)
+        assert "'folder-7'" in explained.detail
+        assert (await repository.explain(OLD)).answered is Answered.ABSENT
+        assert (await repository.explain(ProjectName("other"))).answered is Answered.HAS

@@ -5,6 +5,7 @@ import pytest
 from simple_repository_server import FileName, MemoryRepository, ProjectName, Repository
 from simple_repository_server.combine.routed import RoutedRepository
 from simple_repository_server.errors import ProjectNotFound, SourceUnavailable
+from simple_repository_server.explanation import Answered
 from simple_repository_server.testing.conformance import Recording, assert_hidden
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.wrapper_checks import Unavailable
@@ -98,3 +99,11 @@ def test_nothing_to_route_to_is_rejected() -> None:
     """There must be at least one repository."""
     with pytest.raises(ValueError, match="default"):
         RoutedRepository([])
+
+
+async def test_explanation_is_that_of_the_responsible_repository() -> None:
+    """It names the source that is responsible, or that none is."""
+    async with RoutedRepository([("corp-*", _with("corp-api"))]) as repository:
+        assert (await repository.explain(CORP)).answered is Answered.HAS
+        explained = await repository.explain(REQUESTS)
+        assert (explained.answered, "no route" in explained.detail) == (Answered.ABSENT, True)

@@ -140,7 +140,9 @@ class ComponentRepository(RepositoryGroup):
         theirs = await self.component.get_resource(
             str(project), str(filename), request_context=context
         )
-        return await self._files.resource(theirs, file, project, filename)
+        resource = await self._files.resource(theirs, file, project, filename)
+        resource.source = resource.source or self.label
+        return resource
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:

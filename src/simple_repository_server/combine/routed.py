@@ -14,6 +14,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_WAIT_S, UnionOfLists
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, merge_sorted
 from simple_repository_server.observe.events import Emit, ignore
@@ -98,6 +99,23 @@ class RoutedRepository(RepositoryGroup):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         return await self._route(project).get_resource(project, filename, context=context)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        repository = self.responsible_for(project)
+        if repository is not None:
+            return await repository.explain(project, version, context=context)
+        return Explanation(
+            component=type(self).__name__,
+            answered=Answered.ABSENT,
+            detail="no route matches its name, so nothing was queried",
+        )
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

@@ -9,6 +9,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.snapshots import SnapshotMemo
+from simple_repository_server.explanation import Explanation
 from simple_repository_server.model import (
     NO_CONTEXT,
     NOTHING,
@@ -66,6 +67,16 @@ class _ChangedPages(RepositoryContainer):
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
         return await self.source.get_resource(project, filename, context=context)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        return await self.source.explain(project, version, context=context)
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:

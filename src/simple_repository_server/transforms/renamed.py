@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
 from simple_repository_server.repository import Repository, RepositoryContainer
@@ -78,6 +79,34 @@ class RenamedProjectsRepository(RepositoryContainer):
         with _errors_name(project):
             own = self._own_name(project)
             return await self.source.get_resource(own, filename, context=context)
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        if project in self._gone:
+            return Explanation(
+                component=type(self).__name__,
+                answered=Answered.ABSENT,
+                detail="its source has it, and it is shown under another name",
+            )
+        own = self._names.get(project, project)
+        inner = await self.source.explain(own, version, context=context)
+        if own == project:
+            return inner
+        return Explanation(
+            component=type(self).__name__,
+            answered=inner.answered,
+            detail=f"its source has it as {own!r}",
+            files=inner.files,
+            freshness=inner.freshness,
+            concealed=inner.concealed,
+            sources=(inner,),
+        )
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
