@@ -295,12 +295,14 @@ def _same_page(earlier: ProjectPage, page: ProjectPage) -> ProjectPage:
 
 def _check_file(page: ProjectPage, evaluation: Evaluation, filename: FileName) -> None:
     """Raise `HiddenByRule` if a rule hides the file, `ResourceNotFound` if it is not there."""
-    subject = filename if page.find(filename) is not None else filename.distribution
+    subject = filename
+    if page.find(filename) is None:
+        subject = filename.distribution
+        if page.find(subject) is None:
+            raise ResourceNotFound(page.name, filename)
     hidden = evaluation.hidden.get(subject)
     if hidden is not None:
         raise _error(page.name, filename, hidden)
-    if page.find(subject) is None:
-        raise ResourceNotFound(page.name, filename)
 
 
 def _error(project: ProjectName, filename: FileName | None, hidden: Hidden) -> HiddenByRule:
