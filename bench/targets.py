@@ -50,6 +50,11 @@ class Outcome(msgspec.Struct, frozen=True):
     state: str = "not measured"
 
 
+def more_than_other(row: Row, _: Sequence[Row]) -> float | None:
+    """What our figure is above that of the other server or way."""
+    return row.ours.value - row.other[1].value if row.other else None
+
+
 def to_nginx(row: Row, _: Sequence[Row]) -> float | None:
     """Our figure by nginx's; above 1 ours is better."""
     return row.ratio(row.nginx)
@@ -158,6 +163,11 @@ TARGETS = (
     Target("250,000 OSV records: ready after a restart, ms", "advisories", "after a restart$", own,
            1000, at_least=False),
     Target("nothing slower than under Granian", "granian", "", to_other, 0.95),
+    Target("warm pages through ten rules, to those without", "rules", "with ten rules$", to_other,
+           0.95),
+    Target("first page through ten rules, ms more than without", "rules",
+           "^first .* through ten rules$", more_than_other, 25, at_least=False),
+    Target("10,000 globs, to ten", "rules", "^(?!first).* globs denied$", to_other, 0.95),
     Target("20,000 idle connections, MB", "idle", "^memory for 20,000", own, 150, at_least=False),
     Target("start to first answer, ms", "start", "^start to first answer$", own, 350,
            at_least=False),

@@ -27,7 +27,8 @@ class HiddenNames:
     def __init__(self, rules: Sequence[Rule]) -> None:
         # Most rules do not decide by names.
         overriding = [rule for rule in rules if type(rule).hides_project is not Rule.hides_project]
-        self._rules = tuple(rule for rule in overriding if not rule.dry_run)
+        #: Those that may hide a project by its name.
+        self.rules = tuple(rule for rule in overriding if not rule.dry_run)
         self._verdicts: dict[ProjectName, Verdict] = {}
 
     def verdict(self, project: ProjectName, revision: int) -> Verdict | None:
@@ -35,7 +36,7 @@ class HiddenNames:
 
         `revision` is that of all rules: remembered verdicts are for one.
         """
-        if not self._rules:
+        if not self.rules:
             return None
         known = self._verdicts.get(project)
         if known is None or known.revision != revision:
@@ -47,10 +48,10 @@ class HiddenNames:
 
     def shows(self, project: ProjectName) -> bool:
         """Whether no rule hides the project."""
-        return all(rule.hides_project(project) is None for rule in self._rules)
+        return all(rule.hides_project(project) is None for rule in self.rules)
 
     def _decide(self, project: ProjectName, revision: int) -> Verdict:
-        found = [(rule, rule.hides_project(project)) for rule in self._rules]
+        found = [(rule, rule.hides_project(project)) for rule in self.rules]
         hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]
         if not hiding:
             return Verdict(revision, None, disowned=False)

@@ -11,7 +11,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.single_flight import SingleFlight
-from simple_repository_server.cache.snapshots import DerivedSnapshots
+from simple_repository_server.cache.snapshots import Derived, DerivedSnapshots
 from simple_repository_server.errors import (
     HiddenByRule,
     ProjectNotFound,
@@ -47,6 +47,8 @@ class _Evaluated(msgspec.Struct, frozen=True):
 
     #: Of all rules.
     revision: int
+    #: When the evaluation ends; None: not by itself.
+    until: float | None
     evaluation: Evaluation
 
 
@@ -98,7 +100,7 @@ class RuleRepository(RepositoryContainer):
     async def get_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage:
-        hidden = self._hidden_project(project)
+        hidden = self._hidden_project(project, self._revision())
         page = await self.source.get_project_page(project, context=context)
         if hidden is not None:
             raise hidden
@@ -108,7 +110,7 @@ class RuleRepository(RepositoryContainer):
     async def get_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource:
-        hidden = self._hidden_project(project)
+        hidden = self._hidden_project(project, self._revision())
         page = await self.source.get_project_page(project, context=context)
         if hidden is not None:
             raise hidden
@@ -125,29 +127,32 @@ class RuleRepository(RepositoryContainer):
     def peek_project_page(
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
-        hidden = self._hidden_project(project)
+        # The way of each warm page, so it is as short as it can be.
+        revision = sum(map(_revision, self.rules))
+        hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
         page = self.source.peek_project_page(project, context=context)
         if page is None:
             return None
         if hidden is not None:
             raise hidden
-        known = self._peek_evaluated(page)
-        return None if known is None else known[0]
+        known = self._peek_evaluated(page, revision)
+        return None if known is None else known.of(page)
 
     @override
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
-        hidden = self._hidden_project(project)
+        revision = sum(map(_revision, self.rules))
+        hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
         page = self.source.peek_project_page(project, context=context)
         if page is None:
             return None
         if hidden is not None:
             raise hidden
-        known = self._peek_evaluated(page)
+        known = self._peek_evaluated(page, revision)
         if known is None:
             return None
-        _check_file(page, known[1], filename)
+        _check_file(page, known.details.evaluation, filename)
         return self.source.peek_resource(project, filename, context=context)
 
     async def evaluation(self, page: ProjectPage) -> Evaluation:
@@ -183,12 +188,12 @@ class RuleRepository(RepositoryContainer):
     def _revision(self) -> int:
         return sum(map(_revision, self.rules))
 
-    def _hidden_project(self, project: ProjectName) -> HiddenByRule | None:
+    def _hidden_project(self, project: ProjectName, revision: int) -> HiddenByRule | None:
         """The error for a project that its source owns, but rules hide by its name alone.
 
         Raises it at once where the source is not to be queried.
         """
-        verdict = self._hidden_names.verdict(project, self._revision())
+        verdict = self._hidden_names.verdict(project, revision)
         if verdict is None or verdict.hidden is None:
             return None
         if self._owns_names and verdict.disowned:
@@ -198,24 +203,26 @@ class RuleRepository(RepositoryContainer):
             return error
         raise error
 
-    def _peek_evaluated(self, page: ProjectPage) -> tuple[ProjectPage, Evaluation] | None:
+    def _peek_evaluated(
+        self, page: ProjectPage, revision: int
+    ) -> Derived[ProjectPage, _Evaluated] | None:
+        """The page that is shown, if it was evaluated, and still is right."""
         known = self._pages.get(page)
         if known is None:
             return None
         details = known.details
-        if details.revision != self._revision():
+        if details.revision != revision:
             return None
-        until = details.evaluation.until
-        if until is not None and self._clock() >= until:
+        if details.until is not None and self._clock() >= details.until:
             return None
-        return known.of(page), details.evaluation
+        return known
 
     async def _evaluated(self, page: ProjectPage) -> tuple[ProjectPage, Evaluation]:
         """What is shown of the page, and its evaluation, for this moment."""
-        known = self._peek_evaluated(page)
-        if known is not None:
-            return known
         revision = self._revision()
+        known = self._peek_evaluated(page, revision)
+        if known is not None:
+            return known.of(page), known.details.evaluation
         work = partial(self._evaluate, page, revision)
         return await self._evaluating.run((id(page), revision), work)
 
@@ -230,7 +237,7 @@ class RuleRepository(RepositoryContainer):
         if earlier is not None:
             shown = _same_page(earlier.of(page), shown)
         before = None if earlier is None else earlier.details.evaluation
-        self._pages.put(page, shown, _Evaluated(revision, evaluation))
+        self._pages.put(page, shown, _Evaluated(revision, evaluation.until, evaluation))
         self._report(page.name, evaluation, before)
         return shown, evaluation
 
@@ -290,12 +297,14 @@ def _same_page(earlier: ProjectPage, page: ProjectPage) -> ProjectPage:
 
 def _check_file(page: ProjectPage, evaluation: Evaluation, filename: FileName) -> None:
     """Raise `HiddenByRule` if a rule hides the file, `ResourceNotFound` if it is not there."""
-    subject = filename if page.find(filename) is not None else filename.distribution
+    subject = filename
+    if page.find(filename) is None:
+        subject = filename.distribution
+        if page.find(subject) is None:
+            raise ResourceNotFound(page.name, filename)
     hidden = evaluation.hidden.get(subject)
     if hidden is not None:
         raise _error(page.name, filename, hidden)
-    if page.find(subject) is None:
-        raise ResourceNotFound(page.name, filename)
 
 
 def _error(project: ProjectName, filename: FileName | None, hidden: Hidden) -> HiddenByRule:
