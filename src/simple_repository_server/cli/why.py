@@ -107,8 +107,8 @@ async def _explain(settings: Settings, project: ProjectName, version: str | None
 
 def _is_loading(repository: Repository) -> bool:
     """Whether a rule does not know yet whether it can be evaluated."""
-    states = repository.source_states()
-    return any(state.kind == RULE and state.available is None for state in states)
+    rules = [one for one in repository.source_states() if one.kind == RULE]
+    return any(rule.available is None for rule in rules)
 
 
 def _lines(why: Why) -> Iterator[str]:
