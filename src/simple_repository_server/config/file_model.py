@@ -4,13 +4,22 @@ Imported only when a file is used, because pydantic is slow to import. What a va
 goes together with what, is decided in the modules that read the tables.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+)
 
 from simple_repository_server.config.durations import parse_duration
 from simple_repository_server.config.options import OPTIONS, Kind, Option
+from simple_repository_server.config.paths import path_problem
 from simple_repository_server.config.rule_settings import FileKind, RuleKind, Undated
 from simple_repository_server.model import FilesMode
 from simple_repository_server.observe import sizes
@@ -64,6 +73,13 @@ def _size(value: object) -> int:
         raise ValueError(f'"{value}" {error}') from error
 
 
+def _path(value: str) -> str:
+    problem = path_problem(value)
+    if problem:
+        raise ValueError(problem)
+    return value
+
+
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
         try:
@@ -71,12 +87,17 @@ def _moment(value: object) -> datetime:
         except ValueError as error:
             raise ValueError(f'"{value}" is not a date; write it as 2026-08-01') from error
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        # Not `astimezone`, which fails for the first and last days that there are.
+        offset = value.utcoffset() or timedelta()
+        if not _FIRST_YEAR < value.year < _LAST_YEAR:
+            raise ValueError(f"the year {value.year} is a mistake; write it as 2026-08-01")
+        return value.replace(tzinfo=UTC) - offset
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise ValueError("it must be a date or a date with a time; write it as 2026-08-01")
 
 
+_FIRST_YEAR, _LAST_YEAR = 1, 9999
 _WITH_UNIT = {"type": "string", "pattern": r"^ *[0-9]+(\.[0-9]+)? *[A-Za-z]+ *$"}
 _NUMBER_OR_UNIT = {"anyOf": [{"type": "number", "minimum": 0}, _WITH_UNIT]}
 _SIZE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
@@ -88,6 +109,7 @@ Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_WITH_UNI
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_NUMBER_OR_UNIT)]
 Timeout = Annotated[float, BeforeValidator(_timeout), WithJsonSchema(_NUMBER_OR_UNIT)]
 Bytes = Annotated[int, BeforeValidator(_size), WithJsonSchema(_SIZE)]
+PathText = Annotated[str, AfterValidator(_path)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema(_DATE)]
 _Files = Annotated[FilesMode, Field(strict=False)]
 _Kinds = list[Annotated[FileKind, Field(strict=False)]]
@@ -144,7 +166,7 @@ class RuleTable(Table):
     yank: list[str] | None = Field(
         default=None, description="Patterns of projects or versions that are shown as yanked."
     )
-    yank_file: str | None = Field(
+    yank_file: PathText | None = Field(
         default=None,
         description="A file (JSON of globs, or SQLite) that says what is shown as yanked.",
     )
@@ -199,14 +221,14 @@ class SourceTable(Table):
         description="The URL of a simple index, or pypi. ${NAME} is replaced by that environment "
         "variable.",
     )
-    path: str | None = Field(default=None, description="A directory of distribution files.")
+    path: PathText | None = Field(default=None, description="A directory of distribution files.")
     user: str | None = Field(
         default=None, description="The user name for the index; may have ${NAME}."
     )
     password: str | None = Field(
         default=None, description="The password; write ${NAME} for an environment variable."
     )
-    password_file: str | None = Field(
+    password_file: PathText | None = Field(
         default=None, description="A file with the password, which only its owner can read."
     )
     connect_timeout: Timeout | None = Field(
@@ -221,14 +243,14 @@ class SourceTable(Table):
     file_timeout: Timeout | None = Field(
         default=None, description="For a whole file, beside 10 s for each MB; default 1 h."
     )
-    ca_file: str | None = Field(
+    ca_file: PathText | None = Field(
         default=None,
         description="Authorities (PEM) to trust for this index in addition to the others.",
     )
-    client_cert: str | None = Field(
+    client_cert: PathText | None = Field(
         default=None, description="A certificate (PEM) that this server presents to the index."
     )
-    client_key: str | None = Field(
+    client_key: PathText | None = Field(
         default=None, description="The key of client-cert, if that file does not contain it."
     )
     proxy: str | None = Field(
@@ -271,14 +293,14 @@ class IndexTable(Table):
 class CacheTable(Table):
     """The cache on disk."""
 
-    dir: str | None = Field(default=None, description="Same as cache-dir.")
+    dir: PathText | None = Field(default=None, description="Same as cache-dir.")
     size: Bytes | None = Field(default=None, description="Same as cache-size.")
 
 
 class AdvisoriesTable(Table):
     """Where advisories come from."""
 
-    osv: str | None = Field(
+    osv: PathText | None = Field(
         default=None, description="A folder or zip archive of OSV records for PyPI."
     )
 
@@ -286,7 +308,7 @@ class AdvisoriesTable(Table):
 class AuditTable(Table):
     """The record of what was decided and handed out."""
 
-    file: str | None = Field(
+    file: PathText | None = Field(
         default=None, description="The file that a JSON line is written to for each."
     )
 
@@ -301,6 +323,8 @@ def _type(option: Option) -> Any:
         Kind.SECONDS: Seconds,
         Kind.SIZE: Bytes,
         Kind.TEXTS: list[str],
+        Kind.PATH: PathText,
+        Kind.FOLDER: PathText,
     }
     return types.get(option.kind, str)
 
@@ -333,6 +357,6 @@ FileTable = create_model("FileTable", __base__=OptionsTable, **_TABLES)
 TABLES = tuple(_TABLES)
 
 
-def keys_of(model: type[BaseModel]) -> list[str]:
+def keys_of(model: Any) -> list[str]:
     """The keys of a table."""
     return [field.alias or name for name, field in model.model_fields.items()]
