@@ -178,6 +178,11 @@ RULE = f"{SOURCES}[[rules]]\n"
             f"{RULE}reserve=['x']\nfor='a'\n[[rules]]\nreserve=['x']\nfor='b'",
             9, "rules[2].reserve[1]", "reserved for 'a'",
         ),
+        (
+            f"{RULE}reserve=['x-*']\nfor='a'\n[[rules]]\nreserve=['x-y']\nfor='b'",
+            9, "rules[2].reserve[1]", "by 'x-*'",
+        ),
+        (f"{RULE}freeze=1970-01-01", 6, "rules[1].freeze", "hides everything"),
         (f"{RULE}only='wheels'\n[[rules]]\nonly='sdists'", 8, "rules[2].only", "hides every file"),
         (
             f"{RULE}freeze=2026-08-01\n[[rules]]\nfreeze=2026-07-01",

@@ -23,6 +23,7 @@ from simple_repository_server.config.load import (
     parse_size,
     process_environment,
 )
+from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.settings import DEFAULT_CACHE_SIZE, MIN_CACHE_BYTES
 from simple_repository_server.disk import projects
 from simple_repository_server.disk.folder import CacheFolder
@@ -278,7 +279,7 @@ def _configured() -> Path | None:
     data = read_document(file).data
     table = data.get("cache")
     text = data.get("cache-dir") or (table.get("dir") if isinstance(table, dict) else None)
-    return file.parent / Path(text).expanduser() if isinstance(text, str) else None
+    return path_in(file.parent, text) if isinstance(text, str) else None
 
 
 def _existing(cache_dir: Path | None) -> CacheFolder:

@@ -17,13 +17,16 @@ from simple_repository_server.config.show import as_json, as_toml, shown_setting
 from simple_repository_server.observe.terminal import printable
 
 
-@click.group(cls=Group)
-def config() -> None:
+@click.group(cls=Group, invoke_without_command=True)
+@click.pass_context
+def config(ctx: click.Context) -> None:
     """Check and show the configuration.
 
     'check' and 'show' accept the arguments and variables of the server, and read its file; 'schema'
     is for editors.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @config.command("check")

@@ -205,7 +205,10 @@ class _Loading:
                 f"{what} a SOURCE, but the sources are in {self.document.place(('sources',))}. "
                 f"{remove}, or use no file: --config none."
             )
-        names = list(self.document.data["sources"])
+        names = [source.name for source in self._file.sources]
+        tables = self.document.data["sources"]
+        if isinstance(tables, dict):
+            names = list(tables)
         for name in absent:
             if "forbidden_means_absent" not in self.keys and name not in names:
                 self._others.append(

@@ -4,16 +4,21 @@ Imported only when a file is used, because pydantic is slow to import. What a va
 goes together with what, is decided in the modules that read the tables.
 """
 
-from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from simple_repository_server.config.durations import parse_duration
+from simple_repository_server.config.file_values import (
+    Bytes,
+    Duration,
+    Moment,
+    PathText,
+    Seconds,
+    Timeout,
+)
 from simple_repository_server.config.options import OPTIONS, Kind, Option
 from simple_repository_server.config.rule_settings import RuleKind
 from simple_repository_server.model import FilesMode
-from simple_repository_server.observe import sizes
 from simple_repository_server.policy.file_kinds import FileKind
 from simple_repository_server.policy.undated import Undated
 
@@ -28,69 +33,6 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=_kebab)
 
 
-def _duration(value: object) -> float:
-    if isinstance(value, str):
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            raise ValueError(f'"{value}" {error}') from error
-    raise ValueError(f'{value} has no unit; write it with one, as "7 days" or "36h"')
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = format(value, "f") if isinstance(value, float) else str(value)
-    if not isinstance(value, str):
-        text = 'it must be a number of seconds, or a text with a unit, as "90 s"'
-        raise ValueError(text)  # noqa: TRY004 - pydantic collects these
-    try:
-        return parse_duration(value, bare=True)
-    except ValueError as error:
-        raise ValueError(f'"{value}" {error}') from error
-
-
-def _timeout(value: object) -> float:
-    seconds = _seconds(value)
-    if not seconds:
-        raise ValueError('0 would fail every request; write a number with a unit, as "30 s"')
-    return seconds
-
-
-def _size(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        text = 'it must be a number of bytes, or a text with a unit, as "10GB"'
-        raise ValueError(text)  # noqa: TRY004 - pydantic collects these
-    try:
-        return sizes.parse_size(str(value))
-    except ValueError as error:
-        raise ValueError(f'"{value}" {error}') from error
-
-
-def _moment(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(f'"{value}" is not a date; write it as 2026-08-01') from error
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise ValueError("it must be a date or a date with a time; write it as 2026-08-01")
-
-
-_WITH_UNIT = {"type": "string", "pattern": r"^ *[0-9]+(\.[0-9]+)? *[A-Za-z]+ *$"}
-_NUMBER_OR_UNIT = {"anyOf": [{"type": "number", "minimum": 0}, _WITH_UNIT]}
-_SIZE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
-_DATE = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
-
-#: Seconds, of a text with a unit.
-Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_WITH_UNIT)]
-#: Seconds, of a number or a text with a unit.
-Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_NUMBER_OR_UNIT)]
-Timeout = Annotated[float, BeforeValidator(_timeout), WithJsonSchema(_NUMBER_OR_UNIT)]
-Bytes = Annotated[int, BeforeValidator(_size), WithJsonSchema(_SIZE)]
-Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema(_DATE)]
 _Files = Annotated[FilesMode, Field(strict=False)]
 _Kinds = list[Annotated[FileKind, Field(strict=False)]]
 
@@ -146,7 +88,7 @@ class RuleTable(Table):
     yank: list[str] | None = Field(
         default=None, description="Patterns of projects or versions that are shown as yanked."
     )
-    yank_file: str | None = Field(
+    yank_file: PathText | None = Field(
         default=None,
         description="A file (JSON of globs, or SQLite) that says what is shown as yanked.",
     )
@@ -201,14 +143,14 @@ class SourceTable(Table):
         description="The URL of a simple index, or pypi. ${NAME} is replaced by that environment "
         "variable.",
     )
-    path: str | None = Field(default=None, description="A directory of distribution files.")
+    path: PathText | None = Field(default=None, description="A directory of distribution files.")
     user: str | None = Field(
         default=None, description="The user name for the index; may have ${NAME}."
     )
     password: str | None = Field(
         default=None, description="The password; write ${NAME} for an environment variable."
     )
-    password_file: str | None = Field(
+    password_file: PathText | None = Field(
         default=None, description="A file with the password, which only its owner can read."
     )
     connect_timeout: Timeout | None = Field(
@@ -223,14 +165,14 @@ class SourceTable(Table):
     file_timeout: Timeout | None = Field(
         default=None, description="For a whole file, beside 10 s for each MB; default 1 h."
     )
-    ca_file: str | None = Field(
+    ca_file: PathText | None = Field(
         default=None,
         description="Authorities (PEM) to trust for this index in addition to the others.",
     )
-    client_cert: str | None = Field(
+    client_cert: PathText | None = Field(
         default=None, description="A certificate (PEM) that this server presents to the index."
     )
-    client_key: str | None = Field(
+    client_key: PathText | None = Field(
         default=None, description="The key of client-cert, if that file does not contain it."
     )
     proxy: str | None = Field(
@@ -273,14 +215,14 @@ class IndexTable(Table):
 class CacheTable(Table):
     """The cache on disk."""
 
-    dir: str | None = Field(default=None, description="Same as cache-dir.")
+    dir: PathText | None = Field(default=None, description="Same as cache-dir.")
     size: Bytes | None = Field(default=None, description="Same as cache-size.")
 
 
 class AdvisoriesTable(Table):
     """Where advisories come from."""
 
-    osv: str | None = Field(
+    osv: PathText | None = Field(
         default=None, description="A folder or zip archive of OSV records for PyPI."
     )
 
@@ -288,7 +230,7 @@ class AdvisoriesTable(Table):
 class AuditTable(Table):
     """The record of what was decided and handed out."""
 
-    file: str | None = Field(
+    file: PathText | None = Field(
         default=None, description="The file that a JSON line is written to for each."
     )
 
@@ -303,6 +245,8 @@ def _type(option: Option) -> Any:
         Kind.SECONDS: Seconds,
         Kind.SIZE: Bytes,
         Kind.TEXTS: list[str],
+        Kind.PATH: PathText,
+        Kind.FOLDER: PathText,
     }
     return types.get(option.kind, str)
 
@@ -335,6 +279,6 @@ FileTable = create_model("FileTable", __base__=OptionsTable, **_TABLES)
 TABLES = tuple(_TABLES)
 
 
-def keys_of(model: type[BaseModel]) -> list[str]:
+def keys_of(model: Any) -> list[str]:
     """The keys of a table."""
     return [field.alias or name for name, field in model.model_fields.items()]

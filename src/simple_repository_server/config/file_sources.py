@@ -21,6 +21,7 @@ from simple_repository_server.config.load import (
     with_netrc,
 )
 from simple_repository_server.config.mistakes import KeyPath, Report
+from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.secrets import (
     exposure,
     filled,
@@ -59,7 +60,7 @@ class SourceContext(msgspec.Struct, frozen=True, kw_only=True):
 
     def path(self, text: str) -> Path:
         """A path of the file: relative ones are relative to its folder."""
-        return self.file.parent / Path(text).expanduser()
+        return path_in(self.file.parent, text)
 
 
 def read_source(
@@ -113,7 +114,7 @@ def _directory(
     if read.path is None:
         return None
     path = context.path(read.path).absolute()
-    problem = "it is empty; write the path of a directory" if not read.path else _unusable(path)
+    problem = _unusable(path)
     if problem:
         context.report.add((*where, "path"), problem)
         return None

@@ -56,7 +56,7 @@ def tables_below(data: object, where: KeyPath, report: Report) -> dict[str, Any]
 def suggestion(name: str, known: Iterable[str], *, what: str) -> str:
     """`did you mean …?`, or the list of what is known."""
     names = list(known)
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"{what} {', '.join(names)}" if names else "there are none"

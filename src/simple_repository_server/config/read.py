@@ -26,6 +26,7 @@ from simple_repository_server.config.file_tables import checked, suggestion, tab
 from simple_repository_server.config.load import process_environment
 from simple_repository_server.config.mistakes import KeyPath, Mistakes
 from simple_repository_server.config.options import OPTIONS, Kind
+from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.rule_conflicts import report_conflicts
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.config.rule_tables import RuleContext, read_rules
@@ -132,7 +133,7 @@ def _options(
     for option in OPTIONS:
         value = values.get(option.parameter)
         if option.kind in (Kind.PATH, Kind.FOLDER) and value is not None:
-            values[option.parameter] = (document.folder / Path(value).expanduser()).absolute()
+            values[option.parameter] = path_in(document.folder, value).absolute()
         elif option.kind is Kind.SIZE and value is not None:
             values[option.parameter] = str(value)
         elif option.kind is Kind.TEXTS and value is not None:

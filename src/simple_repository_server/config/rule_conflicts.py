@@ -1,6 +1,8 @@
 """Rules that contradict each other: each pair is one mistake, reported at the second rule."""
 
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase, translate
 
 from simple_repository_server.config.mistakes import Report
 from simple_repository_server.config.patterns import same_pattern
@@ -17,6 +19,7 @@ def report_conflicts(rules: Sequence[Placed], report: Report) -> None:
     serious = [placed for placed in rules if not placed[0].dry_run]
     _allowed_and_denied(serious, report)
     _reserved_twice(serious, report)
+    _reserved_by_globs(serious, report)
     _only_two_kinds(serious, report)
     _twice(serious, report)
 
@@ -50,6 +53,29 @@ def _reserved_twice(rules: Sequence[Placed], report: Report) -> None:
                 report.add(
                     (*where, "reserve", at), f"{what}; names belong to one source: remove one"
                 )
+
+
+def _reserved_by_globs(rules: Sequence[Placed], report: Report) -> None:
+    """A name or glob that a glob of another owner covers: no source could serve it."""
+    globs: dict[str, list[str]] = {}
+    for rule, _ in rules:
+        if rule.kind is RuleKind.RESERVE:
+            some = [same_pattern(text) for text in rule.patterns]
+            globs.setdefault(rule.owner, []).extend(one for one in some if set(one) & set("*?"))
+    for owner, some in globs.items():
+        covers = re.compile("|".join(map(translate, some)) or r"(?!)").match
+        for rule, where in rules:
+            if rule.kind is not RuleKind.RESERVE or rule.owner == owner:
+                continue
+            for at, text in enumerate(rule.patterns):
+                same = same_pattern(text)
+                if same not in some and covers(same):
+                    glob = next(one for one in some if fnmatchcase(same, one))
+                    what = f"{text!r} is reserved for {owner!r} by {glob!r}, too"
+                    report.add(
+                        (*where, "reserve", at),
+                        f"{what}, so no source would be queried; make the two patterns disjoint",
+                    )
 
 
 def _only_two_kinds(rules: Sequence[Placed], report: Report) -> None:

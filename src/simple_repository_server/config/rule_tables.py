@@ -10,6 +10,7 @@ import msgspec
 from simple_repository_server.config.file_model import RuleTable, keys_of
 from simple_repository_server.config.file_tables import checked
 from simple_repository_server.config.mistakes import KeyPath, Report, shown_key
+from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.model import Status
@@ -37,6 +38,8 @@ _OWN_KEYS = {
     RuleKind.FREEZE: {"undated"},
     RuleKind.ADVISORIES: {"ignore"},
 }
+#: No index is older.
+_FIRST_YEAR = 2000
 _ONLY = {"wheels": FileKind.WHEEL, "sdists": FileKind.SDIST}
 
 
@@ -161,16 +164,33 @@ def _check_scope(read: RuleTable, where: KeyPath, report: Report) -> None:
 
 def _check_value(kind: RuleKind, read: RuleTable, where: KeyPath, context: RuleContext) -> None:
     report, value = context.report, (*where, kind.value)
-    if kind is RuleKind.FREEZE and read.freeze is not None and read.freeze > context.now:
-        report.add(value, f"{_shown_time(read.freeze)} is in the future, so the rule hides "
-                   "nothing; write a date that has passed, or remove the rule")  # fmt: skip
+    if kind is RuleKind.FREEZE and read.freeze is not None:
+        _check_freeze(read.freeze, value, context)
     if kind is RuleKind.MIN_AGE and read.min_age == 0:
         report.add(value, "0 hides nothing; write a duration, or remove the rule")
     if kind is RuleKind.ADVISORIES and not context.has_advisories:
         report.add(value, "it needs advisories; name their folder or zip archive: [advisories] osv")
     if read.fast_lane and not context.has_advisories:
-        report.add((*where, "fast-lane"), "it needs advisories; name their folder or zip archive: "
-                   "[advisories] osv, or remove fast-lane")  # fmt: skip
+        text = "it needs advisories; name their folder or zip archive: [advisories] osv, or remove"
+        report.add((*where, "fast-lane"), f"{text} fast-lane")
+    if kind is RuleKind.YANK_FILE and read.yank_file is not None:
+        path = path_in(context.folder, read.yank_file)
+        if not path.is_file():
+            report.add(value, f"{path} is not an existing file; correct the path")
+    _check_everything(kind, read, value, report)
+
+
+def _check_freeze(moment: datetime, value: KeyPath, context: RuleContext) -> None:
+    if moment > context.now:
+        what = f"{_shown_time(moment)} is in the future, so the rule hides nothing"
+        context.report.add(value, f"{what}; write a date that has passed, or remove the rule")
+    if moment.year < _FIRST_YEAR:
+        what = f"nothing is older than {moment.year}, so the rule hides everything"
+        context.report.add(value, f"{what}; write a later date")
+
+
+def _check_everything(kind: RuleKind, read: RuleTable, value: KeyPath, report: Report) -> None:
+    """A pattern for all projects leaves nothing, or does nothing."""
     limits = (read.projects, read.kinds, read.larger_than, read.smaller_than, read.platforms)
     unlimited = not read.except_ and not read.dry_run and all(one is None for one in limits)
     patterns = _patterns(kind, read) or ()
@@ -182,10 +202,6 @@ def _check_value(kind: RuleKind, read: RuleTable, where: KeyPath, context: RuleC
                    "larger-than, smaller-than or platforms")  # fmt: skip
     if kind is RuleKind.ALLOW and any(map(is_everything, patterns)):
         report.add(value, "'*' allows everything, so the rule does nothing; remove the rule")
-    if kind is RuleKind.YANK_FILE and read.yank_file is not None:
-        path = context.folder / Path(read.yank_file).expanduser()
-        if not path.is_file():
-            report.add(value, f"{path} is not an existing file; correct the path")
 
 
 def _patterns(kind: RuleKind, read: RuleTable) -> list[str] | None:
@@ -199,7 +215,7 @@ def _settings(
 ) -> RuleSettings:
     file = None
     if read.yank_file is not None:
-        file = context.folder / Path(read.yank_file).expanduser()
+        file = path_in(context.folder, read.yank_file)
     scoped = read.projects is not None and kind is not RuleKind.STATUS
     return RuleSettings(
         kind=kind,
