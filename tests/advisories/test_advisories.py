@@ -211,7 +211,7 @@ async def test_a_broken_file_is_reported(folder: Path, tmp_path: Path) -> None:
         await _until_affects(advisories, "2")
         assert await _affects(advisories, "1")
         assert advisories.state().available is True
-        assert "1 files that are no records" in advisories.state().detail
+        assert "1 file that is no record about PyPI" in advisories.state().detail
     (rejected,) = [event for event in events if isinstance(event, AdvisoryRejected)]
     assert rejected.file == "a.json"
     assert "not JSON" in rejected.text()
