@@ -211,7 +211,7 @@ async def test_a_broken_file_is_reported(folder: Path, tmp_path: Path) -> None:
         await _until_affects(advisories, "2")
         assert await _affects(advisories, "1")
         assert advisories.state().available is True
-        assert "1 files that are no records" in advisories.state().detail
+        assert "1 file that is no record about PyPI" in advisories.state().detail
     (rejected,) = [event for event in events if isinstance(event, AdvisoryRejected)]
     assert rejected.file == "a.json"
     assert "not JSON" in rejected.text()
@@ -315,6 +315,10 @@ async def test_one_of_two_reads(folder: Path, tmp_path: Path) -> None:
             await until(lambda: first.revision == second.revision == 2, 30)
             await asyncio.sleep(4 * CHECK_S)
             assert len([event for event in events if isinstance(event, AdvisoriesRead)]) == 2
+            assert first._watch is not None
+            assert second._watch is not None
+            leaders = [one._leader is not None for one in (first._watch, second._watch)]
+            assert sorted(leaders) == [False, True]
             _move_away(folder)
             await until(lambda: not first.ready and not second.ready, 30)
             folder.with_name("away").rename(folder)

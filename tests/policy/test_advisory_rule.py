@@ -22,8 +22,11 @@ RECORDS = {
         aliases=["GHSA-aaaa", "CVE-2026-4711"],
     ),
     "GHSA-aaaa.json": record(
-        "GHSA-aaaa", affected("foo", ["introduced 0", "fixed 2.6.2"]), aliases=["CVE-2026-4711"]
+        "GHSA-aaaa",
+        affected("foo", ["introduced 0", "last_affected 2.6.1"]),
+        aliases=["CVE-2026-4711"],
     ),
+    "other.json": record("PYSEC-2026-99", affected("foo", versions=["2.6.1"])),
     "MAL-2026-1.json": record("MAL-2026-1", affected("Foo", versions=["3.0"])),
     "old.json": record("PYSEC-2020-1", affected("old", ["introduced 0", "last_affected 1.0"])),
     "odd.json": record("PYSEC-2020-2", affected("odd", versions=["2004-odd"])),
@@ -58,7 +61,7 @@ async def test_malicious_only(advisories: Advisories) -> None:
 @pytest.mark.parametrize("ignored", ["PYSEC-2026-12", "GHSA-aaaa", "CVE-2026-4711"])
 async def test_ignored(advisories: Advisories, ignored: str) -> None:
     """An advisory is ignored by any of its names, with the other records about the same."""
-    rule = AdvisoryRule(advisories, ignore=[ignored])
+    rule = AdvisoryRule(advisories, ignore=[ignored, "PYSEC-2026-99"])
     assert set((await outcome_of(rule, VIEW)).hidden) == {3}
 
 

@@ -115,7 +115,7 @@ class _Reading:
             records=found,
             rejected=rejected,
             problem="" if found else self._nothing_found(rejected),
-            warning=f"has {rejected} files that are no records about PyPI" if rejected else "",
+            warning=_rejected_files(rejected),
         )
 
     def _read_all(self, records: Records) -> int:
@@ -188,6 +188,13 @@ class _Reading:
         if self._files:
             return f"has no OSV record about PyPI in its {self._files} files"
         return "has no OSV records (*.json)"
+
+
+def _rejected_files(count: int) -> str:
+    """What is wrong with a folder or archive with so many unusable files, to stand after it."""
+    if count == 1:
+        return "has 1 file that is no record about PyPI"
+    return f"has {count} files that are no records about PyPI" if count else ""
 
 
 def main(arguments: dict[str, Any]) -> None:

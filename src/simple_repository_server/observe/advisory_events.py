@@ -24,10 +24,11 @@ class AdvisoriesRead(Event, frozen=True, kw_only=True, tag="advisories_read"):
     @override
     def text(self) -> str:
         """How many files were read, the result and the time."""
+        files = "file" if self.files == 1 else "files"
         rejected = f", {self.rejected} of them rejected" if self.rejected else ""
         return (
-            f"read {self.files} changed files of {self.source} in {self.duration_s:.1f} s"
-            f"{rejected}: {self.records} records"
+            f"read {self.files} changed {files} of {self.source} in {self.duration_s:.1f} s"
+            f"{rejected}: {self.records} records about PyPI"
         )
 
 

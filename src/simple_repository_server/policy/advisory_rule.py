@@ -107,7 +107,10 @@ def _by_text(
 
 
 def _fact(affecting: Sequence[Affecting], version: Version | None) -> str:
-    """As in `PYSEC-2026-12 (CVE-2026-4711), fixed in 2.6.2, and 2 more advisories`."""
+    """As in `PYSEC-2026-12 (CVE-2026-4711), fixed in 2.6.2, and 2 more advisories`.
+
+    Records that are aliases of each other are one advisory.
+    """
     first = affecting[0]
     aliases = first.advisory.aliases
     # The identifier that most people know.
@@ -115,10 +118,11 @@ def _fact(affecting: Sequence[Affecting], version: Version | None) -> str:
     text = f"malicious, {first.advisory.id}" if first.malicious else first.advisory.id
     if alias:
         text += f" ({alias})"
-    fixed = first.fixed_after(version)
+    same = [one.fixed_after(version) for one in affecting if one.names == first.names]
+    fixed = next(filter(None, same), None)
     if fixed is not None:
         text += f", fixed in {fixed}"
-    more = len(affecting) - 1
+    more = len({one.names for one in affecting}) - 1
     if more:
         text += f", and {more} more {'advisory' if more == 1 else 'advisories'}"
     return text
