@@ -83,7 +83,7 @@ class Reloader:
     def _read(self) -> tuple[Settings, tuple[Served, Parts] | None]:
         """The settings of the file, and what they make if they are other ones than before."""
         with _without_full_collections():
-            settings = self._config.read()
+            settings = self._config.read_settings()
             return settings, self._build(settings) if settings != self._settings else None
 
     def _build(self, settings: Settings) -> tuple[Served, Parts]:

@@ -158,7 +158,7 @@ class Supervisor:
     def _reload(self, config: ConfigFile) -> None:
         """Have the workers reload the configuration, if it is valid."""
         try:
-            config.settings = config.read()
+            config.settings = config.read_settings()
         except BadSetting as error:
             self._log(config.refused(error))
         else:
