@@ -1,9 +1,14 @@
 """Reloading: a new file is in force in every worker and drops no request; a bad one is refused."""
 
+import fcntl
 import http.client
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +21,7 @@ import pytest
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.testing.published import publish_json
 from simple_repository_server.testing.upstream import Reply, Upstream
-from tests.serving import Server, comes_true, serving
+from tests.serving import Server, children, comes_true, running, serving
 
 WHEELS = {name: build_wheel(name) for name in ("foo", "bar")}
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
@@ -237,3 +242,41 @@ def test_download_through_a_removed_source_is_completed(tmp_path: Path, upstream
             _hang_up(server, times=1, workers=1)
             assert _status(server, "/simple/remote/") == {404}
             assert begun + answer.read() == wheel.content
+
+
+@WORKERS
+def test_with_a_terminal_it_reloads_and_stops_only_when_that_is_gone(
+    tmp_path: Path, workers: int
+) -> None:
+    """SIGHUP reloads a server that still has its terminal; closing the terminal ends it."""
+    config = Config(tmp_path, workers=workers)
+    config.write(FOO)
+    log = tmp_path / "log"
+    ours, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    command = [sys.executable, "-m", "tests.command.reloading_server", str(config.path)]
+    with (
+        log.open("w") as errors,
+        running(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                preexec_fn=take_terminal,  # noqa: PLW1509 - only a session of its own can take one
+            )
+        ) as process,
+    ):
+        os.close(terminal)
+        assert process.stdout is not None
+        assert b"serves" in process.stdout.readline()
+        assert workers == 1 or comes_true(lambda: len(children(process.pid)) == workers)
+        config.write(BOTH)
+        process.send_signal(signal.SIGHUP)
+        assert comes_true(lambda: log.read_text().count(" reloaded ") >= workers)
+        assert process.poll() is None
+        os.close(ours)  # the kernel sends SIGHUP to the session
+        assert process.wait(20) == 0

@@ -61,7 +61,7 @@ class ConfigFile:
         settled, self._looked_at = now == self._looked_at, now
         return settled and now != self._read
 
-    def read(self) -> Settings:
+    def read_settings(self) -> Settings:
         """The settings that the file makes now; those that take a restart are as they were.
 
         Blocks. Raises `BadSetting` with all mistakes, a line each.

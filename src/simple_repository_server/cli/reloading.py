@@ -26,20 +26,20 @@ class Reloader:
 
     def __init__(
         self,
-        config: ConfigFile,
+        file: ConfigFile,
         app: IndexApp,
         parts: Parts,
         *,
         hosts: Callable[[Settings], HostRule | None],
         emit: Emit,
     ) -> None:
-        self._config = config
+        self._file = file
         self._app = app
         self._parts = parts
         self._hosts = hosts
         self._emit = emit
         #: What `app` answers by.
-        self._settings = config.settings
+        self._settings = file.settings
         self._wanted = asyncio.Event()
 
     def request(self) -> None:
@@ -48,10 +48,10 @@ class Reloader:
 
     def catch_up(self) -> None:
         """Answer by the settings in force: in a new process, before it starts to serve."""
-        if self._config.settings is not self._settings:
-            served, self._parts = self._build(self._config.settings)
+        if self._file.settings is not self._settings:
+            served, self._parts = self._build(self._file.settings)
             self._app.answer_by(served)
-            self._settings = self._config.settings
+            self._settings = self._file.settings
 
     async def run(self, forget: Callable[[], None], *, polls: bool) -> None:
         """Reload on request and, if it `polls`, when the file has changed; until cancelled.
@@ -62,7 +62,7 @@ class Reloader:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S if polls else None):
                     await self._wanted.wait()
-            if self._wanted.is_set() or await asyncio.to_thread(self._config.has_changed):
+            if self._wanted.is_set() or await asyncio.to_thread(self._file.has_changed):
                 self._wanted.clear()
                 await self._reload(forget)
 
@@ -75,15 +75,15 @@ class Reloader:
                 await self._app.replace(served, forget=forget)
                 self._parts, self._settings = parts, settings
         except Exception as error:  # noqa: BLE001 - a component may fail to open in any way
-            self._emit(self._config.refused(error))
+            self._emit(self._file.refused(error))
         else:
-            self._config.settings = settings
-            self._emit(self._config.reloaded())
+            self._file.settings = settings
+            self._emit(self._file.reloaded())
 
     def _read(self) -> tuple[Settings, tuple[Served, Parts] | None]:
         """The settings of the file, and what they make if they are other ones than before."""
         with _without_full_collections():
-            settings = self._config.read()
+            settings = self._file.read_settings()
             return settings, self._build(settings) if settings != self._settings else None
 
     def _build(self, settings: Settings) -> tuple[Served, Parts]:

@@ -83,7 +83,7 @@ def serve(
             hangup=hangup,
             shutdown_timeout_s=settings.shutdown_timeout_s,
             on_ready=announce,
-            config=config,
+            file=config,
         ).run()
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads whose results are no longer needed must not keep the process.

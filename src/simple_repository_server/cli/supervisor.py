@@ -64,12 +64,12 @@ class Supervisor:
         hangup: Hangup,
         shutdown_timeout_s: float,
         on_ready: Callable[[], None],
-        config: ConfigFile | None = None,
+        file: ConfigFile | None = None,
     ) -> None:
         self._worker = worker
         #: Read here first: workers read only what is valid, and new ones have what is in force.
-        self._config = config
-        self._look_at = math.inf if config is None else 0.0
+        self._file = file
+        self._look_at = math.inf if file is None else 0.0
         self._slots = [_Slot(listener) for listener in listeners]
         self._log = log
         self._hangup = hangup
@@ -123,10 +123,10 @@ class Supervisor:
         for slot in self._slots:
             if slot.pid:
                 self._reap(slot)
-        if time.monotonic() >= self._look_at and self._config is not None:
+        if time.monotonic() >= self._look_at and self._file is not None:
             self._look_at = time.monotonic() + POLL_S
-            if self._config.has_changed():
-                self._reload(self._config)
+            if self._file.has_changed():
+                self._reload(self._file)
         if time.monotonic() >= self._kill_at:
             self._send(signal.SIGKILL)
             self._kill_at = math.inf
@@ -150,17 +150,17 @@ class Supervisor:
         if not means_stop(self._hangup):
             self._log.reopen()
             self._send(signal.SIGHUP)
-            if self._config is not None:
-                self._reload(self._config)
+            if self._file is not None:
+                self._reload(self._file)
         elif not self._stopping:
             self._stop()
 
-    def _reload(self, config: ConfigFile) -> None:
+    def _reload(self, file: ConfigFile) -> None:
         """Have the workers reload the configuration, if it is valid."""
         try:
-            config.settings = config.read()
+            file.settings = file.read_settings()
         except BadSetting as error:
-            self._log(config.refused(error))
+            self._log(file.refused(error))
         else:
             self._send(RELOAD)
 
