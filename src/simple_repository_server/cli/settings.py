@@ -1,6 +1,5 @@
 """The settings of a server, from its command line, its environment and its configuration file."""
 
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
-_ADVISORIES = "simple_repository_server.advisories.check"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,9 +270,6 @@ class _Loading:
 
 def _check_advisories(path: Path) -> Sequence[str]:
     """What is wrong with the folder or archive of advisories."""
-    try:
-        module = importlib.import_module(_ADVISORIES)  # slow, and only for those who have some
-    except ModuleNotFoundError:
-        return ()
-    found: Sequence[str] = module.check_advisories(path)
-    return found
+    from simple_repository_server.advisories.check import check_advisories  # slow to import
+
+    return check_advisories(path)

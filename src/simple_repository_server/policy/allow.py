@@ -19,6 +19,9 @@ class AllowRule(ScopedRule):
     valid version. Raises `ValueError` for an invalid pattern.
     """
 
+    #: A source that has an allow list is responsible for the names on it, and for no others.
+    disowns_projects = True
+
     def __init__(
         self, patterns: Patterns | Iterable[str], *, label: str = "allow", **common: Any
     ) -> None:

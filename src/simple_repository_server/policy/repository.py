@@ -18,6 +18,7 @@ from simple_repository_server.errors import (
     ResourceNotFound,
     RuleUnavailable,
 )
+from simple_repository_server.explanation import Explanation
 from simple_repository_server.freshness import LimitedFreshness
 from simple_repository_server.model import (
     NO_CONTEXT,
@@ -30,6 +31,7 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.observe.rule_events import DryRunReported, FilesHidden
 from simple_repository_server.policy.evaluation import Evaluation, evaluate
+from simple_repository_server.policy.explain import explain_rules
 from simple_repository_server.policy.hidden_names import HiddenNames
 from simple_repository_server.policy.lists import VisibleNames
 from simple_repository_server.policy.page_view import PageView
@@ -166,6 +168,16 @@ class RuleRepository(RepositoryContainer):
         """Why the project is hidden by its name alone; None if it is not."""
         verdict = self._hidden_names.verdict(project, self._revision())
         return None if verdict is None else verdict.hidden
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        return await explain_rules(self, project, version, context)
 
     @override
     def source_states(self) -> tuple[SourceState, ...]:

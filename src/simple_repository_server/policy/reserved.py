@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from typing_extensions import override
 
 from simple_repository_server.errors import ProjectNotFound
+from simple_repository_server.explaining import component_of
+from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.policy.lists import VisibleNames
@@ -71,6 +73,27 @@ class ReservedNamesRepository(RepositoryContainer):
     ) -> Resource | None:
         self._check(project)
         return self.source.peek_resource(project, filename, context=context)
+
+    @override
+    def not_queried_for(self, project: ProjectName) -> str:
+        if not self.patterns.matches_project(project):
+            return super().not_queried_for(project)
+        return f"the name is reserved for {self.owner or 'another source'}"
+
+    @override
+    async def explain(
+        self,
+        project: ProjectName,
+        version: str | None = None,
+        *,
+        context: RequestContext = NO_CONTEXT,
+    ) -> Explanation:
+        why = self.not_queried_for(project)
+        if why:
+            return Explanation(
+                component=component_of(self.source), answered=Answered.NOT_QUERIED, detail=why
+            )
+        return await self.source.explain(project, version, context=context)
 
     @override
     @asynccontextmanager
