@@ -105,7 +105,7 @@ def serving(
         command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors), *command]
     clean = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
     with (
-        log.open("w") as errors,
+        log.open("a") as errors,
         subprocess.Popen(
             command,
             env=clean,

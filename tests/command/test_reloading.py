@@ -260,7 +260,7 @@ def test_with_a_terminal_it_reloads_and_stops_only_when_that_is_gone(
 
     command = [sys.executable, "-m", "tests.command.reloading_server", str(config.path)]
     with (
-        log.open("w") as errors,
+        log.open("a") as errors,
         running(
             subprocess.Popen(
                 command,

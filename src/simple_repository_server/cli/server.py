@@ -47,8 +47,7 @@ def serve(
     it starts.
     """
     started = time.monotonic()
-    descriptors = raise_descriptor_limit()
-    max_connections = _max_connections(settings.max_connections, descriptors)
+    limits = _limits(settings)
     listeners = listen(settings.host, settings.port, settings.workers)
     address, port = listeners[0].getsockname()[:2]
     # A signal that comes while it starts is handled once it can stop gracefully.
@@ -59,10 +58,7 @@ def serve(
     # One line for all workers, from the parent process, which must not have threads.
     log = ThreadlessLog(sys.stderr, form=settings.log_format, level=settings.log_level)
     log(ServerStarting(**facts))
-    limits = Limits(max_connections=max_connections, descriptors=descriptors)
-    config = None
-    if reload is not None and settings.config is not None:
-        config = ConfigFile(settings, reload)
+    config = _config_file(settings, reload)
     worker = _worker(settings, hangup, limits, partial(_hosts, address=address), config)
 
     def announce() -> None:
@@ -88,6 +84,18 @@ def serve(
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads whose results are no longer needed must not keep the process.
     os._exit(status)
+
+
+def _limits(settings: Settings) -> Limits:
+    descriptors = raise_descriptor_limit()
+    max_connections = _max_connections(settings.max_connections, descriptors)
+    return Limits(max_connections=max_connections, descriptors=descriptors)
+
+
+def _config_file(settings: Settings, reload: Callable[[], Settings] | None) -> ConfigFile | None:
+    if reload is None or settings.config is None:
+        return None
+    return ConfigFile(settings, reload)
 
 
 def _facts(settings: Settings, index: str) -> dict[str, Any]:
