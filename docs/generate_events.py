@@ -9,13 +9,12 @@ from pathlib import Path
 from simple_repository_server.observe import (
     advisory_events,
     events,
-    policy_events,
     rule_events,
     server_events,
 )
 from simple_repository_server.observe.events import Event
 
-_MODULES = (server_events, events, policy_events, advisory_events, rule_events)
+_MODULES = (server_events, events, advisory_events, rule_events)
 DOCUMENT = Path(__file__).parent / "events.md"
 _MARKED = re.compile(r"(<!-- events: begin -->\n).*?(<!-- events: end -->)", re.DOTALL)
 _FIELD = re.compile(r"(?:^    #: (?P<says>.*)\n)?^    (?P<name>\w+): (?!ClassVar)", re.MULTILINE)

@@ -22,7 +22,7 @@ from simple_repository_server.observe.advisory_events import (
     AdvisoryRejected,
 )
 from simple_repository_server.observe.events import Event
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 from tests.advisories.osv import affected, record, write_folder, write_zip
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ import pytest
 from simple_repository_server.model import File
 from simple_repository_server.names import FileName
 from simple_repository_server.observe.events import Event, InternalFailure
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen, FirstSeenError, digest_of
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -114,7 +114,7 @@ async def test_another_process_is_first(make: Make, tmp_path: Path) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.first_seen import FirstSeen
 store = FirstSeen(Path(sys.argv[1]), clock=lambda: float(sys.argv[2]))
 digests = [number.to_bytes(32) for number in range(50)]

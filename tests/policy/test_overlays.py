@@ -11,7 +11,7 @@ from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.model import ProjectStatus, Status
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Event
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.quarantine import QuarantineOverlay
 from simple_repository_server.policy.rule import Rule
 from simple_repository_server.policy.scope import Scope

@@ -27,7 +27,7 @@ from simple_repository_server.observe.advisory_events import (
     AdvisoryRejected,
 )
 from simple_repository_server.observe.events import Emit, ignore
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 
 DEFAULT_CHECK_S = 2.0
 DEFAULT_MEMORY_BYTES = 8_000_000

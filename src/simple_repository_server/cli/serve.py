@@ -14,6 +14,7 @@ from simple_repository_server.cli.listening import PortTaken
 from simple_repository_server.cli.main import COMMANDS
 from simple_repository_server.cli.refusal import load_or_refuse
 from simple_repository_server.cli.server import serve
+from simple_repository_server.cli.settings import load_settings
 from simple_repository_server.config.file_config import FILE_NAME
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.options import OPTIONS, Kind, Option
@@ -93,6 +94,10 @@ def command(source: tuple[str, ...], **_options: Any) -> None:
     settings = loaded.settings
     implicit = not source and not any(one.name for one in settings.sources)
     try:
-        serve(settings, partial(banner, settings, implicit=implicit))
+        serve(
+            settings,
+            partial(banner, settings, implicit=implicit),
+            reload=partial(load_settings, given),
+        )
     except (BadSetting, PortTaken) as error:
         refuse(loaded.with_places(str(error)))

@@ -63,9 +63,7 @@ def serve(
 
     def announce() -> None:
         log(ServerReady(**facts))
-        # Neither a full pipe nor a path that stdout cannot encode may stop the server.
-        text = f"{announcement(index, not is_loopback(address))}\n"
-        LogFile(sys.stdout).write_at_once(text.encode(sys.stdout.encoding, "replace"))
+        _print(announcement(index, not is_loopback(address)))
 
     if settings.workers == 1:
         status = worker.run_alone(listeners[0], announce)
@@ -84,6 +82,11 @@ def serve(
     log(ServerStopped(status=status, uptime_s=round(time.monotonic() - started, 3), **facts))
     # Threads whose results are no longer needed must not keep the process.
     os._exit(status)
+
+
+def _print(text: str) -> None:
+    # Neither a full pipe nor a path that stdout cannot encode may stop the server.
+    LogFile(sys.stdout).write_at_once(f"{text}\n".encode(sys.stdout.encoding, "replace"))
 
 
 def _limits(settings: Settings) -> Limits:

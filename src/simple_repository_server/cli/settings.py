@@ -127,7 +127,7 @@ class _Loading:
 
     def settings(self) -> Settings:
         """The settings; where something is wrong, a default."""
-        options, attempt = self.options, self._attempt
+        options, attempt, file = self.options, self._attempt, self._given.config
         sources = self._sources()
         cache = attempt(lambda: cache_of(options), None)
         state = attempt(lambda: state_of(options), None)
@@ -137,7 +137,7 @@ class _Loading:
             sources=self._with_egress(sources, egress),
             indexes=self._indexes(len(sources)),
             source_rules=self._file.source_rules,
-            config=None if self._given.config is None else self._given.config.absolute(),
+            config=None if file is None else file.absolute(),
             osv=self._file.osv,
             audit=self._file.audit,
             state=state,

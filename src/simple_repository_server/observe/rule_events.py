@@ -1,4 +1,4 @@
-"""The events of pages to which rules were applied."""
+"""The events of rules, and of pages to which rules were applied."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -37,6 +37,33 @@ class DryRunReported(Event, frozen=True, kw_only=True, tag="dry_run"):
     def text(self) -> str:
         """The project, and how many files each rule would hide or change."""
         return f"dry run: of {self.project} rules would hide or change {_listed(self.rules)}"
+
+
+class RuleFailed(Event, frozen=True, kw_only=True, tag="rule_failed"):
+    """A rule cannot be evaluated, so nothing that it might hide is served.
+
+    Emitted once for each reason until it recovers.
+    """
+
+    level: ClassVar[str] = "error"
+    rule: str
+    reason: str
+
+    @override
+    def text(self) -> str:
+        """The rule and the reason."""
+        return f"the rule {self.rule} cannot be evaluated: {self.reason}"
+
+
+class RuleRecovered(Event, frozen=True, kw_only=True, tag="rule_recovered"):
+    """A rule that could not be evaluated can be evaluated again."""
+
+    rule: str
+
+    @override
+    def text(self) -> str:
+        """The rule."""
+        return f"the rule {self.rule} can be evaluated again"
 
 
 def _listed(rules: Mapping[str, int]) -> str:

@@ -26,6 +26,8 @@ class AdvisoryRule(ScopedRule):
     consulted.
     """
 
+    changes = True
+
     def __init__(
         self,
         advisories: Advisories,

@@ -57,6 +57,7 @@ class MinimumAgeRule(DatedRule):
         super().__init__(label=label or f"min-age = {shown_duration(min_age_s)}", **common)
         self.min_age_s = min_age_s
         self._fast_lane = fast_lane
+        self.changes = fast_lane is not None
 
     # A plain attribute in the base class.
     @property

@@ -25,7 +25,7 @@ from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import File
 from simple_repository_server.names import batched
 from simple_repository_server.observe.events import Emit, InternalFailure, ignore
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 
 #: The digests that every installer verifies: under another algorithm a source could announce the
 #: digest of an old file for a new one, without any client noticing. Their lengths differ.

@@ -83,6 +83,7 @@ class RuleRepository(RepositoryContainer):
     ) -> None:
         super().__init__(source)
         self.rules = tuple(rules)
+        self._changeable = tuple(rule for rule in self.rules if rule.changes)
         self._owns_names = owns_names
         self._clock = clock
         self._emit = emit
@@ -117,8 +118,12 @@ class RuleRepository(RepositoryContainer):
         if hidden is not None:
             raise hidden
         _, evaluation = await self._evaluated(page)
-        _check_file(page, evaluation, filename)
-        return await self.source.get_resource(project, filename, context=context)
+        is_listed = _check_file(page, evaluation, filename)
+        # What is not on the page may be hidden by rules below, which say so.
+        resource = await self.source.get_resource(project, filename, context=context)
+        if not is_listed:
+            raise ResourceNotFound(page.name, filename)
+        return resource
 
     @override
     def peek_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList | None:
@@ -130,7 +135,7 @@ class RuleRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
         # The way of each warm page, so it is as short as it can be.
-        revision = sum(map(_revision, self.rules))
+        revision = sum(map(_revision, self._changeable))
         hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
         page = self.source.peek_project_page(project, context=context)
         if page is None:
@@ -144,7 +149,7 @@ class RuleRepository(RepositoryContainer):
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
-        revision = sum(map(_revision, self.rules))
+        revision = sum(map(_revision, self._changeable))
         hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
         page = self.source.peek_project_page(project, context=context)
         if page is None:
@@ -154,8 +159,11 @@ class RuleRepository(RepositoryContainer):
         known = self._peek_evaluated(page, revision)
         if known is None:
             return None
-        _check_file(page, known.details.evaluation, filename)
-        return self.source.peek_resource(project, filename, context=context)
+        is_listed = _check_file(page, known.details.evaluation, filename)
+        resource = self.source.peek_resource(project, filename, context=context)
+        if resource is not None and not is_listed:
+            raise ResourceNotFound(page.name, filename)
+        return resource
 
     async def evaluation(self, page: ProjectPage) -> Evaluation:
         """What the rules make of a page of the source: what is hidden, why, and until when.
@@ -198,7 +206,7 @@ class RuleRepository(RepositoryContainer):
             await self._evaluating.cancel_all()
 
     def _revision(self) -> int:
-        return sum(map(_revision, self.rules))
+        return sum(map(_revision, self._changeable))
 
     def _hidden_project(self, project: ProjectName, revision: int) -> HiddenByRule | None:
         """The error for a project that its source owns, but rules hide by its name alone.
@@ -307,16 +315,17 @@ def _same_page(earlier: ProjectPage, page: ProjectPage) -> ProjectPage:
     return earlier
 
 
-def _check_file(page: ProjectPage, evaluation: Evaluation, filename: FileName) -> None:
-    """Raise `HiddenByRule` if a rule hides the file, `ResourceNotFound` if it is not there."""
+def _check_file(page: ProjectPage, evaluation: Evaluation, filename: FileName) -> bool:
+    """Whether the file is on the page. Raises `HiddenByRule` if a rule hides it."""
     subject = filename
     if page.find(filename) is None:
         subject = filename.distribution
         if page.find(subject) is None:
-            raise ResourceNotFound(page.name, filename)
+            return False
     hidden = evaluation.hidden.get(subject)
     if hidden is not None:
         raise _error(page.name, filename, hidden)
+    return True
 
 
 def _error(project: ProjectName, filename: FileName | None, hidden: Hidden) -> HiddenByRule:

@@ -62,6 +62,8 @@ class Rule(SharedLifespan, ABC):
     overlay: bool = False
     #: Increased whenever the rule would decide otherwise about the same page at the same time.
     revision: int = 0
+    #: Whether `revision` may ever increase: those of 10,000 rules that cannot need not be read.
+    changes: bool = True
 
     #: Of a rule of one source: whether the projects it hides by name are not that source's at all,
     #: so that it is not queried for them, and the next source is.

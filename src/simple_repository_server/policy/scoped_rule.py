@@ -24,6 +24,8 @@ class ScopedRule(Rule):
     `label` names it to users and in logs, `reason` is the operator's, added to each sentence.
     """
 
+    changes = False
+
     def __init__(
         self,
         *,

@@ -11,7 +11,7 @@ from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.model import File, SourceState
 from simple_repository_server.names import ProjectName
 from simple_repository_server.observe.events import Emit, ignore
-from simple_repository_server.observe.policy_events import RuleFailed, RuleRecovered
+from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 from simple_repository_server.policy.page_view import PageView
 from simple_repository_server.policy.rule import Outcome
 from simple_repository_server.policy.scoped_rule import ScopedRule
@@ -30,6 +30,7 @@ class YankFileOverlay(ScopedRule):
     """
 
     overlay = True
+    changes = True
 
     def __init__(
         self, path: Path | str, *, emit: Emit = ignore, label: str = "", **common: Any

@@ -78,6 +78,9 @@ class HttpRepository(Repository):
     between (DNS rebinding), nor for names that only the session's own proxy can resolve.
     """
 
+    #: What the cache lists, offline.
+    _offline_list = ProjectList(names=())
+
     def __init__(
         self,
         url: str,
@@ -115,11 +118,9 @@ class HttpRepository(Repository):
             session=client,
             on_change=self._on_origin_change,
         )
-        self._emit = emit
-        self._clock = clock
+        self._emit, self._clock = emit, clock
         self._availability = Availability(self.label, emit)
         self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
-        self._offline_list = ProjectList(names=())
         budgets = divided(memory_bytes, memory, lists)
         source, direct = name or self.label, redirects and not self._secret
         self._files = RemoteFiles(
