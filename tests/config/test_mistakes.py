@@ -197,7 +197,7 @@ RULE = f"{SOURCES}[[rules]]\n"
         ("[advisories]", 1, "advisories.osv", "missing"),
         ("[audit]\nfile='nowhere/audit.jsonl'", 2, "audit.file", "does not exist"),
         ("[audit]\nfile='osv'", 2, "audit.file", "is a directory"),
-        ("[audit]\nfiel='x'", 2, "audit.fiel", "did you mean 'file'?"),
+        ("[audit]\nfilee='x'", 2, "audit.filee", "did you mean 'file'?"),
         # --- syntax
         ("port = \n", 1, "", "not valid TOML"),
         ("a = 1\n[b\n", 2, "", "not valid TOML"),

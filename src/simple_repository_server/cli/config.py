@@ -29,7 +29,7 @@ def config(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-@config.command("check")
+@group.command("check")
 @with_options
 def check_command(**_options: Any) -> None:
     """Say ok and what would be served, or name every mistake (status 2). Nothing is started."""
@@ -37,7 +37,7 @@ def check_command(**_options: Any) -> None:
     click.echo("\n".join(map(printable, _summary(settings))))
 
 
-@config.command("show")
+@group.command("show")
 @with_options
 @click.option("--json", "as_json_", is_flag=True, help="Print a JSON array.")
 def show_command(*, as_json_: bool, **_options: Any) -> None:
@@ -47,7 +47,7 @@ def show_command(*, as_json_: bool, **_options: Any) -> None:
     click.echo(as_json(shown) if as_json_ else as_toml(shown))
 
 
-@config.command("schema")
+@group.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of the file, for completion and checks in editors."""
     from simple_repository_server.config.schema import schema  # slow to import

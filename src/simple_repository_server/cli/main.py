@@ -26,10 +26,10 @@ def main() -> None:
         as_before()
         cache(arguments[1:], prog_name="simple-repository-server cache")
     if arguments[:1] == [CONFIG]:
-        from simple_repository_server.cli.config import config
+        from simple_repository_server.cli.config import group
 
         as_before()
-        config(arguments[1:], prog_name="simple-repository-server config")
+        group(arguments[1:], prog_name="simple-repository-server config")
     if arguments[:1] == [WHY]:
         from simple_repository_server.cli.why import why
 

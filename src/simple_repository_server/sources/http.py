@@ -122,10 +122,8 @@ class HttpRepository(Repository):
         self._availability = Availability(self.label, emit)
         self._cache = self._index_cache(cache, forbidden_means_absent=forbidden_means_absent)
         budgets = divided(memory_bytes, memory, lists)
-        source, direct = name or self.label, redirects and not self._secret
-        self._files = RemoteFiles(
-            self._client, source=source, direct=direct, memory=budgets.resources
-        )
+        direct, files = redirects and not self._secret, budgets.resources
+        self._files = RemoteFiles(self._client, name or self.label, direct=direct, memory=files)
         self._pages = self._cached_pages(budgets.pages)
         self._lists = self._cached_lists(budgets.lists)
 

@@ -21,8 +21,8 @@ class RemoteFiles:
     def __init__(
         self,
         client: UpstreamClient,
-        *,
         source: str,
+        *,
         direct: bool,
         memory: Memory[tuple[str, str], tuple[File, RemoteResource]],
     ) -> None:
