@@ -19,7 +19,7 @@ from simple_repository_server.observe.terminal import printable
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
-def config(ctx: click.Context) -> None:
+def group(ctx: click.Context) -> None:
     """Check and show the configuration.
 
     'check' and 'show' accept the arguments and variables of the server, and read its file; 'schema'
