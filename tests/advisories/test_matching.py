@@ -85,12 +85,17 @@ def test_a_range(events: list[str], yes: str, no: str) -> None:
                      id="listed or in a range"),
         pytest.param(affected("foo", ["introduced 1", "fixed 2"], ["introduced 3", "fixed 4"]),
                      "1 3", "2 4", id="two ranges"),
-        pytest.param(affected(), "0.dev0 1 99", "", id="neither: all"),
-        pytest.param(affected(versions=[]), "1", "", id="an empty list: all"),
+        pytest.param(affected(), "", "0.dev0 1 99", id="neither: none"),
+        pytest.param(affected(versions=[]), "", "1", id="an empty list: none"),
         pytest.param({**affected(versions=["1"]), "ranges": [range_of(INTRODUCED_0, kind="GIT")]},
                      "1", "2", id="commits do not count"),
-        pytest.param({**affected(), "ranges": [range_of("introduced 1", kind="SEMVER")]},
-                     "", "1 2", id="semantic versions do not count"),
+        pytest.param({**affected(), "ranges": [range_of(INTRODUCED_0, kind="GIT")]},
+                     "", "1", id="only commits: none"),
+        pytest.param(
+            {**affected(),
+             "ranges": [range_of("introduced 1.0.0-rc.1", "fixed 1.10.0", kind="SEMVER")]},
+            "1.0rc1 1.9", "1.0b1 1.10", id="semantic versions in the order of PEP 440",
+        ),
     ],
 )  # fmt: skip
 def test_an_entry(entry: dict[str, Any], yes: str, no: str) -> None:
@@ -98,6 +103,39 @@ def test_an_entry(entry: dict[str, Any], yes: str, no: str) -> None:
     found = advisory(entry)
     assert [version for version in yes.split() if not _affects(found, version)] == []
     assert [version for version in no.split() if _affects(found, version)] == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        affected(),
+        affected(versions=[]),
+        {**affected(), "ranges": [range_of(INTRODUCED_0, kind="GIT")]},
+    ],
+)
+@pytest.mark.parametrize("fields", [{"number": "MAL-1"}, {"aliases": ["MAL-1"]}])
+def test_a_malicious_package_without_versions(
+    entry: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """A record of the database of malicious packages that names no version affects all of them."""
+    found = matching(advisory(entry, **fields))
+    assert all(found.affecting(Version(version)) for version in ("0.dev0", "1", "99"))
+    assert found.affecting(None, "odd")
+
+
+def test_a_withdrawn_malicious_record_without_versions() -> None:
+    """An alias of a withdrawn malicious record makes nothing malicious, or affected."""
+    gone = advisory(affected(), number="MAL-1", withdrawn="2026-01-01T00:00:00Z")
+    found = matching(advisory(affected(), number="GHSA-1", aliases=["MAL-1"]), gone)
+    assert not found.affecting(Version("1"))
+    assert not found.affecting(None, None)
+
+
+def test_a_record_of_which_only_an_entry_names_versions() -> None:
+    """An entry without versions adds nothing to another one, unless the record is malicious."""
+    entries = affected(versions=["1"]), affected()
+    assert not _affects(advisory(*entries), "2")
+    assert _affects(advisory(*entries, number="MAL-1"), "2")
 
 
 def test_two_entries_about_one_project() -> None:
@@ -175,7 +213,7 @@ def test_names_are_symmetric_and_transitive() -> None:
         ([advisory(affected(), number="GHSA-1", aliases=["NORMAL-1"])], []),
         (
             [
-                advisory(affected(), number="GHSA-1"),
+                advisory(affected(versions=["1"]), number="GHSA-1"),
                 advisory(affected(), number="MAL-1", aliases=["GHSA-1"]),
             ],
             ["GHSA-1", "MAL-1"],
@@ -209,6 +247,28 @@ def test_what_fixes() -> None:
     ]  # fmt: skip
 
 
+def test_a_fix_that_its_own_record_lists_as_affected() -> None:
+    """A version that a record affects is no fix of it, although the record names it as fixed."""
+    found = matching(
+        advisory(affected("foo", [INTRODUCED_0, "fixed 1.2"], [INTRODUCED_0, "fixed 2.3"])),
+        advisory(affected("foo", ["introduced 3", "fixed 3.1"], versions=["3.1"]), number="P-2"),
+        advisory(affected("foo", [INTRODUCED_0, "fixed 5"]), number="P-3"),
+    )
+    assert [text for text in ("1.2", "2.3", "3.1", "5") if found.fixes(Version(text))] == [
+        "2.3", "5",
+    ]  # fmt: skip
+    (first,) = [one for one in found.all if one.advisory.id == "PYSEC-2026-1"]
+    assert str(first.fixed_after(Version("1.1"))) == "2.3"
+
+
+def test_a_fix_of_another_line() -> None:
+    """A fix of an older line makes no version of a newer one a fix, nor a later one of its own."""
+    events = ["introduced 1", "fixed 1.9.5", "introduced 2.0rc1", "fixed 2.0rc3"]
+    found = matching(advisory(affected("foo", events)))
+    tried = ("1.9.5", "1.9.6", "2.0", "2.0rc3", "2.0rc2", "2.1", "1.9.5.post1", "1!1.9.5")
+    assert [text for text in tried if found.fixes(Version(text))] == ["1.9.5", "2.0rc3"]
+
+
 def test_the_first_later_fix_is_named() -> None:
     """Of several fixed versions the first one after the version in question is the remedy."""
     found = matching(advisory(affected("foo", ["introduced 0", "fixed 2.10", "fixed 2.9"])))
@@ -219,7 +279,8 @@ def test_the_first_later_fix_is_named() -> None:
 
 def test_malicious_ones_come_first() -> None:
     """Of several advisories the worst is named first, then by id."""
-    records = [advisory(affected(), number=number) for number in ("B-1", "MAL-1", "A-1")]
+    entry = affected(versions=["1"])
+    records = [advisory(entry, number=number) for number in ("B-1", "MAL-1", "A-1")]
     for order in permutations(records):
         found = matching(*order).affecting(Version("1"))
         assert [one.advisory.id for one in found] == ["MAL-1", "A-1", "B-1"]

@@ -120,7 +120,7 @@ def test_a_file_that_breaks_keeps_what_it_said(place: Place) -> None:
     assert (report.read, report.rejected, report.records) == (3, 2, 2)
     assert {name for name, _ in report.named} == {"a.json", "c.json"}
     assert (place.versions(FOO), place.versions(BAR)) == (["1"], ["2"])
-    assert "has 2 files that are no records" in place.store.state().warning
+    assert "has 2 files that are no usable records" in place.store.state().warning
     assert place.read().rejected == 0
     place.write({"a.json": record("PYSEC-1"), "b.json": ABOUT_BAR})
     place.read()

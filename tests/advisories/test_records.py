@@ -26,7 +26,7 @@ def test_a_record() -> None:
     assert advisory.versions == ("1.0", "1.1")
     assert advisory.ranges == ((Event(introduced="1"), Event(fixed="2")),)
     assert not advisory.withdrawn
-    assert not advisory.everything
+    assert not advisory.unspecific
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_records_about_nothing(given: dict[str, Any]) -> None:
 def test_null_stands_for_nothing() -> None:
     """Lists may be null, as some programs write empty ones."""
     entry = {**affected(), "ranges": None, "versions": None}
-    assert parse_record(content(record("X-1", entry)))[ProjectName("foo")].everything
+    assert parse_record(content(record("X-1", entry)))[ProjectName("foo")].unspecific
     entry = {**affected(versions=["1"]), "ranges": [{"type": "ECOSYSTEM", "events": None}]}
     assert parse_record(content(record("X-1", entry)))[ProjectName("foo")].ranges == ((),)
 

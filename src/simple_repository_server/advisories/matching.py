@@ -1,8 +1,9 @@
 """Which advisories affect which versions of a project: the evaluation of the OSV schema, for PyPI.
 
-Versions are compared as PEP 440 says. All versions that the records of a project name are sorted
-once; a version is then found among them by bisection, and what affects it is looked up. Where a
-record leaves a question open the answer is the safe one: affected.
+Versions are compared as PEP 440 says, also in ranges of type SEMVER: no version on PyPI has another
+order. All versions that the records of a project name are sorted once; a version is then found
+among them by bisection, and what affects it is looked up. Where a record leaves a question open the
+answer is the safe one: affected.
 
 * A version that PEP 440 does not know has no place in an order: it is affected if a record lists
   it, as it is spelt, and by every record with a range.
@@ -10,7 +11,8 @@ record leaves a question open the answer is the safe one: affected.
   the others, which would end the range, do not count.
 * A range without `introduced` begins at the first version.
 * A local label (`2.5.1+cu124`) does not count, unless the records name one of that release.
-* A record without versions and ranges affects every version.
+* A record without versions and ranges affects nothing, as the schema says; one about a malicious
+  package affects every version.
 * Of events at one version the order is that of the record.
 """
 
@@ -38,8 +40,10 @@ class Affecting(msgspec.Struct, frozen=True, kw_only=True):
     #: Its id and all its aliases, which are symmetric and transitive.
     names: frozenset[str]
     malicious: bool
+    #: It affects every version, as it names none.
+    affects_all: bool = False
     #: The versions that fix it, oldest first.
-    fixed: tuple[Version, ...]
+    fixed: tuple[Version, ...] = ()
 
     def fixed_after(self, version: Version | None) -> Version | None:
         """The first later version that fixes it; None if none is known."""
@@ -58,27 +62,16 @@ class ProjectAdvisories:
         counting, withdrawn = _latest(advisories)
         self._bounds = _bounds(counting)
         self._with_labels = {bound.public for bound in self._bounds if bound.local}
-        names = _names(counting)
-        #: Those that count: malicious ones first, then by id.
-        self.all: tuple[Affecting, ...] = tuple(
-            sorted(
-                (
-                    Affecting(
-                        advisory=advisory,
-                        names=known,
-                        malicious=any(map(is_malicious_id, known - withdrawn)),
-                        fixed=_fixed(advisory),
-                    )
-                    for advisory, known in zip(counting, names, strict=True)
-                ),
-                key=lambda one: (not one.malicious, one.advisory.id),
-            )
-        )
         self._listed: dict[str, list[int]] = defaultdict(list)
         self._unordered: list[int] = []
         self._at: list[list[int]] = [[] for _ in range(2 * len(self._bounds) + 1)]
-        for number, one in enumerate(self.all):
-            self._enter(number, one.advisory)
+        counted = sorted(
+            _counted(counting, withdrawn), key=lambda one: (not one.malicious, one.advisory.id)
+        )
+        for number, one in enumerate(counted):
+            self._enter(number, one)
+        #: Those that affect something: malicious ones first, then by id.
+        self.all = tuple([self._with_fixes(number, one) for number, one in enumerate(counted)])
         self._fixes = {
             canonicalize_version(v) for one in self.all if not one.malicious for v in one.fixed
         }
@@ -102,10 +95,7 @@ class ProjectAdvisories:
                 return self.all
             numbers = {*self._unordered, *self._listed.get(text, ())}
         else:
-            listed = self._listed.get(canonicalize_version(version), ())
-            numbers = {*self._at[self._place(version)], *listed}
-            if version.local:
-                numbers.update(self._listed.get(canonicalize_version(version.public), ()))
+            numbers = self._numbers(version)
         return tuple([self.all[number] for number in sorted(numbers)])
 
     def fixes(self, version: Version) -> bool:
@@ -115,24 +105,39 @@ class ProjectAdvisories:
             return False
         return not any(one.malicious for one in self.affecting(version))
 
+    def _numbers(self, version: Version) -> set[int]:
+        """The positions in `all` of what affects the version."""
+        listed = self._listed.get(canonicalize_version(version), ())
+        numbers = {*self._at[self._place(version)], *listed}
+        if version.local:
+            numbers.update(self._listed.get(canonicalize_version(version.public), ()))
+        return numbers
+
+    def _with_fixes(self, number: int, one: Affecting) -> Affecting:
+        """With the versions that fix it: of those it names, the ones it does not affect."""
+        named = _fixed(one.advisory)
+        fixed = tuple([version for version in named if number not in self._numbers(version)])
+        return msgspec.structs.replace(one, fixed=fixed)
+
     def _place(self, version: Version) -> int:
         """Between which bounds the version lies: 2n below the bound n, 2n + 1 if it is the same."""
         if version.local and version.public not in self._with_labels:
             version = Version(version.public)
         return _place(self._bounds, version)
 
-    def _enter(self, number: int, advisory: Advisory) -> None:
+    def _enter(self, number: int, one: Affecting) -> None:
+        advisory = one.advisory
         for text in advisory.versions:
             version = parse_version(text)
             self._listed[text if version is None else canonicalize_version(version)].append(number)
         affected = set()
         for events in advisory.ranges:
             affected.update(_places(events, self._bounds))
-        if advisory.everything:
+        if one.affects_all:
             affected.update(range(len(self._at)))
         for place in affected:
             self._at[place].append(number)
-        if advisory.everything or advisory.ranges:
+        if one.affects_all or advisory.ranges:
             self._unordered.append(number)
 
 
@@ -147,11 +152,23 @@ def _latest(advisories: Iterable[Advisory]) -> tuple[list[Advisory], set[str]]:
     return counting, {advisory.id for advisory in latest.values() if advisory.withdrawn}
 
 
+def _counted(advisories: Sequence[Advisory], withdrawn: set[str]) -> Iterable[Affecting]:
+    """Of these advisories, none of which is withdrawn, those that affect something."""
+    for advisory, names in zip(advisories, _names(advisories), strict=True):
+        own = set(advisory.names) - withdrawn
+        affects_all = advisory.unspecific and any(map(is_malicious_id, own))
+        if affects_all or advisory.versions or advisory.ranges:
+            malicious = any(map(is_malicious_id, names - withdrawn))
+            yield Affecting(
+                advisory=advisory, names=names, malicious=malicious, affects_all=affects_all
+            )
+
+
 def _names(advisories: Sequence[Advisory]) -> list[frozenset[str]]:
     """All names of each: its own, and those of the others with which it shares one."""
     groups: dict[str, set[str]] = {}
     for advisory in advisories:
-        own = {advisory.id, *advisory.aliases}
+        own = set(advisory.names)
         joined = own.union(*(groups[name] for name in own if name in groups))
         for name in joined:
             groups[name] = joined

@@ -38,7 +38,9 @@ from simple_repository_server.errors import Malformed, os_reason
 
 #: How many rejected files are named in one reading.
 MAX_NAMED = 20
-_MATCHES_NOTHING = "it has no versions and no range of type ECOSYSTEM, so it matches nothing"
+_MATCHES_NOTHING = (
+    "it has no versions and no range of type ECOSYSTEM or SEMVER, so it matches nothing"
+)
 _MASK = 2**63 - 1
 _NICE = 5
 
@@ -193,8 +195,8 @@ class _Reading:
 def _rejected_files(count: int) -> str:
     """What is wrong with a folder or archive with so many unusable files, to stand after it."""
     if count == 1:
-        return "has 1 file that is no record about PyPI"
-    return f"has {count} files that are no records about PyPI" if count else ""
+        return "has 1 file that is no usable record about PyPI"
+    return f"has {count} files that are no usable records about PyPI" if count else ""
 
 
 def main(arguments: dict[str, Any]) -> None:

@@ -12,9 +12,8 @@ from simple_repository_server.errors import InvalidName, Malformed
 from simple_repository_server.names import ProjectName
 
 _ECOSYSTEM = "pypi"
-#: Ranges that are ordered as versions on PyPI are (PEP 440). Those of type GIT name commits, those
-#: of type SEMVER are in an order that versions on PyPI do not have: of both, `versions` counts.
-_ORDERED = "ECOSYSTEM"
+#: Types of ranges whose events name versions; those of type GIT name commits, and do not count.
+_EVALUATED = ("ECOSYSTEM", "SEMVER")
 _ID = re.compile(r"[A-Za-z0-9][\w.:+-]{0,99}", re.ASCII)
 _MALICIOUS = "MAL-"
 
@@ -41,17 +40,25 @@ class Advisory(msgspec.Struct, frozen=True, array_like=True, gc=False):
     modified: str = ""
     #: A withdrawn record does not count; it is stored as it may replace an earlier state.
     withdrawn: bool = False
-    #: Every version is affected, as the record names neither versions nor ranges.
-    everything: bool = False
+    #: An entry has neither versions nor ranges that count: if the record is a malicious one it
+    #: affects every version by that, else none.
+    unspecific: bool = False
     #: Affected versions as the record spells them.
     versions: tuple[str, ...] = ()
-    #: Ranges of type ECOSYSTEM, their events as the record orders them.
+    #: Ranges of type ECOSYSTEM or SEMVER, their events as the record orders them.
     ranges: tuple[Range, ...] = ()
 
     @property
     def matches_nothing(self) -> bool:
-        """Whether no version can be affected, as all ranges are of types that do not count."""
-        return not (self.withdrawn or self.everything or self.versions or self.ranges)
+        """Whether it affects no version although it is not withdrawn."""
+        if self.withdrawn or self.versions or self.ranges:
+            return False
+        return not any(map(is_malicious_id, self.names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its id and its aliases, as the record gives them."""
+        return self.id, *self.aliases
 
 
 def is_malicious_id(text: str) -> bool:
@@ -130,13 +137,19 @@ def _of_pypi(affected: list[_AffectedIn]) -> Iterator[tuple[ProjectName, _Affect
 
 
 def _advisory(record: _RecordIn, entries: list[_AffectedIn]) -> Advisory:
-    ranges = [one for entry in entries for one in entry.ranges or () if one.type == _ORDERED]
+    ranges = [_evaluated(entry) for entry in entries]
     return Advisory(
         id=record.id,
         aliases=tuple(filter(_ID.fullmatch, record.aliases or ())),
         modified=record.modified,
         withdrawn=bool(record.withdrawn),
-        everything=any(not entry.ranges and not entry.versions for entry in entries),
+        unspecific=any(
+            not some and not entry.versions for some, entry in zip(ranges, entries, strict=True)
+        ),
         versions=tuple([v for entry in entries for v in entry.versions or ()]),
-        ranges=tuple([tuple(one.events or ()) for one in ranges]),
+        ranges=tuple([tuple(one.events or ()) for some in ranges for one in some]),
     )
+
+
+def _evaluated(entry: _AffectedIn) -> list[_RangeIn]:
+    return [one for one in entry.ranges or () if one.type in _EVALUATED]

@@ -16,7 +16,7 @@ from simple_repository_server.advisories.records import Advisory
 from simple_repository_server.disk.database import DatabaseFile, open_file
 from simple_repository_server.names import ProjectName
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = (
     "create table state (only integer primary key check (only = 1), data blob not null) strict",
     """create table files (
