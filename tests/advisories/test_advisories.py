@@ -66,7 +66,7 @@ async def test_read_at_the_start(kind: str, folder: Path, tmp_path: Path) -> Non
         path = tmp_path / "all.zip"
         write_zip(path, {"a.json": _about_foo("1")})
     events: list[Event] = []
-    advisories = Advisories(path, state=tmp_path / "state", emit=events.append)
+    advisories = Advisories(path, state=tmp_path / "state", emit=events.append, first_read_s=0)
     async with advisories:
         assert not advisories.ready
         with pytest.raises(RuleUnavailable, match=f"{path} is still being read"):
@@ -84,6 +84,32 @@ async def test_read_at_the_start(kind: str, folder: Path, tmp_path: Path) -> Non
     assert (read.records, read.files, read.rejected) == (1, 1, 0)
     with pytest.raises(RuleUnavailable):
         await advisories.for_project(FOO)
+
+
+async def test_entering_waits_for_the_first_reading(folder: Path, tmp_path: Path) -> None:
+    """A small folder is in use as soon as they are entered; whoever shares it waits only for it."""
+    options: dict[str, Any] = {"state": tmp_path / "state", "check_s": 3600, "first_read_s": 60}
+    first, second = Advisories(folder, **options), Advisories(folder, **options)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        entered = [group.create_task(_enter_and_leave(one)) for one in (first, second)]
+    assert [one.result() for one in entered] == [True, True]
+
+
+async def _enter_and_leave(advisories: Advisories) -> bool:
+    async with advisories:
+        return advisories.ready and await _affects(advisories, "1")
+
+
+async def test_entering_does_not_wait_for_what_fails(tmp_path: Path) -> None:
+    """If they cannot be read, entering ends at once, and they are refused."""
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "missing"):
+        async with (
+            asyncio.timeout(30),
+            Advisories(path, state=tmp_path / "state", first_read_s=60) as advisories,
+        ):
+            assert advisories.problem
+            assert "is still being read" not in advisories.problem
 
 
 async def test_a_restart_reads_nothing(folder: Path, tmp_path: Path) -> None:
@@ -211,7 +237,7 @@ async def test_a_broken_file_is_reported(folder: Path, tmp_path: Path) -> None:
         await _until_affects(advisories, "2")
         assert await _affects(advisories, "1")
         assert advisories.state().available is True
-        assert "1 file that is no record about PyPI" in advisories.state().detail
+        assert "1 file that is no usable record about PyPI" in advisories.state().detail
     (rejected,) = [event for event in events if isinstance(event, AdvisoryRejected)]
     assert rejected.file == "a.json"
     assert "not JSON" in rejected.text()

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from packaging.version import Version
@@ -30,6 +30,7 @@ from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.observe.rule_events import RuleFailed, RuleRecovered
 
 DEFAULT_CHECK_S = 2.0
+DEFAULT_FIRST_READ_S = 5.0
 DEFAULT_MEMORY_BYTES = 8_000_000
 _READING = "is still being read"
 _HANGS = "is not up to date, as its file system does not answer"
@@ -37,6 +38,8 @@ _HANGS = "is not up to date, as its file system does not answer"
 _FIRST_S = 10.0
 #: How long a check may take, reading included.
 _DEADLINE_S = 1200.0
+#: How soon to look again for the first reading of another process.
+_FIRST_POLL_S = 0.1
 #: After a check that failed.
 _RETRY_S = 30.0
 #: How long closing waits for a check.
@@ -50,7 +53,9 @@ class Advisories(SharedLifespan):
     in a temporary folder, and read again at each start. While this is entered they are checked for
     changes every `check_s` seconds (a large folder less often, so that this takes at most one
     percent of a processor), and what changed is read by a process of its own. Until that is done,
-    the earlier ones are in use. The advisories of projects in use take up to `memory_bytes`.
+    the earlier ones are in use. If there are none, entering waits for it, for up to `first_read_s`
+    seconds; afterwards no rule can be evaluated until it is done. The advisories of projects in use
+    take up to `memory_bytes`.
     """
 
     def __init__(
@@ -60,12 +65,14 @@ class Advisories(SharedLifespan):
         state: Path | None = None,
         emit: Emit = ignore,
         check_s: float = DEFAULT_CHECK_S,
+        first_read_s: float = DEFAULT_FIRST_READ_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
     ) -> None:
         self._path = path
         self._folder = state
         self._emit = emit
         self._check_s = check_s
+        self._first_read_s = first_read_s
         self._shown = shown_path(str(path))
         self.label = f"advisories in {self._shown}"
         #: Increased whenever an answer may be another one, or there is none any more.
@@ -148,6 +155,8 @@ class Advisories(SharedLifespan):
             if (await asyncio.wait([first], timeout=_FIRST_S))[0]:
                 self._apply(first.result())
             async with running(self._keep_current(watch)):
+                with suppress(TimeoutError):
+                    await self.until_ready(self._first_read_s)
                 yield
         finally:
             watch.stop.set()
@@ -172,7 +181,8 @@ class Advisories(SharedLifespan):
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._apply(checked)
-                await asyncio.sleep(max(self._check_s, checked.pause_s))
+                pause_s = _FIRST_POLL_S if self._is_reading else self._check_s
+                await asyncio.sleep(max(pause_s, checked.pause_s))
 
     def _apply(self, checked: Checked) -> None:
         before = (self._stored.revision, self.problem)
