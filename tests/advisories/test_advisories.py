@@ -425,3 +425,14 @@ async def test_two_processes(folder: Path, tmp_path: Path) -> None:
 async def _line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     return (await process.stdout.readline()).decode().strip()
+
+
+async def test_more_advisories_than_the_memory_holds(folder: Path, tmp_path: Path) -> None:
+    """What was prepared is not loaded again for each version, however large it is."""
+    write_folder(folder, {"a.json": record("X-1", affected("foo", ["introduced 0", "fixed 2"]))})
+    async with _opened(folder, tmp_path / "state", memory_bytes=0) as advisories:
+        await advisories.prepare(FOO)
+        assert advisories._watch is not None
+        assert advisories._watch.store is not None
+        advisories._watch.store.close()
+        assert advisories.fixes(FOO, Version("2"))

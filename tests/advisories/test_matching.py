@@ -277,6 +277,15 @@ def test_the_first_later_fix_is_named() -> None:
     assert found.all[0].fixed_after(Version("3")) is None
 
 
+def test_hundreds_of_records_about_one_project() -> None:
+    """They take little memory, although each lists the same hundreds of versions."""
+    versions = [f"{a}.{b}.{c}" for a in range(3) for b in range(20) for c in range(4)]
+    entry = affected("foo", [INTRODUCED_0, "fixed 2.1.1"], versions=versions)
+    found = matching(*(advisory(entry, number=f"P-{number}") for number in range(800)))
+    assert len(found.affecting(Version("1.5.2"))) == 800
+    assert found.weight < 4_000_000
+
+
 def test_malicious_ones_come_first() -> None:
     """Of several advisories the worst is named first, then by id."""
     entry = affected(versions=["1"])

@@ -83,6 +83,11 @@ def test_another_ecosystem() -> None:
             content(record("X-1", {**affected(), "ranges": [range_of("fixed 1"), 7]})),
             "no OSV record",
         ),
+        (content(record("X-1", affected(versions=["1"] * 20_001))), "more than 20000 versions"),
+        (
+            content(record("X-1", affected("foo", ["fixed 1"] * 10_001, versions=["1"] * 10_000))),
+            "more than 20000 versions",
+        ),
     ],
 )
 def test_what_is_no_record(given: bytes, reason: str) -> None:

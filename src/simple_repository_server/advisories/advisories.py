@@ -86,6 +86,8 @@ class Advisories(SharedLifespan):
         self._work: asyncio.Future[Checked] | None = None
         self._changed = asyncio.Event()
         self._memory: MemoryCache[ProjectName, ProjectAdvisories] = MemoryCache(memory_bytes)
+        #: The last project that was loaded: it may be larger than the memory.
+        self._last: tuple[ProjectName, ProjectAdvisories] | None = None
 
     @property
     def ready(self) -> bool:
@@ -110,13 +112,13 @@ class Advisories(SharedLifespan):
     async def for_project(self, project: ProjectName) -> ProjectAdvisories:
         """The advisories about a project. Raises `RuleUnavailable`."""
         self._check_usable()
-        known = self._memory.get(project)
+        known = self._known(project)
         if known is not None:
             return known
         revision = self.revision
-        found, weight = await asyncio.to_thread(self._load, project)
+        found = await asyncio.to_thread(self._load, project)
         if revision == self.revision:
-            self._memory.put(project, found, weight)
+            self._remember(project, found)
         return found
 
     async def prepare(self, project: ProjectName) -> None:
@@ -133,13 +135,13 @@ class Advisories(SharedLifespan):
         """
         if not self.ready:
             return False
-        found = self._memory.get(project)
+        found = self._known(project)
         if found is None:
             try:
-                found, weight = self._load(project)
+                found = self._load(project)
             except RuleUnavailable:
                 return False
-            self._memory.put(project, found, weight)
+            self._remember(project, found)
         return found.fixes(version)
 
     @override
@@ -203,6 +205,7 @@ class Advisories(SharedLifespan):
         if before != (self._stored.revision, self.problem):
             self.revision += 1
             self._memory.discard_if(lambda _: True)
+            self._last = None
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -235,8 +238,17 @@ class Advisories(SharedLifespan):
         if self.problem:
             raise RuleUnavailable(self.label, self.problem)
 
-    def _load(self, project: ProjectName) -> tuple[ProjectAdvisories, int]:
-        """The advisories of a project and what they take of the memory; blocks."""
+    def _known(self, project: ProjectName) -> ProjectAdvisories | None:
+        if self._last is not None and self._last[0] == project:
+            return self._last[1]
+        return self._memory.get(project)
+
+    def _remember(self, project: ProjectName, found: ProjectAdvisories) -> None:
+        self._last = project, found
+        self._memory.put(project, found, found.weight + ENTRY_BYTES)
+
+    def _load(self, project: ProjectName) -> ProjectAdvisories:
+        """The advisories of a project; blocks."""
         store = None if self._watch is None else self._watch.store
         if store is None:
             raise RuleUnavailable(self.label, "its database is not open")
@@ -244,5 +256,4 @@ class Advisories(SharedLifespan):
             advisories, _ = store.advisories(project)
         except sqlite3.Error as error:
             raise RuleUnavailable(self.label, f"its database cannot be read ({error})") from error
-        found = ProjectAdvisories(advisories)
-        return found, found.weight + ENTRY_BYTES
+        return ProjectAdvisories(advisories)

@@ -36,6 +36,7 @@ _OBJECT_BYTES = 100
 class Affecting(msgspec.Struct, frozen=True, kw_only=True):
     """An advisory that counts, and what the records of its project say about it together."""
 
+    #: Without its versions and ranges, which are in `ProjectAdvisories`.
     advisory: Advisory
     #: Its id and all its aliases, which are symmetric and transitive.
     names: frozenset[str]
@@ -68,8 +69,10 @@ class ProjectAdvisories:
         counted = sorted(
             _counted(counting, withdrawn), key=lambda one: (not one.malicious, one.advisory.id)
         )
+        # Hundreds of records list the same versions.
+        canonical: dict[str, str] = {}
         for number, one in enumerate(counted):
-            self._enter(number, one)
+            self._enter(number, one, canonical)
         #: Those that affect something: malicious ones first, then by id.
         self.all = tuple([self._with_fixes(number, one) for number, one in enumerate(counted)])
         self._fixes = {
@@ -81,7 +84,6 @@ class ProjectAdvisories:
         """How many bytes of memory it takes, approximately."""
         cells = sum(map(len, self._at)) + sum(map(len, self._listed.values()))
         objects = len(self._bounds) * 8 + len(self._listed) * 2 + len(self.all) * 10
-        objects += sum(len(one.advisory.versions) for one in self.all)
         return _OBJECT_BYTES * (objects + 5) + 8 * cells
 
     def affecting(self, version: Version | None, text: str | None = None) -> tuple[Affecting, ...]:
@@ -117,7 +119,8 @@ class ProjectAdvisories:
         """With the versions that fix it: of those it names, the ones it does not affect."""
         named = _fixed(one.advisory)
         fixed = tuple([version for version in named if number not in self._numbers(version)])
-        return msgspec.structs.replace(one, fixed=fixed)
+        advisory = msgspec.structs.replace(one.advisory, versions=(), ranges=())
+        return msgspec.structs.replace(one, advisory=advisory, fixed=fixed)
 
     def _place(self, version: Version) -> int:
         """Between which bounds the version lies: 2n below the bound n, 2n + 1 if it is the same."""
@@ -125,11 +128,13 @@ class ProjectAdvisories:
             version = Version(version.public)
         return _place(self._bounds, version)
 
-    def _enter(self, number: int, one: Affecting) -> None:
+    def _enter(self, number: int, one: Affecting, canonical: dict[str, str]) -> None:
         advisory = one.advisory
         for text in advisory.versions:
-            version = parse_version(text)
-            self._listed[text if version is None else canonicalize_version(version)].append(number)
+            if text not in canonical:
+                version = parse_version(text)
+                canonical[text] = text if version is None else canonicalize_version(version)
+            self._listed[canonical[text]].append(number)
         affected = set()
         for events in advisory.ranges:
             affected.update(_places(events, self._bounds))

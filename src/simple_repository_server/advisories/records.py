@@ -16,6 +16,8 @@ _ECOSYSTEM = "pypi"
 _EVALUATED = ("ECOSYSTEM", "SEMVER")
 _ID = re.compile(r"[A-Za-z0-9][\w.:+-]{0,99}", re.ASCII)
 _MALICIOUS = "MAL-"
+#: Versions and events of one record: no project has so many, and matching them would take seconds.
+_MAX_VERSIONS = 20_000
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -105,7 +107,7 @@ def parse_record(content: bytes) -> dict[ProjectName, Advisory]:
     """What the OSV record says about projects on PyPI; nothing if it names no package at all.
 
     Raises `ForeignRecord` if it names packages of other ecosystems only, else `Malformed` with the
-    reason if it is not JSON, or not a record.
+    reason if it is not JSON, or not a record, or names more than 20,000 versions.
     """
     try:
         record = _DECODER.decode(content)
@@ -120,6 +122,8 @@ def parse_record(content: bytes) -> dict[ProjectName, Advisory]:
     if affected and not ours:
         assert affected[0].package is not None
         raise ForeignRecord(affected[0].package.ecosystem)
+    if sum(_size(one) for _, one in ours) > _MAX_VERSIONS:
+        raise Malformed(f"it names more than {_MAX_VERSIONS} versions")
     projects: dict[ProjectName, list[_AffectedIn]] = {}
     for name, one in ours:
         projects.setdefault(name, []).append(one)
@@ -149,6 +153,11 @@ def _advisory(record: _RecordIn, entries: list[_AffectedIn]) -> Advisory:
         versions=tuple([v for entry in entries for v in entry.versions or ()]),
         ranges=tuple([tuple(one.events or ()) for some in ranges for one in some]),
     )
+
+
+def _size(entry: _AffectedIn) -> int:
+    ranges = sum(len(one.events or ()) for one in _evaluated(entry))
+    return len(entry.versions or ()) + ranges
 
 
 def _evaluated(entry: _AffectedIn) -> list[_RangeIn]:
