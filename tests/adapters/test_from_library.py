@@ -441,3 +441,28 @@ async def test_tag_of_the_component_is_the_validator_of_a_file_without_digest(
             assert (resource.etag, resource.may_change) == (expected, True)
             stub.resource = model.HttpResource("https://files.example/x", context=context)
             assert (await repository.get_resource(DEMO, NAME)).etag == expected
+
+
+async def test_private_keys_replace_nothing_and_texts_are_unicode() -> None:
+    """No private key stands for one of the standard, and no text makes a page unrenderable."""
+    lone: Any = "\ud800"
+    private: Any = {"url": "https://evil.example/", "hashes": {}, "_ok": (1, {"a": None}), 1: 2}
+    private |= {"_no": object(), "_lone": lone, "_provenance": "javascript:alert(1)"}
+    file = file_of(requires_python=lone, yanked=lone, private_metadata=private)
+    page = detail(file, versions=frozenset(["1.0", lone]), private_metadata=private)
+    names = model.ProjectList(model.Meta("1.1"), frozenset(), private_metadata=private)
+    repository = from_simple_repository(Stub(page, names=names))
+    async with repository:
+        app = create_app(repository)
+        for path in ("/simple/", "/simple/demo/"):
+            assert (await ask(app, path, headers={"Accept": "text/html"})).status == 200
+            answer = (await ask(app, path, headers={"Accept": JSON})).json()
+            assert answer.keys() >= {"_ok"}
+            assert not answer.keys() & {"url", "_no", "_lone"}
+        (shown,) = answer["files"]
+        assert shown["_ok"] == [1, {"a": None}]
+        assert shown["url"].startswith("../")
+        assert shown["hashes"] == {"sha256": WHEEL.sha256}
+        assert shown["yanked"] is True
+        assert not shown.keys() & {"provenance", "requires-python", "_no"}
+        assert answer["versions"] == ["1.0"]

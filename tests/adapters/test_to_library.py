@@ -1,6 +1,7 @@
 """Our repositories inside the library: its combinations do not undo what ours decide."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,7 @@ from simple_repository_server.adapters.simple_repository import (
     from_simple_repository,
     to_simple_repository,
 )
+from simple_repository_server.adapters.to_library_pages import detail_of
 from simple_repository_server.errors import (
     HiddenByRule,
     RepositoryError,
@@ -412,3 +414,20 @@ async def test_metadata_that_is_no_text_is_handed_out_byte_by_byte() -> None:
     latin = BytesResource("Author: Jürgen".encode("latin-1"), media_type=METADATA_TYPE)
     async with to_simple_repository(Given(_memory(), latin)) as component:
         assert await _bytes(component, NAME.metadata) == latin.content
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs time zones of the process")
+async def test_time_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time zone of the server is, the library gets the time of the page."""
+    source = _memory()
+    page = await source.get_project_page(DEMO)
+    moment = datetime(2026, 1, 1, 12)
+    dated = msgspec.structs.replace(page.files[0], upload_time=moment)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        found = detail_of(msgspec.structs.replace(page, files=(dated,)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found.files[0].upload_time == moment

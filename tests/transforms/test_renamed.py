@@ -3,7 +3,14 @@
 import msgspec
 import pytest
 
-from simple_repository_server import FileName, MemoryRepository, ProjectName, create_app
+from simple_repository_server import (
+    DenyRule,
+    FileName,
+    MemoryRepository,
+    ProjectName,
+    RuleRepository,
+    create_app,
+)
 from simple_repository_server.errors import InvalidName, ProjectNotFound, ResourceNotFound
 from simple_repository_server.explanation import Answered
 from simple_repository_server.testing.conformance import assert_hidden
@@ -112,3 +119,15 @@ async def test_explanation_names_both_names() -> None:
         assert "'folder-7'" in explained.detail
         assert (await repository.explain(OLD)).answered is Answered.ABSENT
         assert (await repository.explain(ProjectName("other"))).answered is Answered.HAS
+
+
+async def test_what_a_rule_hides_is_reported_under_the_new_name() -> None:
+    """Rules below the renaming hide under the source's name, of which clients see nothing."""
+    ruled = RuleRepository(_source(), [DenyRule(["folder-7"], conceal=True)])
+    repository = RenamedProjectsRepository(ruled, names={"pillow-simd": "folder-7"})
+    async with repository, running(create_app(repository)) as app:
+        for path in ("/simple/pillow-simd/", f"/resources/pillow-simd/{NAME}"):
+            answer = await ask(app, path)
+            assert answer.status == 404
+            assert "folder-7" not in answer.text
+            assert "'pillow-simd'" in answer.text

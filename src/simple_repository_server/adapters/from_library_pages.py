@@ -1,8 +1,10 @@
 """Pages and lists of the library as ours: values are checked as those of a remote index are."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from simple_repository import model
@@ -17,6 +19,7 @@ from simple_repository_server.model import NOTHING, File, ProjectList
 from simple_repository_server.names import ProjectName, sorted_unique
 from simple_repository_server.wire.files import Digests, Entry, parse_files
 from simple_repository_server.wire.parsing import (
+    MAX_URL,
     ParsedPage,
     build_page,
     check_project,
@@ -31,6 +34,7 @@ from simple_repository_server.wire.urls import parse_http
 PROVENANCE = "_provenance"
 #: What the library states as the version of a file whose name has none.
 _NO_VERSION = "0.0rc0"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def page_of(theirs: object, project: ProjectName) -> ParsedPage:
@@ -79,12 +83,21 @@ def _entry(file: model.File) -> Entry:
         requires_python=_text(file.requires_python),
         core_metadata=_digests(metadata) if isinstance(metadata, Mapping) else metadata is True,
         # The library's model has reasons as they stand in HTML.
-        yanked=html.unescape(file.yanked) if isinstance(file.yanked, str) else file.yanked is True,
+        yanked=_yanked(file.yanked),
     )
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """The text; None for anything else, also for one that is not Unicode (a lone surrogate)."""
+    if not isinstance(value, str) or _SURROGATE.search(value):
+        return None
+    return value
+
+
+def _yanked(value: object) -> bool | str:
+    """Whether the file is yanked, with a usable reason; one that is not usable yanks, too."""
+    reason = _text(value)
+    return isinstance(value, str) or value is True if reason is None else html.unescape(reason)
 
 
 def _digests(value: object) -> Digests:
@@ -105,8 +118,8 @@ def _with_private(file: File | str, private: Mapping[str, object]) -> File | str
     if isinstance(file, str) or not private:
         return file
     keys = _plain(private)
-    provenance = keys.pop(PROVENANCE, None)
-    if isinstance(provenance, str):
+    provenance = _address(keys.pop(PROVENANCE, None))
+    if provenance:
         file = msgspec.structs.replace(file, provenance=provenance)
     return msgspec.structs.replace(file, private=keys) if keys else file
 
@@ -119,25 +132,35 @@ def _versions(
     if listed is None:
         return own
     present = {parse_version(text) or text for text in own}
-    further = [text for text in parse_versions(listed) if text != _NO_VERSION]
+    further = [text for text in parse_versions(map(_text, listed)) if text != _NO_VERSION]
     return sorted_versions(
         [*own, *(text for text in further if (parse_version(text) or text) not in present)]
     )
 
 
-def _plain(private: Mapping[str, object]) -> dict[str, object]:
-    """JSON of the types that can be rendered."""
-    return dict(_plain_items(private))
+def _address(value: object) -> str | None:
+    """The address that clients may be sent to, without credentials."""
+    try:
+        return parse_http(value).bare if isinstance(value, str) and len(value) <= MAX_URL else None
+    except ValueError:
+        return None
 
 
-def _plain_items(mapping: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for name, value in mapping.items():
-        yield name, _plain_value(value)
+def _plain(private: Mapping[Any, object]) -> dict[str, object]:
+    """The private keys whose values are JSON; others would stand for keys of the standard."""
+    found: dict[str, object] = {}
+    for name, value in private.items():
+        if isinstance(name, str) and name.startswith("_"):
+            try:
+                found |= msgspec.json.decode(msgspec.json.encode({name: _plain_value(value)}))
+            except (TypeError, ValueError, OverflowError):
+                continue
+    return found
 
 
 def _plain_value(value: object) -> object:
     if isinstance(value, Mapping):
-        return _plain(value)
+        return {name: _plain_value(one) for name, one in value.items()}
     if isinstance(value, tuple | list):
         return [_plain_value(one) for one in value]
     return value

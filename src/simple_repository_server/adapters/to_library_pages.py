@@ -52,6 +52,8 @@ def _file(file: File) -> model.File:
     if file.provenance is not None:
         private[PROVENANCE] = file.provenance
     moment = file.upload_time
+    if moment is not None and moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
     return model.File(
         filename=str(file.filename),
         url=file.url,
@@ -63,7 +65,7 @@ def _file(file: File) -> model.File:
         yanked=html.escape(file.yanked) if isinstance(file.yanked, str) else file.yanked or None,
         size=file.size,
         # The library's times are in UTC, without a zone.
-        upload_time=None if moment is None else moment.astimezone(UTC).replace(tzinfo=None),
+        upload_time=moment,
         private_metadata=_private(private),
     )
 

@@ -8,6 +8,7 @@ import msgspec
 from simple_repository_server.distributions.filenames import parse_version, version_of
 from simple_repository_server.freshness import LimitedFreshness
 from simple_repository_server.model import File, ProjectPage, ProjectStatus, Status
+from simple_repository_server.policy.calls import hides_name, judged
 from simple_repository_server.policy.page_view import PageView
 from simple_repository_server.policy.rule import Hidden, Outcome, Rule
 
@@ -41,13 +42,13 @@ def evaluate(
     hides it, so the order of rules decides only which one is named.
     """
     view = original
-    overlays = {rule: rule.judge(view, now, rules[rule]) for rule in rules if rule.overlay}
+    overlays = {rule: judged(rule, view, now, rules[rule]) for rule in rules if rule.overlay}
     view = _overlaid(view, overlays)
-    others = {rule: rule.judge(view, now, rules[rule]) for rule in rules if not rule.overlay}
+    others = {rule: judged(rule, view, now, rules[rule]) for rule in rules if not rule.overlay}
     changed = _overlaid(view, others)
     if changed is not view:  # a rule that is an overlay, too: the others judge what it leaves
         view = changed
-        again = {rule: rule.judge(view, now, rules[rule]) for rule in others}
+        again = {rule: judged(rule, view, now, rules[rule]) for rule in others}
         others = {
             rule: msgspec.structs.replace(
                 outcome,
@@ -58,10 +59,10 @@ def evaluate(
             for rule, outcome in again.items()
         }
     outcomes = {**overlays, **others}
-    judged = [(rule, outcomes[rule]) for rule in rules]
+    decided = [(rule, outcomes[rule]) for rule in rules]
     # What a dry run would do later changes the report, and not the page.
-    limit = earliest(*(outcome.until for rule, outcome in judged if not rule.dry_run))
-    hiding = [(rule, _hidden_by(rule, outcome, view)) for rule, outcome in judged]
+    limit = earliest(*(outcome.until for rule, outcome in decided if not rule.dry_run))
+    hiding = [(rule, _hidden_by(rule, outcome, view)) for rule, outcome in decided]
     hidden = _by_name(view.files, [found for rule, found in hiding if not rule.dry_run])
     evaluation = Evaluation(
         hidden=hidden,
@@ -69,11 +70,11 @@ def evaluate(
         counts=_counts((rule, len(found)) for rule, found in hiding if not rule.dry_run),
         dry_run_counts=_counts(
             (rule, len(found.keys() | outcome.replaced.keys()))
-            for (rule, found), (_, outcome) in zip(hiding, judged, strict=True)
+            for (rule, found), (_, outcome) in zip(hiding, decided, strict=True)
             if rule.dry_run
         ),
-        undated=sum(outcome.undated for _, outcome in judged),
-        until=earliest(*(outcome.until for _, outcome in judged)),
+        undated=sum(outcome.undated for _, outcome in decided),
+        until=earliest(*(outcome.until for _, outcome in decided)),
     )
     return _page(original, view, hidden, limit), evaluation
 
@@ -126,7 +127,7 @@ def _status(own: ProjectStatus | None, outcomes: Iterable[Outcome]) -> ProjectSt
 
 def _hidden_by(rule: Rule, outcome: Outcome, view: PageView) -> Mapping[int, Hidden]:
     """What the rule hides: also by its name alone, and all files of what it quarantines."""
-    whole = rule.hides_project(view.project)
+    whole = hides_name(rule, view.project)
     status = outcome.status
     if whole is None and status is not None and status.status is Status.QUARANTINED:
         reason = f"{rule.label} hides all files of {view.project!r}: it is quarantined"

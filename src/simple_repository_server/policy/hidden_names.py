@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from simple_repository_server.names import ProjectName
+from simple_repository_server.policy.calls import hides_name
 from simple_repository_server.policy.rule import Hidden, Rule
 
 #: How many names are remembered.
@@ -48,10 +49,10 @@ class HiddenNames:
 
     def shows(self, project: ProjectName) -> bool:
         """Whether no rule hides the project."""
-        return all(rule.hides_project(project) is None for rule in self.rules)
+        return all(hides_name(rule, project) is None for rule in self.rules)
 
     def _decide(self, project: ProjectName, revision: int) -> Verdict:
-        found = [(rule, rule.hides_project(project)) for rule in self.rules]
+        found = [(rule, hides_name(rule, project)) for rule in self.rules]
         hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]
         if not hiding:
             return Verdict(revision, None, disowned=False)

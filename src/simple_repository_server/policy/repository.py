@@ -30,6 +30,7 @@ from simple_repository_server.model import (
 from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.observe.rule_events import DryRunReported, FilesHidden
+from simple_repository_server.policy.calls import Crashes, applies, facts_for
 from simple_repository_server.policy.evaluation import Evaluation, evaluate
 from simple_repository_server.policy.explain import explain_rules
 from simple_repository_server.policy.hidden_names import HiddenNames
@@ -87,6 +88,7 @@ class RuleRepository(RepositoryContainer):
         self._owns_names = owns_names
         self._clock = clock
         self._emit = emit
+        self._crashes = Crashes(emit)
         self._hidden_names = HiddenNames(self.rules)
         self._lists = VisibleNames(self._hidden_names.shows)
         self._pages: DerivedSnapshots[ProjectPage, _Evaluated] = DerivedSnapshots()
@@ -244,11 +246,17 @@ class RuleRepository(RepositoryContainer):
         if known is not None:
             return known.of(page), known.details.evaluation
         work = partial(self._evaluate, page, revision)
-        return await self._evaluating.run((id(page), revision), work)
+        try:
+            found = await self._evaluating.run((id(page), revision), work)
+        except RuleUnavailable as error:
+            self._crashes.report(page.name, error)
+            raise
+        self._crashes.report(page.name, None)
+        return found
 
     async def _evaluate(self, page: ProjectPage, revision: int) -> tuple[ProjectPage, Evaluation]:
         view, now = PageView(page), self._clock()
-        rules = [rule for rule in self.rules if rule.applies_to(page.name)]
+        rules = [rule for rule in self.rules if applies(rule, page.name)]
         large = bool(rules) and len(page.files) > _MAX_FILES_HERE
         facts = await _facts(rules, view, in_thread=large)
         work = partial(evaluate, view, facts, now)
@@ -292,7 +300,7 @@ async def _facts(rules: Sequence[Rule], view: PageView, *, in_thread: bool) -> d
         if in_thread:
             await asyncio.to_thread(getattr, view, "versions")
         try:
-            facts[rule] = await rule.facts(view)
+            facts[rule] = await facts_for(rule, view)
         except RuleUnavailable:
             if not rule.dry_run:
                 raise

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from simple_repository_server.lifecycle import SharedLifespan
 from simple_repository_server.model import File, ProjectStatus, SourceState
@@ -49,10 +50,11 @@ SHOW_ALL = Outcome()
 class Rule(SharedLifespan, ABC):
     """A rule about projects and files. A file is shown if no rule hides it.
 
-    `label` names it in answers, logs and explanations. With `dry_run` it is reported what it would
-    hide or change, and nothing is. With `conceal` clients are answered as if what it hides did not
-    exist (404 instead of 403). A rule that knows more than the page and the time (a database, a
-    folder of advisories) loads that in `facts`, and increases `revision` whenever it has changed.
+    `label` names it in answers, logs and explanations (by default the name of its class). With
+    `dry_run` it is reported what it would hide or change, and nothing is. With `conceal` clients
+    are answered as if what it hides did not exist (404 instead of 403). A rule that knows more than
+    the page and the time (a database, a folder of advisories) loads that in `facts`, and increases
+    `revision` whenever it has changed. What one of its methods raises is a `RuleUnavailable`.
     """
 
     label: str = ""
@@ -68,6 +70,14 @@ class Rule(SharedLifespan, ABC):
     #: Of a rule of one source: whether the projects it hides by name are not that source's at all,
     #: so that it is not queried for them, and the next source is.
     disowns_projects: bool = False
+
+    @override
+    def __init_subclass__(cls, **options: object) -> None:
+        """Name a class of rules without a label by itself; equal rules remain two rules."""
+        super().__init_subclass__(**options)
+        cls.label = cls.label or cls.__name__
+        if vars(cls).get("__hash__") is None:  # a dataclass would have none
+            cls.__hash__ = object.__hash__  # type: ignore[method-assign]
 
     def hides_project(self, project: ProjectName) -> Hidden | None:
         """Why the whole project is hidden, decided by its name alone: no source is queried."""
