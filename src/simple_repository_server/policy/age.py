@@ -87,14 +87,12 @@ class MinimumAgeRule(DatedRule):
         young = [one for one in dated.times if now < one[1] + self.min_age_s]
         early = self._early(view, [*dated.hidden, *(at for at, _, _ in young)])
         hidden = {at: why for at, why in dated.hidden.items() if at not in early}
-        until: float | None = None
+        shown_at = {at: time + self.min_age_s for at, time, _ in young if at not in early}
         for at, time, verb in young:
-            if at in early:
-                continue
-            shown_at = time + self.min_age_s
-            hidden[at] = self._too_young(time, shown_at, verb)
-            until = shown_at if until is None else min(until, shown_at)
-        return Outcome(hidden=hidden, until=until, undated=dated.undated)
+            if at not in early:
+                hidden[at] = self._too_young(time, shown_at[at], verb)
+        until = min(shown_at.values(), default=None)
+        return Outcome(hidden=hidden, until=until, shown_at=shown_at, undated=dated.undated)
 
     def _early(self, view: PageView, candidates: list[int]) -> set[int]:
         """The positions of files whose versions fix an advisory."""

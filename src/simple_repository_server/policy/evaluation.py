@@ -1,7 +1,7 @@
 """What the rules together make of a page: a pure function of the page, the time and the facts."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -60,9 +60,15 @@ def evaluate(
         }
     outcomes = {**overlays, **others}
     decided = [(rule, outcomes[rule]) for rule in rules]
-    # What a dry run would do later changes the report, and not the page.
-    limit = earliest(*(outcome.until for rule, outcome in decided if not rule.dry_run))
     hiding = [(rule, _hidden_by(rule, outcome, view)) for rule, outcome in decided]
+    # What a dry run would do later changes the report, and not the page.
+    limit = _limit(
+        [
+            (outcome, found)
+            for (rule, found), (_, outcome) in zip(hiding, decided, strict=True)
+            if not rule.dry_run
+        ]
+    )
     hidden = _by_name(view.files, [found for rule, found in hiding if not rule.dry_run])
     evaluation = Evaluation(
         hidden=hidden,
@@ -82,6 +88,19 @@ def evaluate(
 def earliest(*moments: float | None) -> float | None:
     """The earliest of the moments, of which each may be None: never."""
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _limit(effective: Sequence[tuple[Outcome, Mapping[int, Hidden]]]) -> float | None:
+    """When the page will be another one: a file is shown when the last rule does not hide it."""
+    limits: list[float | None] = []
+    for outcome, _ in effective:
+        if not outcome.shown_at:
+            limits.append(outcome.until)
+        for at in outcome.shown_at:
+            moments = [other.shown_at.get(at) for other, found in effective if at in found]
+            if None not in moments:
+                limits.append(max(moment for moment in moments if moment is not None))
+    return earliest(*limits)
 
 
 def _overlaid(view: PageView, outcomes: Mapping[Rule, Outcome]) -> PageView:

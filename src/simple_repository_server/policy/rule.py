@@ -40,6 +40,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: ProjectStatus | None = None
     #: When the outcome will be another one (seconds since the epoch); None: not by itself.
     until: float | None = None
+    #: When each hidden file that only the time hides will be shown, where `until` is the first of
+    #: these moments. Then a file that another rule hides for longer does not limit the page.
+    shown_at: Mapping[int, float] = _NOTHING
     #: How many files it had to decide about without knowing their upload time.
     undated: int = 0
 
