@@ -1,4 +1,4 @@
-"""The server with an audit log: `python -m tests.audited --port 0 FILE WORKERS FILES SOURCE…`."""
+"""The server with an audit log: `python -m tests.audited FILE WORKERS FILES SOURCE…`."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,10 @@ from simple_repository_server.model import FilesMode
 def main() -> None:
     """Serve as the command does."""
     stop_at_once()
-    audit, workers, files, *sources = sys.argv[3:]
+    audit, workers, files, *sources = sys.argv[1:]
     settings = Settings(
         sources=load_sources(tuple(sources), forbidden_means_absent=()),
-        port=int(sys.argv[2]),
+        port=0,
         audit=Path(audit),
         workers=int(workers),
         files=FilesMode(files),

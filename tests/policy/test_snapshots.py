@@ -104,7 +104,8 @@ async def test_index_without_snapshots_says_how_to_switch_them_on() -> None:
 
 async def test_dates_are_one_moment_in_any_spelling() -> None:
     """A date is 00:00 UTC of that day, and a time without a zone is in UTC."""
-    spellings = ("2026-08-01", "2026-08-01T00:00", "2026-08-01T02:00:00+02:00")
+    spellings = ("2026-08-01", "2026-08-01T00:00", "2026-08-01T02:00:00+02:00",
+                 "2026-08-01t00:00:00z")  # fmt: skip
     assert {parse_moment(one, NOW) for one in spellings} == {datetime(2026, 8, 1, tzinfo=UTC)}
 
 

@@ -1,13 +1,16 @@
 """Several indexes in one server: each at its own address, with its own projects and no others."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from simple_repository_server import MemoryRepository, build_router, create_app
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.testing.distributions import Built, build_wheel
 from simple_repository_server.web.index import IndexApp
 from simple_repository_server.web.served import RESERVED_NAMES, Served
@@ -86,6 +89,15 @@ async def test_unknown_index_is_named_in_the_answer() -> None:
             assert "no index 'nobody'" in answer.text
 
 
+async def test_root_of_an_index_says_where_the_index_is() -> None:
+    """With and without a slash it is not a page, and the answer has the address that is."""
+    async with _served("plain") as app:
+        for path in ("/team", "/team/"):
+            answer = await ask(app, path)
+            assert answer.status == 404
+            assert "'/team/simple/'" in answer.text
+
+
 async def test_home_page_lists_the_indexes() -> None:
     """People and programs find every index by its address, relative to the page."""
     async with _served("plain") as app:
@@ -112,6 +124,19 @@ async def test_default_index_can_have_a_name_too() -> None:
         assert (one.status, one.body, one.headers["etag"]) == (
             200, other.body, other.headers["etag"],
         )  # fmt: skip
+
+
+async def test_audit_names_the_default_index_at_both_addresses(tmp_path: Path) -> None:
+    """A file of the default index is recorded for that index, however it was requested."""
+    shared, records = _with(PUBLIC), tmp_path / "audit.jsonl"
+    app = IndexApp(shared, indexes={"main": shared}, audit=AuditLog(records))
+    async with running(app):
+        for root in ("", "/main"):
+            await ask(app, f"{root}/resources/public/{PUBLIC.filename}")
+    assert [json.loads(line)["index"] for line in records.read_text().splitlines()] == [
+        "main",
+        "main",
+    ]
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED_NAMES), "", "a/b", "{project}", "a?b", "a\n"])

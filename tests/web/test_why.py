@@ -8,11 +8,13 @@ import pytest
 
 from simple_repository_server import (
     AllowListRepository,
+    DenyRule,
     HttpRepository,
     LocalRepository,
     MergedRepository,
     MetadataInjectorRepository,
     PrioritySelectedProjectsRepository,
+    RuleRepository,
     create_app,
 )
 from simple_repository_server.explanation import Answered, Explanation, HiddenFile
@@ -154,6 +156,13 @@ async def test_what_rules_hide_is_explained() -> None:
     page = (await ask(IndexApp(repository), "/why/foo", headers=BROWSER)).text
     assert WHEELS[1].filename in page
     assert REASON in page
+
+
+async def test_what_a_real_rule_hides_is_explained_as_json() -> None:
+    """The rules of this package are explained as any other, and as JSON too."""
+    rules = RuleRepository(_memory("a", "foo"), (DenyRule(["foo==2.0"]),))
+    found = await _why(rules, "foo")
+    assert [one["filename"] for one in found["explanation"]["hidden"]] == [WHEELS[1].filename]
 
 
 async def test_a_hidden_project_is_explained_by_the_sentence() -> None:

@@ -95,7 +95,7 @@ def _files(
 ) -> tuple[HiddenFile, ...]:
     return tuple(
         HiddenFile(
-            filename=name,
+            filename=str(name),
             version=None if (parsed := parse_distribution(name)) is None else parsed.version,
             rule=hidden.rule,
             reason=hidden.reason,

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 #: RFC 3339, where the time and its zone may be left out, and seconds too.
 _MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _SHOWN = 60
 
@@ -32,7 +33,7 @@ def _parsed(text: str) -> datetime | None:
     if not _MOMENT.fullmatch(text):
         return None
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text.upper())
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):  # no such day, or none of our calendar
         return None

@@ -33,7 +33,7 @@ class Found(NamedTuple):
     endpoint: Endpoint
     repository: Repository
     names: PathNames = PathNames()
-    #: The name of the index; "" for the default one where it was not named.
+    #: The name of the index; "" for a default one without a name.
     index_name: str = ""
     #: It is about a past state, of which there are any number.
     is_past: bool = False
@@ -72,6 +72,10 @@ class Site:
         self._clock = clock
         #: All indexes as one repository, to be opened, and asked about its sources.
         self.all: Repository = AllIndexes(served) if served.indexes else served.default
+        #: That of the default index too, where it has one: audit records are the same either way.
+        self._default_name = next(
+            (name for name, index in served.indexes.items() if index is served.default), ""
+        )
         self._root = RouteTable(root_routes(tuple(served.indexes), audit=audit))
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -114,9 +118,11 @@ class Site:
         of_root = self._root.find(path)
         if of_root is not None:
             return Found(of_root[0], self.all, of_root[1])
-        name, slash, below = path[1:].partition("/")
-        index = self._served.indexes.get(name) if slash else None
+        name, _, below = path[1:].partition("/")
+        index = self._served.indexes.get(name)
         if index is not None:
+            if not below:
+                return self._nothing(f"The index {name!r} is at '/{name}/simple/'.")
             return self._find_in(name, index, f"/{below}")
         if below.partition("/")[0] in _BELOW_INDEX and name not in _BELOW_INDEX:
             text = f"There is no index {name[:100]!r} on this server; see '/' for those there are."
@@ -129,7 +135,7 @@ class Site:
         if is_past:
             snapshots = self._served.snapshots.get(name)
             if snapshots is None:
-                text = "This index has no snapshots; 'snapshots = true' in its settings has it."
+                text = "This index has no snapshots; 'snapshots = true' in its settings adds them."
                 return self._nothing(text)
             moment, _, rest = path.removeprefix(_SNAPSHOT).partition("/")
             try:
@@ -140,7 +146,9 @@ class Site:
         found = self._table.find(path)
         if found is None:
             return self._nothing("")
-        return Found(found[0], index, found[1], index_name=name, is_past=is_past)
+        return Found(
+            found[0], index, found[1], index_name=name or self._default_name, is_past=is_past
+        )
 
     def _nothing(self, text: str) -> Found:
         return Found(NotFoundEndpoint(text), self.all)
