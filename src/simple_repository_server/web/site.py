@@ -33,7 +33,7 @@ class Found(NamedTuple):
     endpoint: Endpoint
     repository: Repository
     names: PathNames = PathNames()
-    #: The name of the index; "" for the default one where it was not named.
+    #: The name of the index; "" for one without a name.
     index_name: str = ""
     #: It is about a past state, of which there are any number.
     is_past: bool = False
@@ -73,6 +73,10 @@ class Site:
         #: All indexes as one repository, to be opened, and asked about its sources.
         self.all: Repository = AllIndexes(served) if served.indexes else served.default
         self._root = RouteTable(root_routes(tuple(served.indexes), audit=audit))
+        #: The default index may be among the named ones, too.
+        self._default_name = next(
+            (name for name, index in served.indexes.items() if index is served.default), ""
+        )
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._opened = AsyncExitStack()
@@ -140,6 +144,7 @@ class Site:
         found = self._table.find(path)
         if found is None:
             return self._nothing("")
+        name = name or self._default_name
         return Found(found[0], index, found[1], index_name=name, is_past=is_past)
 
     def _nothing(self, text: str) -> Found:
