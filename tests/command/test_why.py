@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simple_repository_server.testing.distributions import build_wheel
+from simple_repository_server.testing.upstream import Reply, Upstream
 from tests.serving import serving
 
 WHEELS = [build_wheel("foo", version) for version in ("1.0", "2.0")]
@@ -38,6 +39,7 @@ def folders(tmp_path: Path) -> list[Path]:
     [
         ("Foo", 0, "foo is shown with 2 files."),
         ("foo==2", 0, "foo 2 is shown with 1 file."),
+        ("foo===1.0", 0, "foo 1.0 is shown with 1 file."),
         ("foo == 3", 1, "foo has no file of version 3."),
         ("bar", 1, "bar is not in this index: no source that may have it has it."),
     ],
@@ -92,6 +94,25 @@ def test_a_server_without_explanations(tmp_path: Path, folders: list[Path]) -> N
         done = _run("foo", "--url", server.url, "--index", "nothing")
     assert done.returncode == 2
     assert f"{server.url}nothing/why/foo answers with status 404" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-other\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b'{"explanation":{"sources":[' * 6_000,
+    ],
+    ids=["no HTTP", "broken off", "long header", "nested"],
+)
+def test_an_address_of_something_else_is_one_line(raw: bytes) -> None:
+    """Whatever answers there, the command says that it is no explanation, with status 2."""
+    with Upstream() as upstream:
+        upstream.on("/why/foo", Reply(raw=raw))
+        done = _run("foo", "--url", upstream.url)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "gives no explanation: " in done.stderr
 
 
 def test_passwords_are_not_shown(folders: list[Path]) -> None:

@@ -1,6 +1,8 @@
 """What a client gets for what a rule hides: the sentence, or the answer for what does not exist."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ from fastapi import FastAPI
 from simple_repository_server import build_router, create_app
 from simple_repository_server.errors import RuleUnavailable
 from simple_repository_server.model import SourceState
+from simple_repository_server.observe.audit_log import AuditLog
 from simple_repository_server.sources.memory import MemoryRepository
 from simple_repository_server.testing.distributions import build_wheel
 from simple_repository_server.web.index import IndexApp
-from tests.asgi import ask
+from tests.asgi import ask, running
 from tests.hiding import REASON, Hiding
 from tests.web.hostile import Client
 from tests.web.lane import get, on_socket
@@ -91,6 +94,20 @@ async def test_what_is_concealed_answers_as_what_does_not_exist(accept: str) -> 
             one, other = [re.sub(rb"date: [^\r]*", b"", text) for text in received]
             assert one.startswith(b"HTTP/1.1 404 Not Found\r\n")
             assert one.replace(b"bar", b"baz").replace(b"-2.0", b"-3.0") == other
+
+
+async def test_the_audit_log_names_the_file_and_the_index(tmp_path: Path) -> None:
+    """Also of a project that is hidden as a whole, and under the address of the default index."""
+    index, log = Hiding(_source(), "bar", NEW.filename), tmp_path / "audit.jsonl"
+    async with running(IndexApp(index, indexes={"team": index}, audit=AuditLog(log))) as app:
+        for path in ("/resources/bar/bar-1.0.tar.gz", f"/team{FILE}.metadata", "/simple/bar/"):
+            assert (await ask(app, path)).status == 403
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(one["project"], one["file"], one["index"]) for one in found] == [
+        ("bar", "bar-1.0.tar.gz", "team"),
+        ("foo", f"{NEW.filename}.metadata", "team"),
+        ("bar", "", "team"),
+    ]
 
 
 async def test_a_rule_that_cannot_be_evaluated_answers_503() -> None:

@@ -252,3 +252,9 @@ async def test_the_answer_is_the_documented_structure() -> None:
     found = await _why(repository, "foo")
     decoded = msgspec.convert(found["explanation"], Explanation)
     assert decoded == await repository.explain(ProjectName("foo"))
+
+
+async def test_files_that_real_rules_hide_are_in_the_json() -> None:
+    """What a rule hides by its pattern is listed by name, as JSON has no names of our own kinds."""
+    found = await _why(RuleRepository(_memory("a", "foo"), [DenyRule(["foo<2"])]), "foo")
+    assert [file["filename"] for file in found["explanation"]["hidden"]] == [WHEELS[0].filename]

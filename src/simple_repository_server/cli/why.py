@@ -51,6 +51,7 @@ def why(ctx: click.Context, /, **given: Any) -> None:
     server that cannot be asked.
     """
     name, _, version = given["project"].partition("==")
+    version = version.removeprefix("=")  # PEP 440: `===`
     try:
         project = ProjectName(name.strip())
     except InvalidName as error:

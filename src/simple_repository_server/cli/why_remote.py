@@ -1,6 +1,7 @@
 """The explanation of a running server."""
 
 import base64
+import http.client
 import urllib.error
 import urllib.request
 from urllib.parse import quote
@@ -12,6 +13,14 @@ from simple_repository_server.upstream.credentials import split_credentials
 
 _TIMEOUT_S = 90.0
 _MAX_BYTES = 64 * 1024 * 1024
+#: What comes of an address that is not that of such a server. RecursionError: of nested JSON.
+_NO_EXPLANATION = (
+    OSError,
+    ValueError,
+    http.client.HTTPException,
+    msgspec.MsgspecError,
+    RecursionError,
+)
 
 
 class CannotAsk(Exception):
@@ -53,6 +62,6 @@ def fetch_explanation(
             f"{where}/why/{project} answers with status {error.code}: is it the address of such a "
             "server, and has it that index?"
         ) from error
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except _NO_EXPLANATION as error:
         reason = getattr(error, "reason", error)
         raise CannotAsk(f"The server at {where}/ gives no explanation: {reason}.") from error

@@ -53,8 +53,10 @@ def hand_out(
     )
 
 
-def audit_request(audit: Audit, request: Request, finished: RequestFinished) -> None:
-    """Give `audit` the record of a request that was answered, if there is one."""
+def audit_request(
+    audit: Audit, request: Request, finished: RequestFinished, *, file: str = ""
+) -> None:
+    """Give `audit` the record of a request, for that file, that was answered; if there is one."""
     audited = request.audited
     user = request.context.state.get("user", "")
     if isinstance(audited, HiddenByRule):
@@ -63,7 +65,7 @@ def audit_request(audit: Audit, request: Request, finished: RequestFinished) -> 
                 client=finished.client,
                 user=str(user),
                 project=audited.project,
-                file=audited.filename or "",
+                file=file,  # also where the whole project is hidden
                 rule=audited.rule,
                 reason=str(audited),
                 status=finished.status,

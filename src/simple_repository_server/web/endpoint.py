@@ -131,4 +131,4 @@ async def answer(
         finished = exchange.finished(duration_ms, cut)
         emit(finished)
         if audit is not None and exchange.audited is not None:
-            audit_request(audit, exchange, finished)
+            audit_request(audit, exchange, finished, file=names.file)

@@ -33,7 +33,7 @@ class Found(NamedTuple):
     endpoint: Endpoint
     repository: Repository
     names: PathNames = PathNames()
-    #: The name of the index; "" for a default one without a name.
+    #: The name of the index; "" for one without a name.
     index_name: str = ""
     #: It is about a past state, of which there are any number.
     is_past: bool = False
@@ -146,9 +146,8 @@ class Site:
         found = self._table.find(path)
         if found is None:
             return self._nothing("")
-        return Found(
-            found[0], index, found[1], index_name=name or self._default_name, is_past=is_past
-        )
+        name = name or self._default_name
+        return Found(found[0], index, found[1], index_name=name, is_past=is_past)
 
     def _nothing(self, text: str) -> Found:
         return Found(NotFoundEndpoint(text), self.all)
