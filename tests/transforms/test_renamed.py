@@ -4,8 +4,15 @@ import msgspec
 import pytest
 
 from simple_repository_server import FileName, MemoryRepository, ProjectName, create_app
-from simple_repository_server.errors import InvalidName, ProjectNotFound, ResourceNotFound
+from simple_repository_server.errors import (
+    HiddenByRule,
+    InvalidName,
+    ProjectNotFound,
+    ResourceNotFound,
+)
 from simple_repository_server.explanation import Answered
+from simple_repository_server.policy.deny import DenyRule
+from simple_repository_server.policy.repository import RuleRepository
 from simple_repository_server.testing.conformance import assert_hidden
 from simple_repository_server.testing.distributions import build_sdist, build_wheel
 from simple_repository_server.transforms.renamed import RenamedProjectsRepository
@@ -112,3 +119,19 @@ async def test_explanation_names_both_names() -> None:
         assert "'folder-7'" in explained.detail
         assert (await repository.explain(OLD)).answered is Answered.ABSENT
         assert (await repository.explain(ProjectName("other"))).answered is Answered.HAS
+
+
+async def test_what_rules_hide_is_reported_under_the_new_name() -> None:
+    """Else the answer for a concealed project would tell its name in the source."""
+    ruled = RuleRepository(_source(), [DenyRule(["folder-*"], conceal=True)])
+    async with RenamedProjectsRepository(ruled, names={NEW: OLD}) as repository:
+        with pytest.raises(HiddenByRule) as caught:
+            await repository.get_project_page(NEW)
+        assert (caught.value.project, caught.value.concealed) == (NEW, True)
+        with pytest.raises(HiddenByRule) as caught:
+            repository.peek_resource(NEW, NAME)
+        assert caught.value.project == NEW
+    async with running(create_app(repository)) as app:
+        answer = await ask(app, f"/simple/{NEW}/")
+    assert answer.status == 404
+    assert str(OLD).encode() not in answer.body

@@ -8,7 +8,7 @@ import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.snapshots import SnapshotMemo
-from simple_repository_server.errors import ProjectNotFound, ResourceNotFound
+from simple_repository_server.errors import HiddenByRule, ProjectNotFound, ResourceNotFound
 from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
 from simple_repository_server.names import FileName, ProjectName, sorted_unique
@@ -136,7 +136,7 @@ def _renamed(page: ProjectPage, *, name: ProjectName) -> ProjectPage:
 
 @contextmanager
 def _errors_name(project: ProjectName) -> Iterator[None]:
-    """What is not found is reported under the name that the client requested."""
+    """What is not found or hidden is reported under the name that the client requested."""
     try:
         yield
     except ProjectNotFound as error:
@@ -147,3 +147,13 @@ def _errors_name(project: ProjectName) -> Iterator[None]:
         if error.project == project:
             raise
         raise ResourceNotFound(project, error.filename) from error
+    except HiddenByRule as error:
+        if error.project == project:
+            raise
+        raise HiddenByRule(
+            project,
+            error.filename,
+            rule=error.rule,
+            reason=str(error),
+            concealed=error.concealed,
+        ) from error
