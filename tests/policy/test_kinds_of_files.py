@@ -2,6 +2,7 @@
 
 import pytest
 
+from simple_repository_server.policy.deny import DenyRule
 from simple_repository_server.policy.file_kind_rule import FileKindRule
 from simple_repository_server.policy.file_kinds import FileKind
 from simple_repository_server.policy.pre_releases import PreReleaseRule
@@ -80,3 +81,9 @@ async def test_scope_limits_rules() -> None:
     view = view_of(file("foo-1.0.tar.gz", yanked=True), file("foo-1.1.tar.gz", yanked=True))
     for rule in (YankedRule(scope=scope), FileKindRule(FileKind.WHEEL, scope=scope)):
         assert await shown_by(rule, view) == ["foo-1.0.tar.gz"]
+
+
+async def test_a_scope_has_the_same_kinds() -> None:
+    """What a rule about wheels hides includes the index of their variants."""
+    rule = DenyRule(["foo"], scope=Scope(kinds=["wheel"]))
+    assert await shown_by(rule, view_of(*WHEELS, "foo-1.0.tar.gz")) == ["foo-1.0.tar.gz"]

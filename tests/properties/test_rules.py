@@ -1,7 +1,7 @@
 """Laws of rules, for any graph of components and any rules."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import product
 from random import Random
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
+from simple_repository_server.combine.routed import RoutedRepository
 from simple_repository_server.distributions.filenames import versions_of
 from simple_repository_server.model import ProjectPage, Status
 from simple_repository_server.names import FileName, ProjectName
@@ -25,6 +26,7 @@ from simple_repository_server.testing.lookups import (
     is_same,
     lookups_of_file,
 )
+from simple_repository_server.transforms.renamed import RenamedProjectsRepository
 from tests.policy.simple_rules import (
     HideFiles,
     HideProjects,
@@ -35,25 +37,34 @@ from tests.policy.simple_rules import (
     Yank,
     file,
 )
+from tests.properties.real_rules import real_rules
 
 NOW = 1_700_000_000.0
 PROJECTS = tuple(map(ProjectName, ("demo", "corp-a", "corp-b")))
+_VERSIONS = ("1.0", "1.1", "2.0rc1")
+#: Names that any project may have on its page: of another one, without a version, of the past.
+_ODD = ("corp_a-1.0.tar.gz", "odd.zip", "demo-1.0.win32.exe")
+_METADATA = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
 _SUFFIXES = ("-py3-none-any.whl", "-cp312-cp312-win_amd64.whl", ".tar.gz")
 
 
-def names_of(project: ProjectName) -> Iterator[FileName]:
+def names_of(project: ProjectName) -> list[FileName]:
     """All file names that sources may have of a project."""
-    for version, suffix in product(("1.0", "1.1", "2.0rc1"), _SUFFIXES):
-        yield FileName(f"{project.replace('-', '_')}-{version}{suffix}")
+    stem = project.replace("-", "_")
+    found = [f"{stem}-{version}{suffix}" for version, suffix in product(_VERSIONS, _SUFFIXES)]
+    return [FileName(name) for name in (*found, *_ODD)]
+
+
+ALL_NAMES = tuple(dict.fromkeys(name for project in PROJECTS for name in names_of(project)))
 
 
 @st.composite
 def sources(draw: st.DrawFn) -> MemoryRepository:
-    """Some of the projects, each with some of its files."""
+    """Some of the projects, each with some files, of which a few are named after another."""
     pages: dict[ProjectName, ProjectPage] = {}
     contents: dict[str, bytes] = {}
     for project in draw(st.lists(st.sampled_from(PROJECTS), unique=True)):
-        names = draw(st.lists(st.sampled_from(list(names_of(project))), unique=True, max_size=5))
+        names = draw(st.lists(st.sampled_from(names_of(project)), unique=True, max_size=5))
         ages = draw(st.lists(st.none() | st.integers(0, 20), min_size=5, max_size=5))
         files = [
             file(
@@ -67,7 +78,7 @@ def sources(draw: st.DrawFn) -> MemoryRepository:
         versions = versions_of(names, project)
         pages[project] = ProjectPage(name=project, files=tuple(files), versions=versions)
         contents |= dict.fromkeys(names, b"bytes")
-        contents |= dict.fromkeys([name.metadata for name in names], b"metadata")
+        contents |= dict.fromkeys([name.metadata for name in names], _METADATA)
     return MemoryRepository(pages, contents)
 
 
@@ -100,9 +111,16 @@ def ruled(source: Repository, found: Sequence[Rule], *, owns_names: bool) -> Rul
     return RuleRepository(source, found, owns_names=owns_names, clock=clock)
 
 
+_names = st.fixed_dictionaries({}, optional=dict.fromkeys(PROJECTS, st.sampled_from(PROJECTS)))
+_routes = st.sampled_from(("corp-*", "demo", "*-a", "corp-?"))
+
+
 def _wrapped(inner: st.SearchStrategy[Repository]) -> st.SearchStrategy[Repository]:
+    some = st.lists(rules() | real_rules(NOW), max_size=4)
     return st.one_of(
-        st.builds(ruled, inner, st.lists(rules(), max_size=4), owns_names=st.booleans()),
+        st.builds(ruled, inner, some, owns_names=st.booleans()),
+        st.builds(RenamedProjectsRepository, inner, names=_names),
+        st.builds(RoutedRepository, st.lists(st.tuples(_routes, inner), max_size=2), default=inner),
         st.builds(ReservedNamesRepository, inner, st.lists(st.sampled_from(("corp-*", "demo")))),
         st.builds(PrioritySelectedProjectsRepository, st.lists(inner, min_size=1, max_size=3)),
     )
@@ -126,7 +144,7 @@ def lookups(repository: Repository) -> list[Lookup]:
     """All lookups that are possible."""
     found = [Lookup(repository), *(Lookup(repository, project) for project in PROJECTS)]
     for project in PROJECTS:
-        for name in names_of(project):
+        for name in ALL_NAMES:
             found += lookups_of_file(repository, project, name)
     return found
 
@@ -139,7 +157,7 @@ def test_what_is_shown_is_what_can_be_downloaded(repository: Repository) -> None
     async def check() -> None:
         on_pages = await shown(repository)
         for project in PROJECTS:
-            for name in names_of(project):
+            for name in ALL_NAMES:
                 for lookup in lookups_of_file(repository, project, name):
                     served = not isinstance(await lookup.get(), NOT_SHOWN)
                     announced = lookup.filename == name or name.endswith(".whl")

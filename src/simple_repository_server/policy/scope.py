@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from packaging.version import Version
 
-from simple_repository_server.distributions.filenames import SDIST_SUFFIXES
 from simple_repository_server.model import File
+from simple_repository_server.policy.file_kinds import file_kind
 from simple_repository_server.policy.patterns import Patterns
 
 #: The platform tag of files without one: they are for all platforms.
@@ -70,7 +70,7 @@ class Scope:
         return not self._limits_files or self._covers_file(file)
 
     def _covers_file(self, file: File) -> bool:
-        if self._kinds is not None and kind_of(file.filename) not in self._kinds:
+        if self._kinds is not None and file_kind(file.filename) not in self._kinds:
             return False
         if file.size is not None:
             if self._larger_than is not None and file.size <= self._larger_than:
@@ -78,15 +78,6 @@ class Scope:
             if self._smaller_than is not None and file.size >= self._smaller_than:
                 return False
         return self._platforms is None or self._platforms(_platforms_of(file.filename))
-
-
-def kind_of(filename: str) -> str | None:
-    """`wheel`, `sdist` or `egg`; None for other files, such as Windows installers."""
-    if filename.endswith(".whl"):
-        return "wheel"
-    if filename.endswith(".egg"):
-        return "egg"
-    return "sdist" if filename.endswith(SDIST_SUFFIXES) else None
 
 
 def _platforms_of(filename: str) -> str:
