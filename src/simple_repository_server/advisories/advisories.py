@@ -54,9 +54,9 @@ class Advisories(SharedLifespan):
     in a temporary folder, and read again at each start. While this is entered they are checked for
     changes every `check_s` seconds (a large folder less often, so that this takes at most one
     percent of a processor), and what changed is read by a process of its own. Until that is done,
-    the earlier ones are in use. If there are none, entering waits for it, for up to `first_read_s`
-    seconds; afterwards no rule can be evaluated until it is done. For what changed since they were
-    stored it waits for up to `changes_s`. The advisories of projects in use take up to
+    the earlier ones are in use. Entering waits for up to `changes_s` to see if there are changes,
+    and for up to `first_read_s` until these are read; if there are no earlier advisories, no rule
+    can be evaluated afterwards until that is done. The advisories of projects in use take up to
     `memory_bytes`.
     """
 
@@ -163,7 +163,7 @@ class Advisories(SharedLifespan):
                 self._apply(first.result())
             async with running(self._keep_current(watch)):
                 with suppress(TimeoutError):
-                    await self._until_checked()
+                    await self._until_checked(watch)
                 yield
         finally:
             watch.stop.set()
@@ -175,11 +175,15 @@ class Advisories(SharedLifespan):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                 self._stored, self.problem = NOTHING, f"{self._shown} {_READING}"
 
-    async def _until_checked(self) -> None:
+    async def _until_checked(self, watch: RecordWatch) -> None:
         if self._is_reading:
             await self.until_ready(self._first_read_s)
-        async with asyncio.timeout(self._changes_s):
-            await self._checked.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._changes_s):
+                await self._checked.wait()
+        if watch.reads:
+            async with asyncio.timeout(self._first_read_s):
+                await self._checked.wait()
 
     async def _keep_current(self, watch: RecordWatch) -> None:
         while True:
