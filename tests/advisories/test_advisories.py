@@ -134,6 +134,15 @@ async def test_changes_while_stopped(folder: Path, tmp_path: Path) -> None:
         assert await _affects(again, "1")
 
 
+async def test_changes_while_stopped_are_waited_for(folder: Path, tmp_path: Path) -> None:
+    """What changed while nothing ran is in use from the start, if it is read quickly."""
+    async with _opened(folder, tmp_path / "state"):
+        pass
+    write_folder(folder, {"a.json": _about_foo("2")})
+    async with Advisories(folder, state=tmp_path / "state", changes_s=60) as again:
+        assert await _affects(again, "2")
+
+
 async def test_without_a_folder_for_state(folder: Path) -> None:
     """They work without one, and leave nothing behind."""
     async with _opened(folder, None) as advisories:

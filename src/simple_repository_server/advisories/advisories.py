@@ -31,6 +31,7 @@ from simple_repository_server.observe.rule_events import RuleFailed, RuleRecover
 
 DEFAULT_CHECK_S = 2.0
 DEFAULT_FIRST_READ_S = 5.0
+DEFAULT_CHANGES_S = 0.5
 DEFAULT_MEMORY_BYTES = 8_000_000
 _READING = "is still being read"
 _HANGS = "is not up to date, as its file system does not answer"
@@ -53,9 +54,10 @@ class Advisories(SharedLifespan):
     in a temporary folder, and read again at each start. While this is entered they are checked for
     changes every `check_s` seconds (a large folder less often, so that this takes at most one
     percent of a processor), and what changed is read by a process of its own. Until that is done,
-    the earlier ones are in use. If there are none, entering waits for it, for up to `first_read_s`
-    seconds; afterwards no rule can be evaluated until it is done. The advisories of projects in use
-    take up to `memory_bytes`.
+    the earlier ones are in use. Entering waits for up to `changes_s` to see if there are changes,
+    and for up to `first_read_s` until these are read; if there are no earlier advisories, no rule
+    can be evaluated afterwards until that is done. The advisories of projects in use take up to
+    `memory_bytes`.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Advisories(SharedLifespan):
         emit: Emit = ignore,
         check_s: float = DEFAULT_CHECK_S,
         first_read_s: float = DEFAULT_FIRST_READ_S,
+        changes_s: float = DEFAULT_CHANGES_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
     ) -> None:
         self._path = path
@@ -73,6 +76,7 @@ class Advisories(SharedLifespan):
         self._emit = emit
         self._check_s = check_s
         self._first_read_s = first_read_s
+        self._changes_s = changes_s
         self._shown = shown_path(str(path))
         self.label = f"advisories in {self._shown}"
         #: Increased whenever an answer may be another one, or there is none any more.
@@ -85,6 +89,7 @@ class Advisories(SharedLifespan):
         self._watch: RecordWatch | None = None
         self._work: asyncio.Future[Checked] | None = None
         self._changed = asyncio.Event()
+        self._checked = asyncio.Event()
         self._memory: MemoryCache[ProjectName, ProjectAdvisories] = MemoryCache(memory_bytes)
         #: The last project that was loaded: it may be larger than the memory.
         self._last: tuple[ProjectName, ProjectAdvisories] | None = None
@@ -150,7 +155,7 @@ class Advisories(SharedLifespan):
         folder = self._folder
         if folder is None:
             folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="advisories-"))
-        self._changed = asyncio.Event()
+        self._changed, self._checked = asyncio.Event(), asyncio.Event()
         watch = self._watch = RecordWatch(self._path, database_path(folder, self._path))
         try:
             first = self._work = asyncio.ensure_future(asyncio.to_thread(watch.first))
@@ -158,7 +163,7 @@ class Advisories(SharedLifespan):
                 self._apply(first.result())
             async with running(self._keep_current(watch)):
                 with suppress(TimeoutError):
-                    await self.until_ready(self._first_read_s)
+                    await self._until_checked(watch)
                 yield
         finally:
             watch.stop.set()
@@ -169,6 +174,16 @@ class Advisories(SharedLifespan):
             if self._folder is None:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                 self._stored, self.problem = NOTHING, f"{self._shown} {_READING}"
+
+    async def _until_checked(self, watch: RecordWatch) -> None:
+        if self._is_reading:
+            await self.until_ready(self._first_read_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._changes_s):
+                await self._checked.wait()
+        if watch.reads:
+            async with asyncio.timeout(self._first_read_s):
+                await self._checked.wait()
 
     async def _keep_current(self, watch: RecordWatch) -> None:
         while True:
@@ -183,6 +198,7 @@ class Advisories(SharedLifespan):
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._apply(checked)
+                self._checked.set()
                 pause_s = _FIRST_POLL_S if self._is_reading else self._check_s
                 await asyncio.sleep(max(pause_s, checked.pause_s))
 

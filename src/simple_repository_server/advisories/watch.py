@@ -63,6 +63,8 @@ class RecordWatch:
         self._path = database
         self._leader: int | None = None
         self.stop = threading.Event()
+        #: Changes are being read.
+        self.reads = False
         #: None before it was opened, and while it cannot be.
         self.store: AdvisoryStore | None = None
 
@@ -109,11 +111,14 @@ class RecordWatch:
         pause_s = (time.thread_time() - began) / _PART
         if found == state.fingerprint:
             return Checked(state=state, pause_s=pause_s)
+        self.reads = True
         try:
             report = read_in_process(self._source, self._path, self.stop)
         except ReadingFailed as error:
             trouble = f"is not up to date, as reading it failed: {error}"
             return Checked(state=state, trouble=trouble, usable=is_read(state), pause_s=_RETRY_S)
+        finally:
+            self.reads = False
         if report is not None and report.unreadable:
             return Checked(state=_failed(store, state, report.unreadable), pause_s=pause_s)
         return Checked(state=store.state(), report=report, pause_s=pause_s)
