@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from packaging.version import Version
 
 from simple_repository_server.policy.patterns import Patterns
 
@@ -105,3 +106,21 @@ def test_ten_thousand_patterns_take_about_the_time_of_ten(shape: str) -> None:
 
     few = min(cost(10) for _ in range(3))
     assert min(cost(10_000) for _ in range(3)) < few * 5 + 0.01
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["demo==1.0", "demo==2.0+local", "demo<1,!=0.5", "d*~=3.0", "dem?===4.0"],
+        ["demo", "demo<1"],
+        ["other"],
+        ["demo==1.*", "demo>2.0"],
+    ],
+)
+def test_many_versions_at_once_match_as_one_by_one(texts: list[str]) -> None:
+    """By identity, pre-releases, local versions and unknown ones included."""
+    patterns = Patterns(texts)
+    spelt = "0.4 0.5 1.0 1.0.0 1.0+x 1.1a1 2.0 2.0+local 2.0.post1 3.5.dev1 4.0 4.0.0"
+    versions = [*map(Version, spelt.split()), None]
+    expected = {id(one) for one in versions if patterns.matches("demo", one)}
+    assert patterns.among("demo", versions) == expected

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from simple_repository_server.model import File
-from simple_repository_server.names import FileName
+from simple_repository_server.model import File, ProjectPage
+from simple_repository_server.names import FileName, ProjectName
+from simple_repository_server.policy.page_view import PageView
 from simple_repository_server.policy.scope import Scope
 
 WHEEL = "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -51,7 +52,10 @@ def test_a_file_is_in_scope_if_all_conditions_hold(
     options: dict[str, Any], filename: str, size: int | None, expected: bool
 ) -> None:
     """Projects, exceptions, kinds, sizes and platform tags each limit a rule."""
-    assert Scope(**options).covers("demo", "1.0", file(filename, size)) is expected
+    scope, one = Scope(**options), file(filename, size)
+    assert scope.covers("demo", "1.0", one) is expected
+    view = PageView(ProjectPage(name=ProjectName("demo"), files=(one,)))
+    assert list(scope.positions(view)) == ([0] if expected else [])
 
 
 def test_a_project_is_covered_if_a_file_of_it_may_be() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import KeyedRef, ref
 
 import msgspec
 
@@ -16,6 +16,8 @@ class Derived(msgspec.Struct, Generic[S, D], frozen=True):
     #: None: the original itself, which as a value would keep its own key alive.
     changed: S | None
     details: D
+    #: The original, weakly: when that goes, so does this.
+    original: KeyedRef[int, S]
 
     def of(self, original: S) -> S:
         """The derived snapshot, given the one it was derived from."""
@@ -23,22 +25,40 @@ class Derived(msgspec.Struct, Generic[S, D], frozen=True):
 
 
 class DerivedSnapshots(Generic[S, D]):
-    """A mapping from a snapshot to the one derived from it, which goes with its key."""
+    """A mapping from a snapshot to the one derived from it, which goes with its key.
+
+    It is by identity, which takes half as long as a `WeakKeyDictionary`: every warm page needs it.
+    """
 
     def __init__(self) -> None:
-        self._entries: WeakKeyDictionary[S, Derived[S, D]] = WeakKeyDictionary()
-        #: The entry of a snapshot, or None. Every warm page needs it, so it is no method.
-        self.get = self._entries.get
+        self._entries: dict[int, Derived[S, D]] = {}
+        # Not `self`, which could then be freed by the garbage collector alone.
+        itself = ref(self)
+
+        def forget(original: KeyedRef[int, S]) -> None:
+            # Before another object can have this identity, and never for an entry that was
+            # replaced: its reference is gone then.
+            memo = itself()
+            if memo is not None:
+                memo._entries.pop(original.key, None)  # noqa: SLF001 - of this class
+
+        self._forget = forget
+
+    def get(self, original: S) -> Derived[S, D] | None:
+        """The entry of a snapshot, or None."""
+        return self._entries.get(id(original))
 
     def put(self, original: S, derived: S, details: D) -> None:
         """Remember it, in place of what was derived from the original before."""
-        changed = None if derived is original else derived
-        self._entries[original] = Derived(changed, details)
+        changed, key = None if derived is original else derived, id(original)
+        self._entries[key] = Derived(changed, details, KeyedRef(original, self._forget, key))
 
     def discard_if(self, unwanted: Callable[[S], bool]) -> None:
         """Forget what was derived from the originals that are unwanted."""
-        for original in [original for original in self._entries if unwanted(original)]:
-            del self._entries[original]
+        for key, entry in list(self._entries.items()):
+            original = entry.original()
+            if original is not None and unwanted(original):
+                self._entries.pop(key, None)
 
 
 class SnapshotMemo(Generic[S]):

@@ -48,10 +48,12 @@ class AllowRule(ScopedRule):
         if not self._patterns.matches_project(project):
             return Outcome(hidden=dict.fromkeys(self.in_scope(view), self._not_allowed))
         hidden: dict[int, Hidden] = {}
-        for version, positions in self.versions_in_scope(view):
+        groups = self.versions_in_scope(view)
+        allowed = self._patterns.among(project, [version for version, _ in groups])
+        for version, positions in groups:
             if version is None:
                 why = self.hidden("its version is unknown, and only some versions are allowed")
-            elif not self._patterns.matches(project, version):
+            elif id(version) not in allowed:
                 why = self.hidden(f"version {version} is not allowed")
             else:
                 continue

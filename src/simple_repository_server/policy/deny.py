@@ -43,10 +43,12 @@ class DenyRule(ScopedRule):
         if self._patterns.whole(project):
             return Outcome(hidden=dict.fromkeys(self.in_scope(view), self._denied))
         hidden: dict[int, Hidden] = {}
-        for version, positions in self.versions_in_scope(view):
+        groups = self.versions_in_scope(view)
+        denied = self._patterns.among(project, [version for version, _ in groups])
+        for version, positions in groups:
             if version is None:
                 why = self.hidden("its version is unknown, and some versions are denied")
-            elif self._patterns.matches(project, version):
+            elif id(version) in denied:
                 why = self.hidden(f"version {version} is denied")
             else:
                 continue

@@ -115,10 +115,7 @@ def _overlaid(view: PageView, outcomes: Mapping[Rule, Outcome]) -> PageView:
     if not changed and status is view.page.status:
         return view
     files = tuple([changed.get(position, file) for position, file in enumerate(view.files)])
-    overlaid = PageView(_with_status(view.page, status), files)
-    # It depends on the names alone, which overlays do not change.
-    overlaid.__dict__["versions"] = view.versions
-    return overlaid
+    return view.overlaid(_with_status(view.page, status), files)
 
 
 def _with_status(page: ProjectPage, status: ProjectStatus | None) -> ProjectPage:
@@ -212,4 +209,8 @@ def _shown_versions(view: PageView, hidden: Mapping[str, Hidden]) -> tuple[str, 
         key = version_of(file.filename, view.project) if version is None else version
         (gone if file.filename in hidden else shown).add(key)
     gone -= shown
-    return tuple([text for text in view.page.versions if (parse_version(text) or text) not in gone])
+    parsed = view.parsed
+    keys = [parsed.get(text) or parse_version(text) or text for text in view.page.versions]
+    return tuple(
+        [text for text, key in zip(view.page.versions, keys, strict=True) if key not in gone]
+    )

@@ -1,5 +1,6 @@
 """A page as rules see it: what several rules need of it is computed once."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from functools import cached_property
 
@@ -33,9 +34,17 @@ class PageView:
 
         Files whose names spell it alike have the same object.
         """
-        texts = [version_of(file.filename, self.project) for file in self.files]
-        parsed = {text: parse_version(text) if text else None for text in set(texts)}
-        return tuple([parsed[text] for text in texts])
+        parsed = self.parsed
+        return tuple([parsed[text] if text else None for text in self._texts])
+
+    @cached_property
+    def parsed(self) -> Mapping[str, Version | None]:
+        """The version of each text that the files' names spell one with; None: it is none."""
+        return {text: parse_version(text) for text in set(self._texts) if text}
+
+    @cached_property
+    def _texts(self) -> Sequence[str | None]:
+        return [version_of(file.filename, self.project) for file in self.files]
 
     @cached_property
     def by_version(self) -> tuple[tuple[Version | None, tuple[int, ...]], ...]:
@@ -45,6 +54,12 @@ class PageView:
             # By identity: hashing a version costs ten times as much.
             groups.setdefault(id(version), (version, []))[1].append(position)
         return tuple((version, tuple(positions)) for version, positions in groups.values())
+
+    def overlaid(self, page: ProjectPage, files: tuple[File, ...]) -> "PageView":
+        """The page with these files instead, whose names are the same."""
+        view = PageView(page, files)
+        view.__dict__.update(versions=self.versions, parsed=self.parsed, by_version=self.by_version)
+        return view
 
     @cached_property
     def upload_times(self) -> tuple[float | None, ...]:

@@ -1,7 +1,7 @@
 """Patterns of projects and versions: `corp-*`, `requests<2.32`, `urllib3==2.6.1`."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 
 import msgspec
@@ -33,13 +33,22 @@ class _Versions(msgspec.Struct, gc=False):
 
     def match(self, version: Version) -> bool:
         """Whether the version is one of them."""
-        if self.exact and (
-            version in self.exact
-            # `==1.0` also matches 1.0+local (PEP 440).
-            or (version.local is not None and Version(version.public) in self.exact)
-        ):
+        if self.exact and self._is_exact(version):
             return True
         return any(one.contains(version, prereleases=True) for one in self.specifiers)
+
+    def among(self, versions: Sequence[Version]) -> set[int]:
+        """The identities of the versions that are among them."""
+        found = {id(one) for one in versions if self._is_exact(one)} if self.exact else set()
+        for specifiers in self.specifiers:
+            found.update(map(id, specifiers.filter(versions, prereleases=True)))
+        return found
+
+    def _is_exact(self, version: Version) -> bool:
+        # `==1.0` also matches 1.0+local (PEP 440).
+        return version in self.exact or (
+            version.local is not None and Version(version.public) in self.exact
+        )
 
 
 _NONE = _Versions()
@@ -119,6 +128,17 @@ class Patterns:
             return versions.whole
         parsed = parse_version(version) if isinstance(version, str) else version
         return parsed is not None and versions.match(parsed)
+
+    def among(self, name: str, versions: Iterable[Version | None]) -> set[int]:
+        """The identities (`id`) of those of the project's versions that `matches` is true for.
+
+        Many at once take a fraction of the time.
+        """
+        matching = self._of(name)
+        if matching.whole:
+            return set(map(id, versions))
+        known = [one for one in versions if one is not None] if matching is not _NONE else ()
+        return matching.among(known)
 
     def _of(self, name: str) -> _Versions:
         if not self._remembers:

@@ -90,6 +90,8 @@ class RuleRepository(RepositoryContainer):
         self._emit = emit
         self._crashes = Crashes(emit)
         self._hidden_names = HiddenNames(self.rules)
+        self._names_decide = bool(self._hidden_names.rules)
+        self._shown_names = self._hidden_names.shown
         self._lists = VisibleNames(self._hidden_names.shows)
         self._pages: DerivedSnapshots[ProjectPage, _Evaluated] = DerivedSnapshots()
         self._evaluating: SingleFlight[tuple[int, int], tuple[ProjectPage, Evaluation]] = (
@@ -137,22 +139,26 @@ class RuleRepository(RepositoryContainer):
         self, project: ProjectName, *, context: RequestContext = NO_CONTEXT
     ) -> ProjectPage | None:
         # The way of each warm page, so it is as short as it can be.
-        revision = sum(map(_revision, self._changeable))
-        hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
+        revision = sum(map(_revision, self._changeable)) if self._changeable else 0
+        is_shown = not self._names_decide or self._shown_names.get(project) == revision
+        hidden = None if is_shown else self._hidden_project(project, revision)
         page = self.source.peek_project_page(project, context=context)
         if page is None:
             return None
         if hidden is not None:
             raise hidden
         known = self._peek_evaluated(page, revision)
-        return None if known is None else known.of(page)
+        if known is None:
+            return None
+        return page if known.changed is None else known.changed
 
     @override
     def peek_resource(
         self, project: ProjectName, filename: FileName, *, context: RequestContext = NO_CONTEXT
     ) -> Resource | None:
-        revision = sum(map(_revision, self._changeable))
-        hidden = self._hidden_project(project, revision) if self._hidden_names.rules else None
+        revision = sum(map(_revision, self._changeable)) if self._changeable else 0
+        is_shown = not self._names_decide or self._shown_names.get(project) == revision
+        hidden = None if is_shown else self._hidden_project(project, revision)
         page = self.source.peek_project_page(project, context=context)
         if page is None:
             return None
@@ -216,7 +222,7 @@ class RuleRepository(RepositoryContainer):
         Raises it at once where the source is not to be queried.
         """
         verdict = self._hidden_names.verdict(project, revision)
-        if verdict is None or verdict.hidden is None:
+        if verdict is None:
             return None
         if self._owns_names and verdict.disowned:
             raise ProjectNotFound(project)

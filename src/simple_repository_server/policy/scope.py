@@ -1,7 +1,7 @@
 """Which projects and files a rule is about."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fnmatch import translate
 from functools import lru_cache
 
@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from simple_repository_server.model import File
 from simple_repository_server.policy.file_kinds import file_kind
+from simple_repository_server.policy.page_view import PageView
 from simple_repository_server.policy.patterns import Patterns
 
 #: The platform tag of files without one: they are for all platforms.
@@ -68,6 +69,25 @@ class Scope:
         if self._except.matches(name, version):
             return False
         return not self._limits_files or self._covers_file(file)
+
+    def positions(self, view: PageView) -> Sequence[int]:
+        """The positions of the files of a page that are in scope."""
+        name, files = view.project, view.files
+        if self.covers_whole_project(name):
+            return range(len(files))
+        if not self.covers_project(name):
+            return ()
+        different = [version for version, _ in view.by_version]
+        inside = set(map(id, different))
+        if self._projects is not None:
+            inside = self._projects.among(name, different)
+        inside -= self._except.among(name, different)
+        found: Sequence[int] = [
+            at for at, version in enumerate(view.versions) if id(version) in inside
+        ]
+        if self._limits_files:
+            found = [at for at in found if self._covers_file(files[at])]
+        return found
 
     def _covers_file(self, file: File) -> bool:
         if self._kinds is not None and file_kind(file.filename) not in self._kinds:

@@ -48,15 +48,9 @@ class ScopedRule(Rule):
 
     def in_scope(self, view: PageView) -> Sequence[int]:
         """The positions of the files that the rule is about."""
-        covers, project, files = self.scope.covers, view.project, view.files
-        if self.scope.covers_whole_project(project):
-            return range(len(files))
-        if not self.scope.covers_project(project):
-            return ()
-        versions = view.versions
-        return [at for at, one in enumerate(files) if covers(project, versions[at], one)]
+        return self.scope.positions(view)
 
-    def versions_in_scope(self, view: PageView) -> Iterable[tuple[Version | None, Sequence[int]]]:
+    def versions_in_scope(self, view: PageView) -> Sequence[tuple[Version | None, Sequence[int]]]:
         """The same, by version; None: files whose names have no valid one."""
         positions = self.in_scope(view)
         if len(positions) == len(view.files):

@@ -36,9 +36,11 @@ class YankOverlay(ScopedRule):
     @override
     def judge(self, view: PageView, now: float, facts: object) -> Outcome:
         replaced: dict[int, File] = {}
-        for version, positions in self.versions_in_scope(view):
+        groups = self.versions_in_scope(view)
+        matching = self._patterns.among(view.project, [version for version, _ in groups])
+        for version, positions in groups:
             # Installers ignore files without a valid version.
-            if version is not None and self._patterns.matches(view.project, version):
+            if version is not None and id(version) in matching:
                 replaced.update(yanked_files(view, positions, self.reason))
         return Outcome(replaced=replaced)
 
