@@ -22,6 +22,11 @@ from tests.config.test_reading import EXAMPLE
 from tests.serving import Server, serving
 
 WHEEL = build_wheel("foo", "1.0")
+RECORD = {
+    "id": "PYSEC-2024-1",
+    "modified": "2024-01-01T00:00:00Z",
+    "affected": [{"package": {"ecosystem": "PyPI", "name": "bar"}, "versions": ["1.0"]}],
+}
 
 
 def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / WHEEL.filename).write_bytes(WHEEL.content)
     (tmp_path / "osv").mkdir()
+    (tmp_path / "osv" / "record.json").write_text(json.dumps(RECORD))
     return tmp_path
 
 
