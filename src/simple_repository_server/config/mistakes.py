@@ -45,16 +45,18 @@ class Report:
 
     def __init__(self) -> None:
         self.found: dict[KeyPath, list[str]] = {}
+        self._with_all_above: set[KeyPath] = set()
 
     def add(self, where: KeyPath, text: str) -> None:
         """Something is wrong with the value at `where`, or with its key."""
         texts = self.found.setdefault(where, [])
+        self._with_all_above.update(where[:length] for length in range(len(where) + 1))
         if text not in texts:
             texts.append(text)
 
     def has(self, where: KeyPath) -> bool:
         """Whether something at or below `where` is wrong."""
-        return any(path[: len(where)] == where for path in self.found)
+        return where in self._with_all_above
 
 
 def shown_key(path: KeyPath) -> str:

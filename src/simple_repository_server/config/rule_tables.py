@@ -1,7 +1,7 @@
 """From the `[[…rules]]` tables of the file to settings of rules, with all checks of one rule."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +166,8 @@ def _check_value(kind: RuleKind, read: RuleTable, where: KeyPath, context: RuleC
     report, value = context.report, (*where, kind.value)
     if kind is RuleKind.FREEZE and read.freeze is not None:
         _check_freeze(read.freeze, value, context)
-    if kind is RuleKind.MIN_AGE and read.min_age == 0:
-        report.add(value, "0 hides nothing; write a duration, or remove the rule")
+    if kind is RuleKind.MIN_AGE and read.min_age is not None:
+        _check_min_age(read.min_age, value, context)
     if kind is RuleKind.ADVISORIES and not context.has_advisories:
         report.add(value, "it needs advisories; name their folder or zip archive: [advisories] osv")
     if read.fast_lane and not context.has_advisories:
@@ -189,9 +189,18 @@ def _check_freeze(moment: datetime, value: KeyPath, context: RuleContext) -> Non
         context.report.add(value, f"{what}; write a later date")
 
 
+def _check_min_age(seconds: float, value: KeyPath, context: RuleContext) -> None:
+    if not seconds:
+        context.report.add(value, "0 hides nothing; write a duration, or remove the rule")
+    if (context.now - timedelta(seconds=seconds)).year < _FIRST_YEAR:
+        what = f"nothing is older than {_FIRST_YEAR}, so the rule hides everything"
+        context.report.add(value, f"{what}; write a shorter duration")
+
+
 def _check_everything(kind: RuleKind, read: RuleTable, value: KeyPath, report: Report) -> None:
     """A pattern for all projects leaves nothing, or does nothing."""
-    limits = (read.projects, read.kinds, read.larger_than, read.smaller_than, read.platforms)
+    projects = None if any(map(is_everything, read.projects or ())) else read.projects
+    limits = (projects, read.kinds, read.larger_than, read.smaller_than, read.platforms)
     unlimited = not read.except_ and not read.dry_run and all(one is None for one in limits)
     patterns = _patterns(kind, read) or ()
     if kind is RuleKind.RESERVE and any(map(is_everything, patterns)):
