@@ -107,6 +107,17 @@ def test_mistakes_end_the_start_with_a_line_for_each(folder: Path) -> None:
         ]
 
 
+def test_a_wrong_proxy_and_wrong_certificates_are_reported_together(folder: Path) -> None:
+    """Each at its own line, and once."""
+    text = "proxy = 'socks5://p.example'\nca-file = 'nowhere'\n[sources.a]\nurl = 'pypi'\n"
+    _write(folder, text)
+    lines = _run(folder, "config", "check").stderr.splitlines()
+    assert [line.split(" ")[0:2] for line in lines[:-1]] == [
+        ["simple-repository-server.toml:1:", "proxy:"],
+        ["simple-repository-server.toml:2:", "ca-file:"],
+    ]
+
+
 def test_a_file_that_is_named_must_exist(folder: Path) -> None:
     """A missing file is an error, not a start with other settings."""
     result = _run(folder, "--config", "nowhere.toml")
