@@ -93,3 +93,13 @@ def test_a_header_without_a_name_is_a_mistake_of_syntax(tmp_path: Path, text: st
     """Also if it stands in the file twice."""
     (found,) = mistakes(tmp_path, text)
     assert "not valid TOML" in found[2]
+
+
+def test_a_yank_file_that_cannot_be_used_is_a_mistake(tmp_path: Path) -> None:
+    """It is read before the start, like the advisories."""
+    (tmp_path / "yanked.json").write_text("{not json")
+    (found,) = mistakes(tmp_path, _rules("yank-file='yanked.json'"))
+    assert found[1] == "rules[1].yank-file"
+    assert "yanked.json" in found[2]
+    (tmp_path / "yanked.json").write_text('{"numpy": ["*.exe", "no installers"]}')
+    assert not mistakes(tmp_path, _rules("yank-file='yanked.json'"))

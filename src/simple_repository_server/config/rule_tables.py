@@ -13,9 +13,11 @@ from simple_repository_server.config.mistakes import KeyPath, Report, shown_key
 from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
+from simple_repository_server.errors import Malformed, os_reason
 from simple_repository_server.model import Status
 from simple_repository_server.policy.file_kinds import FileKind
 from simple_repository_server.policy.undated import Undated
+from simple_repository_server.policy.yank_list import read_yank_file
 
 _KINDS = tuple(kind.value for kind in RuleKind)
 _KEYS = set(keys_of(RuleTable))
@@ -174,10 +176,20 @@ def _check_value(kind: RuleKind, read: RuleTable, where: KeyPath, context: RuleC
         text = "it needs advisories; name their folder or zip archive: [advisories] osv, or remove"
         report.add((*where, "fast-lane"), f"{text} fast-lane")
     if kind is RuleKind.YANK_FILE and read.yank_file is not None:
-        path = path_in(context.folder, read.yank_file)
-        if not path.is_file():
-            report.add(value, f"{path} is not an existing file; correct the path")
+        _check_yank_file(path_in(context.folder, read.yank_file), value, report)
     _check_everything(kind, read, value, report)
+
+
+def _check_yank_file(path: Path, value: KeyPath, report: Report) -> None:
+    if not path.is_file():
+        report.add(value, f"{path} is not an existing file; correct the path")
+        return
+    try:
+        read_yank_file(path)
+    except OSError as error:
+        report.add(value, f"{path} cannot be read: {os_reason(error)}; correct its permissions")
+    except Malformed as error:
+        report.add(value, f"{path}: {error}; correct the file")
 
 
 def _check_freeze(moment: datetime, value: KeyPath, context: RuleContext) -> None:
