@@ -12,7 +12,7 @@ ENVIRONMENT = {"TOKEN": "s3cret/pass", "HOME": "/nonexistent"}
 
 
 def write(folder: Path, text: str, name: str = "srs.toml") -> Path:
-    """The file, readable by its owner only; `packages`, `osv` and `file` (an empty JSON object) exist beside it."""
+    """The file, readable by its owner only; `packages`, `osv` and `file` exist beside it."""
     (folder / "packages").mkdir(exist_ok=True)
     (folder / "osv").mkdir(exist_ok=True)
     (folder / "file").write_text("{}")
