@@ -22,6 +22,11 @@ from tests.config.test_reading import EXAMPLE
 from tests.serving import Server, serving
 
 WHEEL = build_wheel("foo", "1.0")
+RECORD = {
+    "id": "PYSEC-2024-1",
+    "modified": "2024-01-01T00:00:00Z",
+    "affected": [{"package": {"ecosystem": "PyPI", "name": "bar"}, "versions": ["1.0"]}],
+}
 
 
 def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / WHEEL.filename).write_bytes(WHEEL.content)
     (tmp_path / "osv").mkdir()
+    (tmp_path / "osv" / "record.json").write_text(json.dumps(RECORD))
     return tmp_path
 
 
@@ -99,6 +105,17 @@ def test_mistakes_end_the_start_with_a_line_for_each(folder: Path) -> None:
             "simple-repository-server.toml:6: cache.size:",
             "Error: There",
         ]
+
+
+def test_a_wrong_proxy_and_wrong_certificates_are_reported_together(folder: Path) -> None:
+    """Each at its own line, and once."""
+    text = "proxy = 'socks5://p.example'\nca-file = 'nowhere'\n[sources.a]\nurl = 'pypi'\n"
+    _write(folder, text)
+    lines = _run(folder, "config", "check").stderr.splitlines()
+    assert [line.split(" ")[0:2] for line in lines[:-1]] == [
+        ["simple-repository-server.toml:1:", "proxy:"],
+        ["simple-repository-server.toml:2:", "ca-file:"],
+    ]
 
 
 def test_a_file_that_is_named_must_exist(folder: Path) -> None:

@@ -15,7 +15,7 @@ def write(folder: Path, text: str, name: str = "srs.toml") -> Path:
     """The file, readable by its owner only; `packages`, `osv` and `file` exist beside it."""
     (folder / "packages").mkdir(exist_ok=True)
     (folder / "osv").mkdir(exist_ok=True)
-    (folder / "file").write_text("x")
+    (folder / "file").write_text("{}")
     path = folder / name
     path.write_text(text)
     path.chmod(0o600)

@@ -1,5 +1,6 @@
 """What the command line and the environment say: read once, and the same at each reload."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,4 +76,5 @@ def config_file(text: str | None) -> Path | None:
         return None
     if text is not None:
         return Path(text)
-    return Path(FILE_NAME) if Path(FILE_NAME).exists() else None
+    # Also a link to nothing: without the file that was meant, its rules would not hold.
+    return Path(FILE_NAME) if os.path.lexists(FILE_NAME) else None

@@ -131,7 +131,9 @@ class _Loading:
         sources = self._sources()
         cache = attempt(lambda: cache_of(options), None)
         state = attempt(lambda: state_of(options), None)
-        egress = attempt(lambda: self._egress(sources), Egress())
+        egress = attempt(lambda: self._egress(sources, options["proxy"]), Egress())
+        # A proxy that is wrong hides what is wrong with the certificates.
+        attempt(lambda: self._egress(sources, "none"), Egress())
         files = attempt(lambda: files_of(options), FilesMode.REDIRECT)
         settings = Settings(
             sources=self._with_egress(sources, egress),
@@ -185,7 +187,9 @@ class _Loading:
                 text = _OPTION.sub(r"\1", text)
                 self.document.report.add(key, text.removeprefix(f"{found[1]}: "))
                 return
-        self._others.append(self._given.with_variables(text))
+        text = self._given.with_variables(text)
+        if text not in self._others:
+            self._others.append(text)
 
     def _sources(self) -> tuple[Source, ...]:
         given, absent = self._given, self.options["forbidden_means_absent"]
@@ -222,10 +226,10 @@ class _Loading:
             for source in self._file.sources
         )
 
-    def _egress(self, sources: Sequence[Source]) -> Egress:
+    def _egress(self, sources: Sequence[Source], proxy: str | None) -> Egress:
         return load_egress(
             sources,
-            proxy=self.options["proxy"],
+            proxy=proxy,
             ca_file=self.options["ca_file"],
             offline=self.options["offline"],
             environment=self._environment,

@@ -91,7 +91,10 @@ def expanded(text: str, environment: Mapping[str, str]) -> str:
     def value_of(found: re.Match[str]) -> str:
         value = environment.get(found[1])
         if not value:
-            raise ValueError(f"the environment variable {found[1]} is not set or is empty")
+            raise ValueError(
+                f"the environment variable {found[1]} is not set or is empty; set it, or correct "
+                "its name"
+            )
         return value
 
     user_info = _VARIABLE.sub(lambda found: quote(os.fsencode(value_of(found)), safe=""), user_info)

@@ -85,6 +85,10 @@ class Document:
 def read_document(path: Path) -> Document:
     """The file, parsed. Raises `Mistakes` if it cannot be read or is not TOML."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            # It could be read only once: each worker, and each reload, would read another file.
+            text = "is not a regular file; write the configuration to one"
+            raise Mistakes([Mistake(str(path), 0, "", text)])
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -71,7 +71,8 @@ def _index(
         report.add(where, BAD_NAME)
     if name.lower() in ROUTES:
         report.add(where, f"/{name} is an address of the server itself; choose another name")
-    names = list(context.names) if read.sources is None else read.sources
+    given = context.names if read.sources is None else read.sources
+    names = [one for one in given if one in context.names]
     if read.sources is not None:
         _check_sources(name, read.sources, indexes, context)
     _check_owners(rules, names, report, what=f"the sources of {name} are")

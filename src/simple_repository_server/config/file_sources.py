@@ -27,6 +27,7 @@ from simple_repository_server.config.secrets import (
     filled,
     filled_proxy,
     is_written_out,
+    password_in,
     read_secret,
 )
 from simple_repository_server.config.settings import DirectorySource, IndexSource, Source
@@ -38,7 +39,6 @@ from simple_repository_server.wire.urls import origin_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BAD_NAME = "a name consists of letters, digits, '-', '_' and '.'; choose such a name"
-_ADDRESS_PARTS = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*@", re.IGNORECASE)
 #: The keys that a directory has.
 _OF_DIRECTORIES = {"path", "rules"}
 
@@ -150,9 +150,7 @@ def _index(read: SourceTable, where: KeyPath, context: SourceContext) -> IndexSo
         except ValueError as error:
             report.add((*where, "url"), f"it is not a valid URL of a simple index: {error}")
             return None
-    if _ADDRESS_PARTS.match(read.url):
-        _check_written_out(read.url.partition("://")[2].rpartition("@")[0].partition(":")[2],
-                           (*where, "url"), context)  # fmt: skip
+    check_written_out(password_in(read.url), (*where, "url"), context)
     return _with_credentials(index, read, where, context)
 
 
@@ -171,7 +169,7 @@ def _with_credentials(
     user = _filled(read.user, (*where, "user"), context)
     password = _filled(read.password, (*where, "password"), context)
     if read.password is not None:
-        _check_written_out(read.password, (*where, "password"), context)
+        check_written_out(read.password, (*where, "password"), context)
     if read.password_file is not None:
         try:
             password = read_secret(context.path(read.password_file))
@@ -212,7 +210,8 @@ def _filled(text: str | None, where: KeyPath, context: SourceContext) -> str | N
         return None
 
 
-def _check_written_out(secret: str, where: KeyPath, context: SourceContext) -> None:
+def check_written_out(secret: str, where: KeyPath, context: SourceContext) -> None:
+    """Report a password that stands in the file, if others can read that."""
     exposed = exposure(context.file) if is_written_out(secret) else ""
     if exposed:
         context.report.add(where, f"the password is written out, and {exposed}; or write ${{NAME}} "
@@ -223,6 +222,7 @@ def _own_egress(read: SourceTable, where: KeyPath, context: SourceContext) -> Ow
     report = context.report
     proxies = None
     if read.proxy is not None:
+        check_written_out(password_in(read.proxy), (*where, "proxy"), context)
         try:
             option = filled_proxy(read.proxy, context.environment)
             proxies = proxies_from(context.environment, option=option)

@@ -10,6 +10,8 @@ from simple_repository_server.config.load import BadSetting
 
 #: Where something is in the file: keys of tables, and positions in arrays.
 KeyPath = tuple[str | int, ...]
+#: Of a URL, also of one that was read as a path; but not those of our own example.
+_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*:/{1,2})(?!\$\{USER\}:)[^\s'\"]*@", re.IGNORECASE)
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -45,16 +47,22 @@ class Report:
 
     def __init__(self) -> None:
         self.found: dict[KeyPath, list[str]] = {}
+        self._with_all_above: set[KeyPath] = set()
 
     def add(self, where: KeyPath, text: str) -> None:
-        """Something is wrong with the value at `where`, or with its key."""
+        """Something is wrong with the value at `where`, or with its key.
+
+        Of URLs in the text, which may be quoted from any value, user and password are masked.
+        """
+        text = _CREDENTIALS.sub(r"\1…@", text)
         texts = self.found.setdefault(where, [])
+        self._with_all_above.update(where[:length] for length in range(len(where) + 1))
         if text not in texts:
             texts.append(text)
 
     def has(self, where: KeyPath) -> bool:
         """Whether something at or below `where` is wrong."""
-        return any(path[: len(where)] == where for path in self.found)
+        return where in self._with_all_above
 
 
 def shown_key(path: KeyPath) -> str:

@@ -6,6 +6,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 _PATTERN = re.compile(r"\s*([^\s<>=!~;,@]*)\s*(.*?)\s*")
 _GLOB = re.compile(r"[A-Za-z0-9*?]([A-Za-z0-9._*?-]*[A-Za-z0-9*?])?")
+#: No name is empty, so one `?` excludes none.
+_EVERYTHING = re.compile(r"\*+\??\**|\?\*+")
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
@@ -42,6 +44,12 @@ def same_pattern(text: str) -> str:
     )
 
 
+def name_of(text: str) -> str:
+    """The name or glob of a pattern, without its version specifier."""
+    found = _PATTERN.fullmatch(text)
+    return found[1] if found else text
+
+
 def is_everything(text: str) -> bool:
     """Whether the pattern matches all projects and versions."""
-    return bool(text) and set(text.strip()) <= {"*"}
+    return _EVERYTHING.fullmatch(text.strip()) is not None

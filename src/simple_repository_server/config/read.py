@@ -19,6 +19,7 @@ from simple_repository_server.config.file_model import (
 from simple_repository_server.config.file_sources import (
     ReadSource,
     SourceContext,
+    check_written_out,
     read_source,
     report_same_sources,
 )
@@ -30,7 +31,7 @@ from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.rule_conflicts import report_conflicts
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.config.rule_tables import RuleContext, read_rules
-from simple_repository_server.config.secrets import filled_proxy
+from simple_repository_server.config.secrets import filled_proxy, password_in
 
 #: Returns what is wrong with a folder or archive of advisories, as sentences; blocks.
 CheckAdvisories = Callable[[Path], Sequence[str]]
@@ -70,8 +71,8 @@ def read_tables(
 ) -> FileConfig:
     """What the document says, without what is wrong: that is added to its report."""
     data, report = document.data, document.report
-    options, keys = _options(document, environment)
     paths = SourceContext(report=report, environment=environment, file=document.path)
+    options, keys = _options(document, paths)
     osv, audit = _osv(data, paths, check_advisories), _audit(data, paths)
     context = RuleContext(
         report=report,
@@ -109,9 +110,7 @@ def _has(data: Mapping[str, Any], table: str, key: str) -> bool:
     return isinstance(data.get(table), dict) and key in data[table]
 
 
-def _options(
-    document: Document, environment: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, KeyPath]]:
+def _options(document: Document, paths: SourceContext) -> tuple[dict[str, Any], dict[str, KeyPath]]:
     """The options that the file sets, and the key of each; `[cache]` is another way for two."""
     data, report = document.data, document.report
     top = {key: value for key, value in data.items() if key not in TABLES}
@@ -139,8 +138,9 @@ def _options(
         elif option.kind is Kind.TEXTS and value is not None:
             values[option.parameter] = tuple(value)
     if "proxy" in values:
+        check_written_out(password_in(values["proxy"]), ("proxy",), paths)
         try:
-            values["proxy"] = filled_proxy(values["proxy"], environment)
+            values["proxy"] = filled_proxy(values["proxy"], paths.environment)
         except ValueError as error:
             report.add(("proxy",), str(error))
     return values, keys

@@ -1,11 +1,11 @@
 """Rules that contradict each other: each pair is one mistake, reported at the second rule."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase, translate
 
-from simple_repository_server.config.mistakes import Report
-from simple_repository_server.config.patterns import same_pattern
+from simple_repository_server.config.mistakes import KeyPath, Report
+from simple_repository_server.config.patterns import name_of, same_pattern
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
 from simple_repository_server.config.rule_tables import Placed
 
@@ -25,20 +25,33 @@ def report_conflicts(rules: Sequence[Placed], report: Report) -> None:
 
 
 def _allowed_and_denied(rules: Sequence[Placed], report: Report) -> None:
-    allowed = {
-        same_pattern(text): rule.label
-        for rule, _ in rules
-        if rule.kind is RuleKind.ALLOW
-        for text in rule.patterns
-    }
+    allowing = [rule for rule, _ in rules if rule.kind is RuleKind.ALLOW]
+    if not allowing:
+        return
+    denied: dict[str, tuple[str, KeyPath]] = {}
     for rule, where in rules:
-        if rule.kind is not RuleKind.DENY or not allowed or _is_limited(rule):
-            continue
-        for at, text in enumerate(rule.patterns):
-            other = allowed.get(same_pattern(text))
-            if other is not None:
-                what = f"{text!r} is denied here and allowed by {other}"
-                report.add((*where, "deny", at), f"{what}; remove one of them")
+        if rule.kind is RuleKind.DENY and not _is_limited(rule):
+            for at, text in enumerate(rule.patterns):
+                denied.setdefault(same_pattern(text), (text, (*where, "deny", at)))
+    has_infixes = any(glob.startswith("*") and glob.endswith("*") for glob in denied)
+    for rule in allowing:
+        for text in rule.patterns:
+            whole, name = same_pattern(text), same_pattern(name_of(text))
+            covering = {whole, *_covering(name, infixes=has_infixes)} & denied.keys()
+            for deny, place in sorted(denied[glob] for glob in covering):
+                which = "it" if same_pattern(deny) == whole else repr(text)
+                what = f"{deny!r} is denied here, and {which} is allowed by {rule.label}"
+                report.add(place, f"{what}; remove one of them")
+
+
+def _covering(glob: str, *, infixes: bool) -> Iterator[str]:
+    """The glob, and those with a `*` at an end that match all that it matches."""
+    yield glob
+    for at in range(len(glob) + 1):
+        yield f"{glob[:at]}*"
+        yield f"*{glob[at:]}"
+        if infixes:
+            yield from (f"*{glob[at:end]}*" for end in range(at + 1, len(glob) + 1))
 
 
 def _reserved_twice(rules: Sequence[Placed], report: Report) -> None:
@@ -79,13 +92,13 @@ def _reserved_by_globs(rules: Sequence[Placed], report: Report) -> None:
 
 
 def _only_two_kinds(rules: Sequence[Placed], report: Report) -> None:
-    only = [placed for placed in rules if placed[0].kind is RuleKind.ONLY]
-    for at, (rule, where) in enumerate(only):
-        for other, _ in only[:at]:
-            if _scope(other) == _scope(rule) and other.only != rule.only:
-                text = f"together with {other.label} it hides every file; remove one of them"
+    seen: dict[object, RuleSettings] = {}
+    for rule, where in rules:
+        if rule.kind is RuleKind.ONLY:
+            first = seen.setdefault(_scope(rule), rule)
+            if first.only != rule.only:
+                text = f"together with {first.label} it hides every file; remove one of them"
                 report.add((*where, "only"), text)
-                break
 
 
 def _twice(rules: Sequence[Placed], report: Report) -> None:

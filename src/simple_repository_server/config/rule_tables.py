@@ -1,7 +1,7 @@
 """From the `[[…rules]]` tables of the file to settings of rules, with all checks of one rule."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from simple_repository_server.config.mistakes import KeyPath, Report, shown_key
 from simple_repository_server.config.paths import path_in
 from simple_repository_server.config.patterns import is_everything, pattern_problem, same_pattern
 from simple_repository_server.config.rule_settings import RuleKind, RuleSettings
+from simple_repository_server.errors import Malformed, os_reason
 from simple_repository_server.model import Status
 from simple_repository_server.policy.file_kinds import FileKind
 from simple_repository_server.policy.undated import Undated
+from simple_repository_server.policy.yank_list import read_yank_file
 
 _KINDS = tuple(kind.value for kind in RuleKind)
 _KEYS = set(keys_of(RuleTable))
@@ -166,18 +168,28 @@ def _check_value(kind: RuleKind, read: RuleTable, where: KeyPath, context: RuleC
     report, value = context.report, (*where, kind.value)
     if kind is RuleKind.FREEZE and read.freeze is not None:
         _check_freeze(read.freeze, value, context)
-    if kind is RuleKind.MIN_AGE and read.min_age == 0:
-        report.add(value, "0 hides nothing; write a duration, or remove the rule")
+    if kind is RuleKind.MIN_AGE and read.min_age is not None:
+        _check_min_age(read.min_age, value, context)
     if kind is RuleKind.ADVISORIES and not context.has_advisories:
         report.add(value, "it needs advisories; name their folder or zip archive: [advisories] osv")
     if read.fast_lane and not context.has_advisories:
         text = "it needs advisories; name their folder or zip archive: [advisories] osv, or remove"
         report.add((*where, "fast-lane"), f"{text} fast-lane")
     if kind is RuleKind.YANK_FILE and read.yank_file is not None:
-        path = path_in(context.folder, read.yank_file)
-        if not path.is_file():
-            report.add(value, f"{path} is not an existing file; correct the path")
+        _check_yank_file(path_in(context.folder, read.yank_file), value, report)
     _check_everything(kind, read, value, report)
+
+
+def _check_yank_file(path: Path, value: KeyPath, report: Report) -> None:
+    if not path.is_file():
+        report.add(value, f"{path} is not an existing file; correct the path")
+        return
+    try:
+        read_yank_file(path)
+    except OSError as error:
+        report.add(value, f"{path} cannot be read: {os_reason(error)}; correct its permissions")
+    except Malformed as error:
+        report.add(value, f"{path}: {error}; correct the file")
 
 
 def _check_freeze(moment: datetime, value: KeyPath, context: RuleContext) -> None:
@@ -189,9 +201,18 @@ def _check_freeze(moment: datetime, value: KeyPath, context: RuleContext) -> Non
         context.report.add(value, f"{what}; write a later date")
 
 
+def _check_min_age(seconds: float, value: KeyPath, context: RuleContext) -> None:
+    if not seconds:
+        context.report.add(value, "0 hides nothing; write a duration, or remove the rule")
+    if (context.now - timedelta(seconds=seconds)).year < _FIRST_YEAR:
+        what = f"nothing is older than {_FIRST_YEAR}, so the rule hides everything"
+        context.report.add(value, f"{what}; write a shorter duration")
+
+
 def _check_everything(kind: RuleKind, read: RuleTable, value: KeyPath, report: Report) -> None:
     """A pattern for all projects leaves nothing, or does nothing."""
-    limits = (read.projects, read.kinds, read.larger_than, read.smaller_than, read.platforms)
+    projects = None if any(map(is_everything, read.projects or ())) else read.projects
+    limits = (projects, read.kinds, read.larger_than, read.smaller_than, read.platforms)
     unlimited = not read.except_ and not read.dry_run and all(one is None for one in limits)
     patterns = _patterns(kind, read) or ()
     if kind is RuleKind.RESERVE and any(map(is_everything, patterns)):

@@ -39,6 +39,11 @@ def filled_proxy(text: str, environment: Mapping[str, str]) -> str:
     return expanded(text if "://" in text or "@" not in text else f"http://{text}", environment)
 
 
+def password_in(address: str) -> str:
+    """What stands where a URL has its password, or a proxy without a scheme; "" if nothing does."""
+    return address.rpartition("://")[2].rpartition("@")[0].partition(":")[2]
+
+
 def is_written_out(text: str) -> bool:
     """Whether a secret stands in the text itself, not only in the variables that it names."""
     return bool(_VARIABLE.sub("", text))

@@ -25,7 +25,7 @@ _SCALAR = re.compile(r"[^,\[\]{}#\n\"']+")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
 _MAX_CODE = 0x10FFFF
-#: Deeper values are skipped: `tomllib` refuses them.
+#: `tomllib` refuses deeper values, so nothing after them is read.
 _MAX_DEPTH = 100
 
 
@@ -98,6 +98,8 @@ class _Scan:
         path = self._resolved(self._key())
         end = self.position
         self._next_line()
+        if not path:
+            return ()
         if many:
             count = self._counts.get(path, 0)
             self._counts[path] = count + 1
@@ -154,8 +156,8 @@ class _Scan:
 
     def _value(self, path: KeyPath, depth: int) -> None:
         opening = self.text[self.position : self.position + 1]
-        if opening in ("[", "{") and depth < _MAX_DEPTH:
-            self.position += 1
+        if opening in ("[", "{"):
+            self.position = self.position + 1 if depth < _MAX_DEPTH else len(self.text)
             self._members(path, depth + 1, closing="]" if opening == "[" else "}")
             return
         found = _STRING.match(self.text, self.position) or _SCALAR.match(self.text, self.position)
