@@ -182,6 +182,22 @@ def test_bad_file_changes_nothing_and_all_its_mistakes_are_logged_once(
         assert server.log.count("first mistake") == 1
 
 
+@WORKERS
+def test_an_empty_file_is_refused(tmp_path: Path, workers: int) -> None:
+    """A file that was just truncated, to be written, would be valid and without a single rule."""
+    (tmp_path / "foo").mkdir()
+    wheel = WHEELS["foo"]
+    (tmp_path / "foo" / wheel.filename).write_bytes(wheel.content)
+    file = tmp_path / "srs.toml"
+    file.write_text(f'workers = {workers}\n[sources.foo]\npath = "foo"\n')
+    with serving(tmp_path, "--config", file) as server:
+        assert workers == 1 or comes_true(lambda: len(server.workers) == workers)
+        file.write_text("")
+        server.process.send_signal(signal.SIGHUP)
+        assert server.logged("is empty")
+        assert _status(server, "/simple/foo/") == {200}
+
+
 def test_new_worker_has_what_is_in_force(tmp_path: Path) -> None:
     """A worker that replaces a dead one serves what was reloaded last, not the first file."""
     config = Config(tmp_path, workers=2)

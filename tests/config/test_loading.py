@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trustme
 
 from simple_repository_server.cli.given import Given, given_by
 from simple_repository_server.cli.serve import command
@@ -92,3 +93,15 @@ def test_none_is_no_file(tmp_path: Path) -> None:
     """`--config none` uses no file, whatever is in the working directory."""
     assert _given("--config", "none").config is None
     assert _given("--config", tmp_path / "x").config == tmp_path / "x"
+
+
+def test_settings_differ_once_a_certificate_does(tmp_path: Path) -> None:
+    """Authorities with other content under the same name make a reload connect anew."""
+    authorities = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authorities))
+    text = f"[sources.a]\nurl = 'https://a.example/'\nca-file = '{authorities}'"
+    given = _given("--config", write(tmp_path, text))
+    before = load_settings(given, {"HOME": str(tmp_path)})
+    assert load_settings(given, {"HOME": str(tmp_path)}) == before
+    authorities.write_text(authorities.read_text() + "\n")
+    assert load_settings(given, {"HOME": str(tmp_path)}) != before

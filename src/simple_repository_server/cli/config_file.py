@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
 from simple_repository_server.observe.server_events import ConfigRefused, ConfigReloaded
 
@@ -67,6 +68,8 @@ class ConfigFile:
         Blocks. Raises `BadSetting` with all mistakes, a line each.
         """
         self._read = _signature(self.path)
+        if self._read is not None and not self._read[1]:
+            raise BadSetting(f"{self.path} is empty, and would serve without a rule; write it.")
         loaded = self._load()
         before = self.settings
         changed = [n for n in _NEEDS_RESTART if getattr(loaded, n) != getattr(before, n)]

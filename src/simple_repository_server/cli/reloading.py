@@ -84,7 +84,12 @@ class Reloader:
         """The settings of the file, and what they make if they are other ones than before."""
         with _without_full_collections():
             settings = self._file.read_settings()
-            return settings, self._build(settings) if settings != self._settings else None
+            built = self._build(settings) if settings != self._settings else None
+            if built is not None:
+                # What was made stays, so collections need not go through it. Graphs have no
+                # cycles: the one before is freed by the counts of references alone.
+                gc.freeze()
+            return settings, built
 
     def _build(self, settings: Settings) -> tuple[Served, Parts]:
         parts = Parts(self._parts)

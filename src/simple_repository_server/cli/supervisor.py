@@ -18,7 +18,6 @@ from typing import NoReturn
 from simple_repository_server.cli.config_file import POLL_S, ConfigFile
 from simple_repository_server.cli.hangup import Hangup, means_stop
 from simple_repository_server.cli.worker import CUT, RELOAD, START_FAILED, Worker
-from simple_repository_server.config.load import BadSetting
 from simple_repository_server.observe.events import InternalFailure
 from simple_repository_server.observe.logs import ThreadlessLog
 from simple_repository_server.observe.server_events import WorkerReplaced
@@ -159,7 +158,7 @@ class Supervisor:
         """Have the workers reload the configuration, if it is valid."""
         try:
             file.settings = file.read_settings()
-        except BadSetting as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the workers go on
             self._log(file.refused(error))
         else:
             self._send(RELOAD)

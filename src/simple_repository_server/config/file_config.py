@@ -10,7 +10,7 @@ import msgspec
 from simple_repository_server.config.mistakes import KeyPath
 from simple_repository_server.config.rule_settings import RuleSettings
 from simple_repository_server.config.settings import IndexSettings, Source
-from simple_repository_server.upstream.egress import Egress
+from simple_repository_server.upstream.egress import Egress, stamps_of
 from simple_repository_server.upstream.proxies import Proxies
 
 #: The name of the file that is used if none is named.
@@ -33,6 +33,7 @@ class OwnEgress(msgspec.Struct, frozen=True, kw_only=True):
             authorities=(*common.authorities, *own),
             client_cert=self.client_cert,
             client_key=self.client_key,
+            stamps=common.stamps + stamps_of((self.ca_file, self.client_cert, self.client_key)),
         )
 
 

@@ -2,13 +2,16 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from simple_repository_server.errors import os_reason
 from simple_repository_server.upstream.proxies import Proxies, proxies_from
+
+#: Of a file: its inode, size and time of change.
+Stamp = tuple[int, int, int]
 
 
 class Egress(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +24,8 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
     client_cert: Path | None = None
     #: Its key; None: it is in the same file.
     client_key: Path | None = None
+    #: Differs once one of these files is another one, or has other content (see `stamps_of`).
+    stamps: tuple[Stamp | None, ...] = ()
 
     def tls_context(self, *, presents_client_cert: bool = False) -> ssl.SSLContext:
         """The context that TLS connections are verified with. Blocks while it reads files.
@@ -57,7 +62,20 @@ def egress_from(
     if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
         raise ValueError(f"SSL_CERT_DIR {folders}: no such directory. Correct it, or unset it.")
     added = tuple(path.absolute() for name, path in used if name != "SSL_CERT_FILE")
-    return Egress(proxies=proxies, authorities=added)
+    return Egress(proxies=proxies, authorities=added, stamps=stamps_of(path for _, path in used))
+
+
+def stamps_of(paths: Iterable[Path | None]) -> tuple[Stamp | None, ...]:
+    """What changes with the content of each file, so that a reload reads it again."""
+    return tuple(_stamp(path) for path in paths if path is not None)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        stat = path.stat()
+    except OSError:  # whoever reads it reports that
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _load(context: ssl.SSLContext, path: Path, *, name: str) -> None:

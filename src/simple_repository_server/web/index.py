@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from types import MappingProxyType
 
@@ -34,8 +34,6 @@ from simple_repository_server.web.site import Found, Site
 
 #: The part of the memory for answers that is for remembered requests.
 _FOR_REQUESTS = 32
-#: How long requests in flight may use what was replaced: longer than most downloads take.
-_RETIRE_S = 600.0
 
 
 class IndexApp:
@@ -138,7 +136,7 @@ class IndexApp:
         In a running server it is opened first; what of it is open already is not opened again.
         Raises what keeps it from opening; then nothing has changed. `forget` is called at the
         moment of the change, between two requests, for whoever remembers requests. What is no
-        longer used is closed when the last request that uses it was answered, or after ten minutes.
+        longer used is closed when the last request that uses it was answered; each has deadlines.
         """
         site = self._site_of(served)
         async with self._changing:
@@ -205,9 +203,7 @@ class IndexApp:
 async def _retire(site: Site) -> None:
     """Close the site once it is not used any more."""
     try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETIRE_S):
-                await site.until_idle()
+        await site.until_idle()
     finally:
         await site.close()
 
