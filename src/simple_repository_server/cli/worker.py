@@ -67,7 +67,7 @@ class Worker:
             if means_stop(self._hangup):
                 server.stop()
                 return
-            self._log.reopen()
+            self._reopen()
             if self._reloader is not None:
                 self._reloader.request()
 
