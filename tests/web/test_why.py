@@ -247,6 +247,31 @@ async def test_the_answer_is_the_documented_structure() -> None:
     assert decoded == await repository.explain(ProjectName("foo"))
 
 
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+async def test_a_dry_run_gives_no_concealed_file_away(below: bool, headers: dict[str, str]) -> None:
+    """What one rule conceals is in no report of another one, beside it or below it."""
+    conceal, report = DenyRule(["foo<2"], conceal=True), DenyRule(["foo<2"], dry_run=True)
+    source = _memory("a", "foo")
+    repository = (
+        RuleRepository(RuleRepository(source, [report], owns_names=True), [conceal])
+        if below
+        else RuleRepository(source, [report, conceal])
+    )
+    answer = await ask(IndexApp(repository), "/why/foo", headers=headers)
+    assert answer.status == 200
+    assert "1.0" not in answer.text
+
+
+@pytest.mark.parametrize("patterns", [["foo"], ["foo<2"]])
+async def test_what_one_rule_conceals_no_other_one_gives_away(patterns: list[str]) -> None:
+    """A concealed file is answered 404 although an earlier rule hides it openly."""
+    rules = [DenyRule(patterns), DenyRule(patterns, conceal=True)]
+    app = IndexApp(RuleRepository(_memory("a", "foo"), rules))
+    assert (await ask(app, f"/resources/foo/{WHEELS[0].filename}")).status == 404
+    assert "1.0" not in (await ask(app, "/why/foo")).text
+
+
 async def test_files_that_real_rules_hide_are_in_the_json() -> None:
     """What a rule hides by its pattern is listed by name, as JSON has no names of our own kinds."""
     found = await _why(RuleRepository(_memory("a", "foo"), [DenyRule(["foo<2"])]), "foo")

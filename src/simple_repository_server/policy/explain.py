@@ -73,8 +73,10 @@ async def explain_rules(
         failed = failure_explained(component, error)
         reason = "" if named is None else named.reason
         return msgspec.structs.replace(failed, detail=failed.detail or reason, conceals=conceals)
-    hidden = _files(found.hidden, version, dry_run=False)
-    reported = _files(found.reported, version, dry_run=True)
+    hides = found.hidden
+    hidden = _files(hides, version, dry_run=False)
+    shown_all_the_same = {name: why for name, why in found.reported.items() if name not in hides}
+    reported = _files(shown_all_the_same, version, dry_run=True)
     return Explanation(
         component=component,
         answered=Answered.HAS,

@@ -15,7 +15,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What the rules say of one name."""
 
     revision: int
-    #: What the first rule that hides it says; None: it is not hidden.
+    #: What the first rule that conceals or hides it says; None: it is not hidden.
     hidden: Hidden | None
     #: Whether a rule that hides it says that the project is not the source's at all.
     disowned: bool
@@ -55,7 +55,8 @@ class HiddenNames:
         hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]
         if not hiding:
             return Verdict(revision, None, disowned=False)
-        rule, hidden = hiding[0]
+        # What one rule conceals, no other one may give away.
+        rule, hidden = next(((rule, why) for rule, why in hiding if rule.conceal), hiding[0])
         if rule.conceal:
             hidden = msgspec.structs.replace(hidden, conceal=True)
         disowned = any(rule.disowns_projects for rule, _ in hiding)
