@@ -14,6 +14,7 @@ from simple_repository_server import (
     MergedRepository,
     MetadataInjectorRepository,
     PrioritySelectedProjectsRepository,
+    QuarantineOverlay,
     RuleRepository,
     create_app,
 )
@@ -161,7 +162,7 @@ async def test_what_rules_hide_is_explained() -> None:
 async def test_a_hidden_project_is_explained_by_the_sentence() -> None:
     """The sentence of the rule is the summary, and no source was queried."""
     found = await _why(Hiding(_memory("a", "foo"), "foo"), "foo")
-    assert found["summary"] == f"foo is hidden. {REASON}"
+    assert found["summary"] == f"foo is {REASON}."
     assert found["explanation"]["sources"] == []
 
 
@@ -270,6 +271,14 @@ async def test_what_one_rule_conceals_no_other_one_gives_away(patterns: list[str
     app = IndexApp(RuleRepository(_memory("a", "foo"), rules))
     assert (await ask(app, f"/resources/foo/{WHEELS[0].filename}")).status == 404
     assert "1.0" not in (await ask(app, "/why/foo")).text
+
+
+async def test_a_status_that_an_overlay_gives_is_explained() -> None:
+    """The component that changes the status says which one clients are shown, and why."""
+    rule = QuarantineOverlay(["foo"], reason="stolen")
+    found = await _why(RuleRepository(_memory("a", "foo"), [rule]), "foo")
+    assert found["explanation"]["detail"].startswith("its status is quarantined")
+    assert found["explanation"]["sources"][0]["detail"] == ""
 
 
 async def test_files_that_real_rules_hide_are_in_the_json() -> None:

@@ -7,7 +7,12 @@ import msgspec
 
 from simple_repository_server.distributions.filenames import parse_distribution
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.explaining import component_of, failure_explained, of_version
+from simple_repository_server.explaining import (
+    component_of,
+    failure_explained,
+    of_version,
+    status_text,
+)
 from simple_repository_server.explanation import Answered, Explanation, HiddenFile
 from simple_repository_server.model import RULE, ProjectPage, RequestContext, SourceState
 from simple_repository_server.names import ProjectName
@@ -80,6 +85,7 @@ async def explain_rules(
     return Explanation(
         component=component,
         answered=Answered.HAS,
+        detail="" if shown.status == page.status else status_text(shown),
         files=sum(of_version(file.filename, version) for file in shown.files),
         hidden=(*hidden, *reported),
         conceals=conceals,
