@@ -39,7 +39,7 @@ def page_explained(
     return Explanation(
         component=component,
         answered=Answered.HAS,
-        detail=_status_of(page),
+        detail=status_text(page),
         files=files,
         freshness=freshness_text(page.freshness, now),
     )
@@ -72,7 +72,7 @@ def freshness_text(freshness: Freshness, now: float) -> str:
     return f"{', '.join(facts)}{cache}"
 
 
-def _status_of(page: ProjectPage) -> str:
+def status_text(page: ProjectPage) -> str:
     """The status of the project in words; "" for one without."""
     if page.status is None:
         return ""

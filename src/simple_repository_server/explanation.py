@@ -75,7 +75,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         if self.answered is Answered.FAILED:
             return f"It is unknown whether {what} is there. {self.reason}"
         if self.answered is Answered.HIDDEN:
-            return f"{what} is hidden. {self.reason}".rstrip()
+            reason = self.reason.removesuffix(".")
+            return f"{what} is {reason if reason.startswith('hidden ') else f'hidden: {reason}'}."
         if hidden:
             return f"{what} is not shown: {hidden}."
         if self.answered is Answered.HAS:

@@ -47,8 +47,10 @@ def _packages(tmp_path: Path) -> Path:
 
 
 def _audited(tmp_path: Path, workers: str, files: str, *sources: str | Path) -> Any:
-    path = tmp_path / "audit.jsonl"
-    return serving(tmp_path, path, workers, files, *sources, module="tests.audited")
+    config = tmp_path / "server.toml"
+    config.write_text(f'[audit]\nfile = "{tmp_path / "audit.jsonl"}"\n')
+    options = ("--config", config, "--workers", workers, "--files", files)
+    return serving(tmp_path, *options, *sources)
 
 
 @WORKERS
@@ -173,7 +175,7 @@ def test_an_audit_log_that_cannot_be_opened_keeps_the_server_from_starting(tmp_p
     """The one line says which file, and why."""
     (tmp_path / "audit.jsonl").mkdir()
     with (
-        pytest.raises(AssertionError, match=r"cannot start: The audit log .*audit\.jsonl cannot"),
+        pytest.raises(AssertionError, match=r"audit\.file: .*audit\.jsonl is a directory"),
         _audited(tmp_path, "1", "redirect", _packages(tmp_path)),
     ):
         pass

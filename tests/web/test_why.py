@@ -14,6 +14,7 @@ from simple_repository_server import (
     MergedRepository,
     MetadataInjectorRepository,
     PrioritySelectedProjectsRepository,
+    QuarantineOverlay,
     RuleRepository,
     create_app,
 )
@@ -168,7 +169,7 @@ async def test_what_a_real_rule_hides_is_explained_as_json() -> None:
 async def test_a_hidden_project_is_explained_by_the_sentence() -> None:
     """The sentence of the rule is the summary, and no source was queried."""
     found = await _why(Hiding(_memory("a", "foo"), "foo"), "foo")
-    assert found["summary"] == f"foo is hidden. {REASON}"
+    assert found["summary"] == f"foo is {REASON}."
     assert found["explanation"]["sources"] == []
 
 
@@ -252,6 +253,39 @@ async def test_the_answer_is_the_documented_structure() -> None:
     found = await _why(repository, "foo")
     decoded = msgspec.convert(found["explanation"], Explanation)
     assert decoded == await repository.explain(ProjectName("foo"))
+
+
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+async def test_a_dry_run_gives_no_concealed_file_away(below: bool, headers: dict[str, str]) -> None:
+    """What one rule conceals is in no report of another one, beside it or below it."""
+    conceal, report = DenyRule(["foo<2"], conceal=True), DenyRule(["foo<2"], dry_run=True)
+    source = _memory("a", "foo")
+    repository = (
+        RuleRepository(RuleRepository(source, [report], owns_names=True), [conceal])
+        if below
+        else RuleRepository(source, [report, conceal])
+    )
+    answer = await ask(IndexApp(repository), "/why/foo", headers=headers)
+    assert answer.status == 200
+    assert "1.0" not in answer.text
+
+
+@pytest.mark.parametrize("patterns", [["foo"], ["foo<2"]])
+async def test_what_one_rule_conceals_no_other_one_gives_away(patterns: list[str]) -> None:
+    """A concealed file is answered 404 although an earlier rule hides it openly."""
+    rules = [DenyRule(patterns), DenyRule(patterns, conceal=True)]
+    app = IndexApp(RuleRepository(_memory("a", "foo"), rules))
+    assert (await ask(app, f"/resources/foo/{WHEELS[0].filename}")).status == 404
+    assert "1.0" not in (await ask(app, "/why/foo")).text
+
+
+async def test_a_status_that_an_overlay_gives_is_explained() -> None:
+    """The component that changes the status says which one clients are shown, and why."""
+    rule = QuarantineOverlay(["foo"], reason="stolen")
+    found = await _why(RuleRepository(_memory("a", "foo"), [rule]), "foo")
+    assert found["explanation"]["detail"].startswith("its status is quarantined")
+    assert found["explanation"]["sources"][0]["detail"] == ""
 
 
 async def test_files_that_real_rules_hide_are_in_the_json() -> None:

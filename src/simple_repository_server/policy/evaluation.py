@@ -19,7 +19,7 @@ _RESTRICTING = (Status.QUARANTINED, Status.ARCHIVED, Status.DEPRECATED)
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules decide about a page, beside the page that they show."""
 
-    #: The files that are not shown by name, with the first rule that hides each.
+    #: The files that are not shown by name, with the first rule that hides each, or conceals it.
     hidden: Mapping[str, Hidden] = {}
     #: The files that dry-run rules would hide, by name, with the first that would.
     reported: Mapping[str, Hidden] = {}
@@ -166,11 +166,13 @@ def _concealed(found: Mapping[int, Hidden]) -> Mapping[int, Hidden]:
 def _by_name(
     files: tuple[File, ...], found: Iterable[Mapping[int, Hidden]]
 ) -> Mapping[str, Hidden]:
-    """Why each file is hidden, by the first that hides it."""
+    """Why each file is hidden, by the first that conceals it, or else the first that hides it."""
     hidden: dict[str, Hidden] = {}
     for one in found:
         for position, why in one.items():
-            hidden.setdefault(files[position].filename, why)
+            name = files[position].filename
+            if not hidden.setdefault(name, why).conceal and why.conceal:
+                hidden[name] = why
     return hidden
 
 

@@ -7,7 +7,12 @@ import msgspec
 
 from simple_repository_server.distributions.filenames import parse_distribution
 from simple_repository_server.errors import RepositoryError
-from simple_repository_server.explaining import component_of, failure_explained, of_version
+from simple_repository_server.explaining import (
+    component_of,
+    failure_explained,
+    of_version,
+    status_text,
+)
 from simple_repository_server.explanation import Answered, Explanation, HiddenFile
 from simple_repository_server.model import RULE, ProjectPage, RequestContext, SourceState
 from simple_repository_server.names import ProjectName
@@ -73,11 +78,14 @@ async def explain_rules(
         failed = failure_explained(component, error)
         reason = "" if named is None else named.reason
         return msgspec.structs.replace(failed, detail=failed.detail or reason, conceals=conceals)
-    hidden = _files(found.hidden, version, dry_run=False)
-    reported = _files(found.reported, version, dry_run=True)
+    hides = found.hidden
+    hidden = _files(hides, version, dry_run=False)
+    shown_all_the_same = {name: why for name, why in found.reported.items() if name not in hides}
+    reported = _files(shown_all_the_same, version, dry_run=True)
     return Explanation(
         component=component,
         answered=Answered.HAS,
+        detail="" if shown.status == page.status else status_text(shown),
         files=sum(of_version(file.filename, version) for file in shown.files),
         hidden=(*hidden, *reported),
         conceals=conceals,

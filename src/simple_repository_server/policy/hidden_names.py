@@ -19,7 +19,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What the rules say of a name that they hide."""
 
     revision: int
-    #: What the first rule that hides it says.
+    #: What the first rule that conceals or hides it says.
     hidden: Hidden
     #: Whether a rule that hides it says that the project is not the source's at all.
     disowned: bool
@@ -64,7 +64,8 @@ class HiddenNames:
         hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]
         if not hiding:
             return None
-        rule, hidden = hiding[0]
+        # What one rule conceals, no other one may give away.
+        rule, hidden = next(((rule, why) for rule, why in hiding if rule.conceal), hiding[0])
         if rule.conceal:
             hidden = msgspec.structs.replace(hidden, conceal=True)
         disowned = any(rule.disowns_projects for rule, _ in hiding)

@@ -18,7 +18,8 @@ def published(found: Explanation) -> Explanation:
     absent = found.answered is Answered.ABSENT and any(node.conceals for node in _nodes(found))
     if hidden or absent:
         return Explanation(component="this index", answered=Answered.ABSENT)
-    return _visible(found, None)
+    concealed = {file.filename for node in _nodes(found) for file in node.hidden if file.conceal}
+    return _visible(found, None, frozenset(concealed))
 
 
 def _nodes(found: Explanation) -> Iterator[Explanation]:
@@ -27,12 +28,15 @@ def _nodes(found: Explanation) -> Iterator[Explanation]:
         yield from _nodes(source)
 
 
-def _visible(node: Explanation, limit: int | None) -> Explanation:
-    """The node as clients may see it. `limit`: show no more files, as some are concealed."""
-    hidden = tuple(file for file in node.hidden if not file.conceal)
+def _visible(node: Explanation, limit: int | None, concealed: frozenset[str]) -> Explanation:
+    """The node as clients may see it: without the `concealed` files, whichever rule reports them.
+
+    `limit`: show no more files, as some are concealed.
+    """
+    hidden = tuple(file for file in node.hidden if file.filename not in concealed)
     files = node.files if limit is None else min(node.files, limit)
     below = None
-    if limit is not None or len(hidden) < len(node.hidden):
+    if limit is not None or any(file.conceal for file in node.hidden):
         below = files + sum(not file.dry_run for file in hidden)
     return msgspec.structs.replace(
         node,
@@ -40,5 +44,5 @@ def _visible(node: Explanation, limit: int | None) -> Explanation:
         hidden=hidden,
         concealed=False,
         conceals=False,
-        sources=tuple(_visible(source, below) for source in node.sources),
+        sources=tuple(_visible(source, below, concealed) for source in node.sources),
     )
