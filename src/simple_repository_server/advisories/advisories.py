@@ -55,15 +55,15 @@ class Advisories(SharedLifespan):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         *,
-        state: Path | None = None,
+        state: Path | str | None = None,
         emit: Emit = ignore,
         check_s: float = DEFAULT_CHECK_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
     ) -> None:
-        self._path = path
-        self._folder = state
+        self._path = Path(path)
+        self._folder = None if state is None else Path(state)
         self._emit = emit
         self._check_s = check_s
         self._shown = shown_path(str(path))
