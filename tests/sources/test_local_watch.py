@@ -95,7 +95,7 @@ async def test_page_and_list_change_together(tmp_path: Path) -> None:
         put(tmp_path, build_wheel("new"))
         gone.unlink()
         now += 0.4
-        assert repository.peek_project_page(names[0]), "it is young; the next scan begins"
+        await repository.get_project_page(names[0])  # it is young; the next scan begins
 
         async def listed() -> bool:
             return (await repository.get_project_list()).names == ("foo", "new", "other")
@@ -105,3 +105,18 @@ async def test_page_and_list_change_together(tmp_path: Path) -> None:
         with pytest.raises(ProjectNotFound):
             repository.peek_project_page(names[1])
         assert repository.peek_project_page(names[2]) is unchanged
+
+
+async def test_peeks_start_no_scan_and_lookups_start_the_next_one_in_time(tmp_path: Path) -> None:
+    """While the last scan is getting old, peeks answer nothing, until a lookup has started one."""
+    put(tmp_path, build_wheel("foo"))
+    async with LocalRepository(tmp_path) as repository:
+        page = await repository.get_project_page(FOO)
+        tasks = asyncio.all_tasks()
+        async with asyncio.timeout(5):
+            while repository.peek_project_page(FOO) is not None:
+                assert asyncio.all_tasks() == tasks
+                await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == tasks
+        assert await repository.get_project_page(FOO) is page
+        assert repository.peek_project_page(FOO) is page

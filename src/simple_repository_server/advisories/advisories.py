@@ -62,17 +62,17 @@ class Advisories(SharedLifespan):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         *,
-        state: Path | None = None,
+        state: Path | str | None = None,
         emit: Emit = ignore,
         check_s: float = DEFAULT_CHECK_S,
         first_read_s: float = DEFAULT_FIRST_READ_S,
         changes_s: float = DEFAULT_CHANGES_S,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
     ) -> None:
-        self._path = path
-        self._folder = state
+        self._path = Path(path)
+        self._folder = None if state is None else Path(state)
         self._emit = emit
         self._check_s = check_s
         self._first_read_s = first_read_s

@@ -83,7 +83,7 @@ class CacheFolder(SharedLifespan):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
         evicts: bool = True,
@@ -93,7 +93,7 @@ class CacheFolder(SharedLifespan):
         new_file: Callable[[Path], PartialFile] = PartialFile,
         emit: Emit = ignore,
     ) -> None:
-        self.folder = folder
+        self.folder = folder = Path(folder)
         self.clock = clock
         self._emit = emit
         self._timings = timings

@@ -55,9 +55,13 @@ class AuditLog(SharedLifespan):
     """
 
     def __init__(
-        self, path: Path, *, max_waiting: int = DEFAULT_MAX_WAITING, emit: Emit = ignore
+        self,
+        path: Path | str,
+        *,
+        max_waiting: int = DEFAULT_MAX_WAITING,
+        emit: Emit = ignore,
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self._label = shown_path(str(path))
         self._emit = emit
         self._max_waiting = max_waiting

@@ -68,12 +68,12 @@ class FirstSeen(SharedLifespan):
 
     def __init__(
         self,
-        path: Path | None = None,
+        path: Path | str | None = None,
         *,
         clock: Callable[[], float] = time.time,
         emit: Emit = ignore,
     ) -> None:
-        self.path = path
+        self.path = None if path is None else Path(path)
         self._clock = clock
         self._emit = emit
         self._lock = threading.Lock()

@@ -185,6 +185,7 @@ class LocalRepository(Repository):
         return None
 
     async def _page(self, project: ProjectName) -> LocalPage:
+        self._directory.scan_later()
         page = self._peek_page(project)
         if page is not None:
             return page

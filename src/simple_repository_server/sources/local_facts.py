@@ -92,8 +92,8 @@ class DigestStore:
     Every method blocks: for up to some seconds while another process locks the file.
     """
 
-    def __init__(self, path: Path | None = None, *, emit: Emit = ignore) -> None:
-        self._path = path
+    def __init__(self, path: Path | str | None = None, *, emit: Emit = ignore) -> None:
+        self._path = None if path is None else Path(path)
         self._emit = emit
         self._lock = threading.Lock()
         self._database: DatabaseFile | None = None

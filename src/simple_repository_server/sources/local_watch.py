@@ -63,13 +63,11 @@ class LocalDirectory:
         """Whether a page of these files, which a scan of that time found, may be served.
 
         Page and list are one decision: not if the last scan found other files, or failed. If that
-        is getting old, the next one is started.
+        is getting old, the next one must have been started (`scan_later`): peeks start none.
         """
         age_s = self._clock() - scanned_at
-        if not 0 <= age_s < _RESCAN_S:
+        if not 0 <= age_s < _RESCAN_S or self._is_due():
             return False
-        if age_s >= _REFRESH_S:
-            self.scan_later()
         listing = self._listing
         latest = listing.files.get(project)
         agrees = latest is found or latest == found
@@ -117,12 +115,16 @@ class LocalDirectory:
 
     def scan_later(self) -> None:
         """Start a scan in the background for later requests, if the last one is getting old."""
-        is_young = 0 <= self._clock() - self.scanned_at < _REFRESH_S
-        is_starting = self._in_background is not None and not self._in_background.done()
-        if not (is_young or is_starting or self._scans.is_running("")):
+        if self._is_due():
             with contextlib.suppress(RuntimeError):  # no event loop, as in a script
                 asyncio.get_running_loop()
                 self._in_background = asyncio.ensure_future(self._scans.run("", self._scan_now))
+
+    def _is_due(self) -> bool:
+        """Whether the last scan is getting old, and no other one is in flight."""
+        is_young = 0 <= self._clock() - self.scanned_at < _REFRESH_S
+        is_starting = self._in_background is not None and not self._in_background.done()
+        return not (is_young or is_starting or self._scans.is_running(""))
 
     async def close(self) -> None:
         """Abandon the scans in flight."""
