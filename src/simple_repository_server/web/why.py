@@ -70,7 +70,8 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
             "summary": self.summary,
             "explanation": _facts(self.explanation),
         }
-        return msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+        encoded = msgspec.json.encode(facts, enc_hook=str)  # for subclasses of `str`
+        return msgspec.json.format(encoded) + b"\n"
 
 
 def _facts(node: Explanation) -> dict[str, object]:
