@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / WHEEL.filename).write_bytes(WHEEL.content)
     (tmp_path / "osv").mkdir()
+    (tmp_path / "osv" / "MAL-2024-0001.json").write_text('{"id": "MAL-2024-0001"}')
     return tmp_path
 
 
@@ -84,6 +85,23 @@ def test_a_server_with_a_file(folder: Path) -> None:
         assert _get(server, "/simple/foo/") == 200
     with serving(folder, SRS_CONFIG=str(path)) as server:
         assert _get(server, "/simple/foo/") == 200
+
+
+def test_a_start_states_the_file_the_indexes_and_the_rules(folder: Path) -> None:
+    """The message lists the rules of sources and indexes, 20 of each; the log counts them."""
+    rules = "[[indexes.b.rules]]\ndeny = ['x']\n" * 23
+    path = _write(
+        folder,
+        "[sources.ours]\npath = 'packages'\n[[sources.ours.rules]]\nonly = 'wheels'\n"
+        f"dry-run = true\n[indexes.a]\ndefault = true\n[indexes.b]\n"
+        f"[[rules]]\ndeny = ['y']\n{rules}",
+    )
+    with serving(folder, "--config", path) as server:
+        assert 'only = "wheels" (sources.ours, rule 1) (dry run)' in server.banner
+        assert '/a/simple/ and /simple/: ours\n    deny = ["y"] (rule 1)\n' in server.banner
+        assert "/b/simple/: ours\n" in server.banner
+        assert "and 4 more: see `simple-repository-server config check`" in server.banner
+        assert server.logged(f", 25 rules, by {path}")
 
 
 def test_mistakes_end_the_start_with_a_line_for_each(folder: Path) -> None:
