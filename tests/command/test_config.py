@@ -92,6 +92,23 @@ def test_a_server_with_a_file(folder: Path) -> None:
         assert _get(server, "/simple/foo/") == 200
 
 
+def test_a_start_states_the_file_the_indexes_and_the_rules(folder: Path) -> None:
+    """The message lists the rules of sources and indexes, 20 of each; the log counts them."""
+    rules = "[[indexes.b.rules]]\ndeny = ['x']\n" * 23
+    path = _write(
+        folder,
+        "[sources.ours]\npath = 'packages'\n[[sources.ours.rules]]\nonly = 'wheels'\n"
+        f"dry-run = true\n[indexes.a]\ndefault = true\n[indexes.b]\n"
+        f"[[rules]]\ndeny = ['y']\n{rules}",
+    )
+    with serving(folder, "--config", path) as server:
+        assert 'only = "wheels" (sources.ours, rule 1) (dry run)' in server.banner
+        assert '/a/simple/ and /simple/: ours\n    deny = ["y"] (rule 1)\n' in server.banner
+        assert "/b/simple/: ours\n" in server.banner
+        assert "and 4 more: see `simple-repository-server config check`" in server.banner
+        assert server.logged(f", 25 rules, by {path}")
+
+
 def test_mistakes_end_the_start_with_a_line_for_each(folder: Path) -> None:
     """Nothing listens; stderr has each mistake as FILE:LINE: KEY: text; the status is 2."""
     _write(folder, "port = 'x'\n[sources.a]\npath = 'nowhere'\nurl = 'pypi'\n[cache]\nsize = '1'\n")

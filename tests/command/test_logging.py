@@ -77,6 +77,19 @@ def test_requests_are_logged_for_machines(tmp_path: Path) -> None:
     assert second["status"] == 404
 
 
+def test_what_rules_hide_is_logged_for_machines(tmp_path: Path) -> None:
+    """Events about rules are objects, too, and the page is answered."""
+    config = tmp_path / "rules.toml"
+    rules = "[[rules]]\ndeny = ['foo']\nprojects = ['foo==1.*']\n"
+    config.write_text(f"[sources.own]\npath = '{_packages(tmp_path)}'\n{rules}")
+    options = ("--config", config, "--log-format", "json", "--log-level", "debug")
+    with serving(tmp_path, *options) as server:
+        assert _get(server, "/simple/foo/")[0] == 200
+        assert server.logged('"event":"files_hidden"')
+        (hidden,) = (event for event in _events(server) if event["event"] == "files_hidden")
+    assert (hidden["project"], hidden["files"]) == ("foo", 1)
+
+
 def test_a_source_that_is_down_is_one_line(tmp_path: Path, upstream: Upstream) -> None:
     """That a source cannot be reached is told once, and not by those who try again."""
     upstream.refuse()

@@ -67,6 +67,21 @@ def test_json(tmp_path: Path, folders: list[Path]) -> None:
         assert _run("foo==1.0", "--url", server.url, "--json").stdout == done.stdout
 
 
+def test_what_rules_hide_is_explained_alike(tmp_path: Path, folders: list[Path]) -> None:
+    """Hidden files have their rule and reason, as text and as JSON, with and without a server."""
+    config = tmp_path / "rules.toml"
+    config.write_text(f"[sources.own]\npath = '{folders[1]}'\n[[rules]]\ndeny = ['foo<2']\n")
+    hidden = WHEELS[0].filename
+    with serving(tmp_path, "--config", config, "--no-cache") as server:
+        for form in ([], ["--json"]):
+            alone = _run("foo", "--config", config, "--no-cache", *form)
+            asked = _run("foo", "--url", server.url, *form)
+            assert (alone.returncode, alone.stderr) == (0, "")
+            assert asked.stdout == alone.stdout
+            assert hidden in alone.stdout
+            assert "version 1.0 is denied" in alone.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -113,6 +128,16 @@ def test_an_address_of_something_else_is_one_line(raw: bytes) -> None:
         done = _run("foo", "--url", upstream.url)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "gives no explanation: " in done.stderr
+
+
+def test_a_server_that_refuses_says_why() -> None:
+    """The sentence that a server answers instead of an explanation is shown."""
+    refusal = Reply(status=421, body=b'{"detail": "Use --allowed-host."}')
+    with Upstream() as server:
+        server.on("/why/foo", refusal)
+        done = _run("foo", "--url", server.url)
+    assert done.returncode == 2
+    assert done.stderr.endswith("answers with status 421: Use --allowed-host.\n")
 
 
 def test_passwords_are_not_shown(folders: list[Path]) -> None:

@@ -1,8 +1,16 @@
 """The message at the start: the address, the sources in their order, and how to use the index."""
 
 import socket
+from collections.abc import Iterator
 
-from simple_repository_server.config.settings import DirectorySource, IndexSource, Settings, Source
+from simple_repository_server.config.rule_settings import RuleSettings
+from simple_repository_server.config.settings import (
+    DirectorySource,
+    IndexSettings,
+    IndexSource,
+    Settings,
+    Source,
+)
 from simple_repository_server.model import FilesMode
 from simple_repository_server.names import shown_path
 from simple_repository_server.observe.sizes import shown_size
@@ -11,6 +19,8 @@ from simple_repository_server.web.usage import install_lines
 
 #: Addresses in documentation networks (RFC 5737, RFC 3849), routed like any other remote address.
 _REMOTE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+#: How many rules of one source or index the message lists.
+_MAX_RULES = 20
 _WILDCARDS = {
     "0.0.0.0": socket.AF_INET,  # noqa: S104 - compared, not bound
     "::": socket.AF_INET6,
@@ -31,6 +41,9 @@ def banner(settings: Settings, index: str, wide: bool, *, implicit: bool) -> str
         lines.append("Source:")
     for position, source in enumerate(settings.sources, 1):
         lines.append(f"  {position}. {describe(source, settings)}")
+        lines += rule_lines(settings.source_rules.get(position - 1, ()), "     ", _MAX_RULES)
+    if any(index.name or index.rules or index.snapshots for index in settings.indexes):
+        lines += ["Indexes:", *index_lines(settings, _MAX_RULES)]
     if settings.cache is None:
         lines.append("Cache: none (nothing is written to disk)")
     else:
@@ -46,11 +59,38 @@ def banner(settings: Settings, index: str, wide: bool, *, implicit: bool) -> str
 
 
 def describe(source: Source, settings: Settings) -> str:
-    """One source: its path or URL, and how clients get its files."""
+    """One source: its name, its path or URL, and how clients get its files."""
+    name = f"{source.name}: " if source.name else ""
     if isinstance(source, DirectorySource):
-        return f"{source.shown} (directory)"
+        return f"{name}{source.shown} (directory)"
     private = " with credentials" if source.is_private else ""
-    return f"{source.shown} (remote index{private}, files {_files(source, settings)})"
+    return f"{name}{source.shown} (remote index{private}, files {_files(source, settings)})"
+
+
+def index_lines(settings: Settings, most: int | None = None) -> Iterator[str]:
+    """Each index: its addresses, its sources, and its rules in their order, at most so many."""
+    for index in settings.indexes or (IndexSettings(sources=tuple(range(len(settings.sources)))),):
+        yield f"  {_index(index, settings)}"
+        yield from rule_lines(index.rules, "    ", most)
+
+
+def rule_lines(
+    rules: tuple[RuleSettings, ...], indent: str, most: int | None = None
+) -> Iterator[str]:
+    """One line for each rule, at most so many."""
+    for rule in rules[:most]:
+        yield f"{indent}{rule.label}{' (dry run)' if rule.dry_run else ''}"
+    if most is not None and len(rules) > most:
+        yield f"{indent}and {len(rules) - most:,} more: see `simple-repository-server config check`"
+
+
+def _index(index: IndexSettings, settings: Settings) -> str:
+    places = [f"/{index.name}/simple/"] if index.name else []
+    if index.default:
+        places.append("/simple/")
+    sources = [settings.sources[at].name or settings.sources[at].shown for at in index.sources]
+    snapshots = ", with snapshots" if index.snapshots else ""
+    return f"{' and '.join(places)}: {', '.join(sources)}{snapshots}"
 
 
 def _files(source: IndexSource, settings: Settings) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from simple_repository_server.cli.banner import describe
+from simple_repository_server.cli.banner import describe, index_lines, rule_lines
 from simple_repository_server.cli.commands import Group
 from simple_repository_server.cli.given import given_by
 from simple_repository_server.cli.refusal import load_or_refuse
 from simple_repository_server.cli.serve import with_options
 from simple_repository_server.cli.settings import Loaded
-from simple_repository_server.config.settings import IndexSettings, Settings
+from simple_repository_server.config.settings import Settings
 from simple_repository_server.config.show import as_json, as_toml, shown_settings
 from simple_repository_server.observe.terminal import printable
 
@@ -70,29 +70,11 @@ def _summary(settings: Settings) -> Iterator[str]:
     yield f"ok: {file}" if file else "ok: no configuration file is used"
     yield "sources:"
     for at, source in enumerate(settings.sources):
-        rules = settings.source_rules.get(at, ())
-        count = f", {_count(len(rules), 'rule')}" if rules else ""
-        name = f"{source.name}: " if source.name else ""
-        yield f"  {name}{describe(source, settings)}{count}"
+        yield f"  {describe(source, settings)}"
+        yield from rule_lines(settings.source_rules.get(at, ()), "    ")
     yield "indexes:"
-    for index in settings.indexes or (IndexSettings(sources=tuple(range(len(settings.sources)))),):
-        yield f"  {_index(index, settings)}"
-        for rule in index.rules:
-            yield f"    {rule.label}{' (dry run)' if rule.dry_run else ''}"
+    yield from index_lines(settings)
     used = {at for index in settings.indexes for at in index.sources}
     for at, source in enumerate(settings.sources):
         if settings.indexes and at not in used:
             yield f"note: no index uses the source {source.name}"
-
-
-def _index(index: IndexSettings, settings: Settings) -> str:
-    places = [f"/{index.name}/simple/"] if index.name else []
-    if index.default:
-        places.append("/simple/")
-    sources = [settings.sources[at].name or settings.sources[at].shown for at in index.sources]
-    snapshots = ", with snapshots" if index.snapshots else ""
-    return f"{' and '.join(places)}: {', '.join(sources)}{snapshots}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -78,7 +78,8 @@ def command(source: tuple[str, ...], **_options: Any) -> None:
     variable, so that passwords need not be written out.
 
     A configuration file names sources, rules and several indexes, and has every option; arguments
-    and variables take precedence. 'simple-repository-server config' checks and shows it.
+    and variables take precedence. 'simple-repository-server config' checks and shows it, and
+    'simple-repository-server why' explains why a project or version is shown or missing.
 
     'simple-repository-server cache' inspects and maintains the cache: 'info', 'clear', 'verify',
     'prune', 'refresh' and 'forget' (see 'simple-repository-server cache --help').

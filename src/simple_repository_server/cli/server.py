@@ -17,6 +17,7 @@ from simple_repository_server.cli.hangup import Hangup, meaning_of_hangup
 from simple_repository_server.cli.listening import listen
 from simple_repository_server.config.load import BadSetting
 from simple_repository_server.config.settings import Settings
+from simple_repository_server.names import shown_path
 from simple_repository_server.observe.log_file import LogFile
 from simple_repository_server.observe.logs import LogWriter, StandardLogging, ThreadlessLog
 from simple_repository_server.observe.server_events import (
@@ -103,12 +104,16 @@ def _config_file(settings: Settings, reload: Callable[[], Settings] | None) -> C
 
 def _facts(settings: Settings, index: str) -> dict[str, Any]:
     """The fields that the events of the server share."""
+    rules = [rule for index in settings.indexes for rule in index.rules]
+    rules += [rule for of_source in settings.source_rules.values() for rule in of_source]
     return {
         "version": __version__,
         "pid": os.getpid(),
         "workers": settings.workers,
         "address": index,
         "sources": tuple(source.shown for source in settings.sources),
+        "config": shown_path(str(settings.config)) if settings.config else "",
+        "rules": len({rule.label for rule in rules}),
     }
 
 

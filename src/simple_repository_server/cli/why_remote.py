@@ -4,6 +4,7 @@ import base64
 import http.client
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
@@ -29,6 +30,10 @@ class CannotAsk(Exception):
 
 class _Answer(msgspec.Struct):
     explanation: Explanation
+
+
+class _Refusal(msgspec.Struct):
+    detail: str
 
 
 def fetch_explanation(
@@ -59,9 +64,18 @@ def fetch_explanation(
         return msgspec.json.decode(body, type=_Answer).explanation
     except urllib.error.HTTPError as error:
         raise CannotAsk(
-            f"{where}/why/{project} answers with status {error.code}: is it the address of such a "
-            "server, and has it that index?"
+            f"{where}/why/{project} answers with status {error.code}: {_sentence(error)}"
         ) from error
     except _NO_EXPLANATION as error:
         reason = getattr(error, "reason", error)
         raise CannotAsk(f"The server at {where}/ gives no explanation: {reason}.") from error
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    """What our server says of an error; without that, what may be wrong."""
+    if error.code != HTTPStatus.NOT_FOUND:
+        try:
+            return msgspec.json.decode(error.read(_MAX_BYTES), type=_Refusal).detail
+        except (OSError, ValueError, msgspec.MsgspecError):
+            pass
+    return "is it the address of such a server, and has it that index?"

@@ -243,7 +243,7 @@ class _JsonLines:
         if second != self._second:
             self._second = second
             self._clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        fields = msgspec.to_builtins(event)
+        fields = msgspec.to_builtins(event, enc_hook=str)  # for subclasses of `str`
         kind = fields.pop("type")
         clock = f"{self._clock}.{int((now - second) * 1000):03d}Z"
         line = {"time": clock, "level": event.level, "event": kind, **fields}

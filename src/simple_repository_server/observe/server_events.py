@@ -19,12 +19,18 @@ class _Server(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     #: The sources in order of priority, without secrets.
     sources: tuple[str, ...]
+    #: The configuration file; empty if there is none.
+    config: str = ""
+    #: How many rules are in force; those of all indexes count once.
+    rules: int = 0
 
     def _what(self) -> str:
         workers = f", {self.workers} workers" if self.workers > 1 else ""
+        rules = f", {self.rules} rule{'' if self.rules == 1 else 's'}" if self.rules else ""
+        config = f", by {self.config}" if self.config else ""
         return (
             f"simple-repository-server {self.version} (pid {self.pid}{workers}) "
-            f"at {self.address} with {', '.join(self.sources)}"
+            f"at {self.address} with {', '.join(self.sources)}{rules}{config}"
         )
 
 

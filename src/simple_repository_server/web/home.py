@@ -112,6 +112,7 @@ def _page(index: str, states: tuple[SourceState, ...], indexes: Sequence[str]) -
         f"{f'<br>{escape(s.detail)}' if s.detail else ''}</td></tr>"
         for position, s in enumerate(states, 1)
     )
+    why = f"{index.removesuffix('simple/')}why/PROJECT"
     install = "\n".join(usage.install_lines(index))
     settings = "".join(
         f"<h3>{escape(title)}</h3><pre>{escape(text)}</pre>"
@@ -123,7 +124,8 @@ def _page(index: str, states: tuple[SourceState, ...], indexes: Sequence[str]) -
 <body><h1>Python package index</h1>
 <p>Install from here with</p>
 <pre>{escape(install)}</pre>
-<p>or look at <a href="simple/">all projects</a>.</p>
+<p>or look at <a href="simple/">all projects</a>.
+Why a project or version is shown or missing: <code>{escape(why)}</code>.</p>
 {_list_of(indexes)}<h2>Sources</h2>
 <p>The first source that has a project owns it, with all its versions.</p>
 <table><tr><th>#</th><th>Source</th><th>Kind</th><th>State</th></tr>{rows}</table>
