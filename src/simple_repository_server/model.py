@@ -8,7 +8,7 @@ which its source updates.
 Standards, in reading order: PEP 503, 592, 629, 691, 658, 714, 700, 740, 792.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
@@ -18,7 +18,7 @@ from types import MappingProxyType
 import msgspec
 
 from simple_repository_server.freshness import Freshness as Freshness  # noqa: PLC0414 - exported
-from simple_repository_server.names import FileName, PackedNames, ProjectName
+from simple_repository_server.names import FileName, PackedNames, ProjectName, merge_sorted
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
@@ -147,6 +147,8 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
 
     #: A tuple; `names.PackedNames` for many.
     names: Sequence[ProjectName]
+    #: Projects that are there and hidden by name: no other source's are listed in their place.
+    withheld: Sequence[ProjectName] = ()
     serial: int | None = None
     private: Mapping[str, object] = NOTHING
     #: One sentence for each source whose names are missing.
@@ -156,9 +158,19 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     @property
     def weight(self) -> int:
         """About how many bytes of memory the list holds."""
-        if isinstance(self.names, PackedNames):
-            return _LIST_BYTES + self.names.size
-        return _LIST_BYTES + _NAME_BYTES * len(self.names)
+        return _LIST_BYTES + _weight_of_names(self.names) + _weight_of_names(self.withheld)
+
+    def only(self, is_visible: Callable[[ProjectName], bool]) -> "ProjectList":
+        """The list with the names for which that is true; the very list if it is for all."""
+        names = merge_sorted([filter(is_visible, self.names)])
+        withheld = merge_sorted([filter(is_visible, self.withheld)])
+        if len(names) == len(self.names) and len(withheld) == len(self.withheld):
+            return self
+        return msgspec.structs.replace(self, names=names, withheld=withheld)
+
+
+def _weight_of_names(names: Sequence[ProjectName]) -> int:
+    return names.size if isinstance(names, PackedNames) else _NAME_BYTES * len(names)
 
 
 def _weight_of_page(page: ProjectPage) -> int:

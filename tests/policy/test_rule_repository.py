@@ -9,6 +9,7 @@ import pytest
 from typing_extensions import override
 
 from simple_repository_server.combine.priority import PrioritySelectedProjectsRepository
+from simple_repository_server.combine.routed import RoutedRepository
 from simple_repository_server.errors import (
     HiddenByRule,
     ProjectNotFound,
@@ -27,8 +28,11 @@ from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Event
 from simple_repository_server.observe.rule_events import DryRunReported, FilesHidden
 from simple_repository_server.policy.repository import RuleRepository
+from simple_repository_server.policy.reserved import ReservedNamesRepository
 from simple_repository_server.policy.rule import Rule
 from simple_repository_server.sources.memory import MemoryRepository
+from simple_repository_server.transforms.filter import DenyListRepository
+from simple_repository_server.transforms.renamed import RenamedProjectsRepository
 from tests.policy.simple_rules import (
     Gone,
     HideFiles,
@@ -336,6 +340,25 @@ async def test_a_project_that_a_source_hides_still_belongs_to_it() -> None:
     combined = PrioritySelectedProjectsRepository([repository, Recording(demo())])
     with pytest.raises(HiddenByRule):
         await combined.get_project_page(DEMO)
+    async with combined:
+        assert (await combined.get_project_list()).names == ()
+    earlier = PrioritySelectedProjectsRepository([Recording(demo()), repository])
+    async with earlier:
+        assert (await earlier.get_project_list()).names == (DEMO,)
+
+
+async def test_names_that_are_not_asked_for_are_withheld_from_nobody() -> None:
+    """A source that must not have a name cannot take it out of the list of its owner, either."""
+    hiding = ruled(Recording(demo()), HideProjects("no d", "d*"), owns_names=True)
+    for other in (
+        ReservedNamesRepository(hiding, ["demo"]),
+        DenyListRepository(hiding, denied=[DEMO]),
+        RoutedRepository([("other", hiding)]),
+        RenamedProjectsRepository(hiding, names={"other": "demo"}),
+    ):
+        combined = PrioritySelectedProjectsRepository([other, Recording(demo())])
+        async with combined:
+            assert DEMO in (await combined.get_project_list()).names
 
 
 async def test_a_source_is_not_queried_for_names_it_is_not_allowed_to_have() -> None:

@@ -1,8 +1,9 @@
 """The list of several repositories: their union, without the names of those that fail."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import filterfalse
 from typing import Any
 from weakref import ref
 
@@ -11,7 +12,7 @@ from simple_repository_server.cache.single_flight import SingleFlight
 from simple_repository_server.errors import SourceTimeout, SourceUnavailable
 from simple_repository_server.freshness import WeakestFreshness
 from simple_repository_server.model import ProjectList, RequestContext
-from simple_repository_server.names import merge_sorted
+from simple_repository_server.names import ProjectName, merge_sorted
 from simple_repository_server.observe.events import Emit, ListComplete, ListIncomplete, ignore
 from simple_repository_server.repository import Repository
 
@@ -136,14 +137,24 @@ def _same(one: Sequence[ref[ProjectList] | str], other: Sequence[ProjectList | s
 
 async def _union(parts: Sequence[ProjectList | str]) -> ProjectList:
     lists = [part for part in parts if isinstance(part, ProjectList)]
-    names = [part.names for part in lists]
-    if sum(map(len, names)) > _UNION_HERE_NAMES:
-        union = await asyncio.to_thread(merge_sorted, names)
+    if sum(len(part.names) for part in lists) > _UNION_HERE_NAMES:
+        union = await asyncio.to_thread(_names, lists)
     else:
-        union = merge_sorted(names)
+        union = _names(lists)
     failures = tuple(part for part in parts if isinstance(part, str))
     return ProjectList(
         names=union,
+        withheld=merge_sorted([part.withheld for part in lists]),
         incomplete=failures + tuple(text for part in lists for text in part.incomplete),
         freshness=WeakestFreshness(part.freshness for part in lists),
     )
+
+
+def _names(lists: Sequence[ProjectList]) -> Sequence[ProjectName]:
+    """All names but those that an earlier source withholds."""
+    withheld: set[ProjectName] = set()
+    names: list[Iterable[ProjectName]] = []
+    for part in lists:
+        names.append(filterfalse(withheld.__contains__, part.names) if withheld else part.names)
+        withheld = withheld.union(part.withheld)
+    return merge_sorted(names)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.single_flight import SingleFlight
@@ -16,7 +15,7 @@ from simple_repository_server.combine.lists import DEFAULT_LIST_BYTES, DEFAULT_W
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
-from simple_repository_server.names import FileName, ProjectName, merge_sorted
+from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.observe.events import Emit, ignore
 from simple_repository_server.repository import Repository, RepositoryContainer, RepositoryGroup
 from simple_repository_server.resource import Resource
@@ -153,8 +152,7 @@ class _Share(RepositoryContainer):
         self._filtering: SingleFlight[ProjectList, ProjectList] = SingleFlight()
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        own = (name for name in projects.names if self._responsible(name) is self.source)
-        return msgspec.structs.replace(projects, names=merge_sorted([own]))
+        return projects.only(lambda name: self._responsible(name) is self.source)
 
     async def close(self) -> None:
         """End the work in flight."""

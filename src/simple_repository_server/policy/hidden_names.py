@@ -59,6 +59,11 @@ class HiddenNames:
         """Whether no rule hides the project."""
         return all(hides_name(rule, project) is None for rule in self.rules)
 
+    def withholds(self, project: ProjectName) -> bool:
+        """Whether rules hide the project, and none says that it is not the source's at all."""
+        found = self._decide(project, 0)
+        return found is not None and not found.disowned
+
     def _decide(self, project: ProjectName, revision: int) -> Verdict | None:
         found = [(rule, hides_name(rule, project)) for rule in self.rules]
         hiding = [(rule, hidden) for rule, hidden in found if hidden is not None]

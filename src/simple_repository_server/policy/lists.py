@@ -20,11 +20,17 @@ class VisibleNames:
     """What is left of lists: the projects for which `is_visible` is true.
 
     `revision` is that of the rules: when it changes, lists are filtered anew. If the same names are
-    left, the same list is returned.
+    left, the same list is returned. `is_withheld` says of the others which ones nobody else's
+    project may be listed for.
     """
 
-    def __init__(self, is_visible: Callable[[ProjectName], bool]) -> None:
+    def __init__(
+        self,
+        is_visible: Callable[[ProjectName], bool],
+        is_withheld: Callable[[ProjectName], bool] | None = None,
+    ) -> None:
         self._is_visible = is_visible
+        self._is_withheld = is_withheld
         self._filtered: DerivedSnapshots[ProjectList, int] = DerivedSnapshots()
         self._filtering: SingleFlight[tuple[int, int], ProjectList] = SingleFlight()
 
@@ -54,11 +60,15 @@ class VisibleNames:
         await self._filtering.cancel_all()
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        names = merge_sorted([filter(self._is_visible, projects.names)])
-        if len(names) == len(projects.names):
-            return projects
-        return msgspec.structs.replace(projects, names=names)
+        visible = projects.only(self._is_visible)
+        if visible is projects or self._is_withheld is None:
+            return visible
+        withheld = filter(self._is_withheld, projects.names)
+        return msgspec.structs.replace(visible, withheld=merge_sorted([visible.withheld, withheld]))
 
 
 def _same_names(one: ProjectList, other: ProjectList) -> bool:
-    return len(one.names) == len(other.names) and all(map(eq, one.names, other.names))
+    return all(
+        len(some) == len(others) and all(map(eq, some, others))
+        for some, others in ((one.names, other.names), (one.withheld, other.withheld))
+    )

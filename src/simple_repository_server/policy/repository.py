@@ -92,7 +92,8 @@ class RuleRepository(RepositoryContainer):
         self._hidden_names = HiddenNames(self.rules)
         self._names_decide = bool(self._hidden_names.rules)
         self._shown_names = self._hidden_names.shown
-        self._lists = VisibleNames(self._hidden_names.shows)
+        withholds = self._hidden_names.withholds if owns_names else None
+        self._lists = VisibleNames(self._hidden_names.shows, withholds)
         self._pages: DerivedSnapshots[ProjectPage, _Evaluated] = DerivedSnapshots()
         self._evaluating: SingleFlight[tuple[int, int], tuple[ProjectPage, Evaluation]] = (
             SingleFlight()

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
-import msgspec
 from typing_extensions import override
 
 from simple_repository_server.cache.single_flight import SingleFlight
@@ -14,7 +13,7 @@ from simple_repository_server.cache.snapshots import SnapshotMemo
 from simple_repository_server.errors import ProjectNotFound
 from simple_repository_server.explanation import Answered, Explanation
 from simple_repository_server.model import NO_CONTEXT, ProjectList, ProjectPage, RequestContext
-from simple_repository_server.names import FileName, ProjectName, merge_sorted
+from simple_repository_server.names import FileName, ProjectName
 from simple_repository_server.repository import Repository, RepositoryContainer
 from simple_repository_server.resource import Resource
 
@@ -35,8 +34,7 @@ class _FilteredRepository(RepositoryContainer):
         """Whether the project is visible."""
 
     def _filter(self, projects: ProjectList) -> ProjectList:
-        names = merge_sorted([filter(self._allows, projects.names)])
-        return msgspec.structs.replace(projects, names=names)
+        return projects.only(self._allows)
 
     def _check(self, project: ProjectName) -> None:
         if not self._allows(project):

@@ -1,6 +1,6 @@
 """Projects shown under other names than their source has them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -50,10 +50,14 @@ class RenamedProjectsRepository(RepositoryContainer):
         return self._names.get(shown, shown)
 
     def _rename_list(self, projects: ProjectList) -> ProjectList:
-        present = set(projects.names)
+        names, withheld = map(self._shown_names, (projects.names, projects.withheld))
+        return msgspec.structs.replace(projects, names=names, withheld=withheld)
+
+    def _shown_names(self, own_names: Sequence[ProjectName]) -> Sequence[ProjectName]:
+        present = set(own_names)
         names = [name for name in present if name not in self._gone and name not in self._names]
         names += [shown for shown, own in self._names.items() if own in present]
-        return msgspec.structs.replace(projects, names=sorted_unique(names))
+        return sorted_unique(names)
 
     @override
     async def get_project_list(self, *, context: RequestContext = NO_CONTEXT) -> ProjectList:
