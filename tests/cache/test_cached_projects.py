@@ -61,7 +61,8 @@ def test_a_digest_added_during_a_correction_is_not_lost(disk: CacheFolder) -> No
             try:
                 records.retain("foo", lambda digest: digest in wanted)
             except FileNotFoundError:
-                time.sleep(0.001)
+                pass
+            time.sleep(0.001)  # an addition waits for the lock a limited number of times
 
     wanted = set(DIGESTS[::2])
     thread = threading.Thread(target=correct)
